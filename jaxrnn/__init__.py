@@ -1,0 +1,41 @@
+"""Recurrent networks for JAX: cells as pure functions over explicit parameters, one `unroll` for all."""
+
+from jaxrnn import cells, initializers, loops, ops
+from jaxrnn.cells import *  # noqa: F403
+from jaxrnn.combinators import Bidirectional, DenselyConnected, Highway, Residual, Stack, Using, concat
+from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
+from jaxrnn.initializers import Chrono
+from jaxrnn.layer import Cell, Layer, Plan, StepKey
+from jaxrnn.unroll import step, unroll
+from jaxrnn.wrappers import LearnedInitialState, RecurrentDropout, Zoneout
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bidirectional",
+    "Cell",
+    "Chrono",
+    "Dense",
+    "DenselyConnected",
+    "Dropout",
+    "Embedding",
+    "Highway",
+    "Layer",
+    "LayerNorm",
+    "LearnedInitialState",
+    "Plan",
+    "RecurrentDropout",
+    "Residual",
+    "Stack",
+    "StepKey",
+    "Using",
+    "Zoneout",
+    "cells",
+    "concat",
+    "initializers",
+    "loops",
+    "ops",
+    "step",
+    "unroll",
+    *cells.__all__,
+]

@@ -1,0 +1,78 @@
+"""Long short-term memory with peepholes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class PeepholeLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    w_c: Array  # [3, hidden], the diagonals of the peepholes of i, f, o
+    b: Array  # [4 * hidden]
+
+
+class PeepholeLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class PeepholeLSTM(Cell):
+    r"""Long short-term memory whose gates see the memory cell, each its own.
+
+    .. math::
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + p_i \odot c_{t-1} + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + p_f \odot c_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + p_o \odot c_t + b_o) \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: F. Gers, N. Schraudolph, J. Schmidhuber, "Learning precise timing with LSTM recurrent
+    networks", 2002. Deviations: tanh for the input and output squashing (the paper's are scaled
+    sigmoids and the identity), and the full gradient, as in A. Graves, "Generating sequences with
+    recurrent neural networks", 2013.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> PeepholeLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_c, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        w_c = 0.1 * jax.random.normal(k_c, (3, n))
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return PeepholeLSTMParams(w_x, w_h, w_c, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> PeepholeLSTMState:
+        return PeepholeLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: PeepholeLSTMParams, x: Array, key: Array | None = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> PeepholeLSTMState:
+        p_i, p_f, p_o = params.w_c
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
+        return PeepholeLSTMState(h=sigmoid(o + p_o * c) * tanh(c), c=c)
+
+    def readout(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,78 @@
+"""Long short-term memory with a recurrent projection (LSTMP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class ProjectedLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [projection, 4 * hidden]
+    b: Array  # [4 * hidden]
+    w_p: Array  # [hidden, projection]
+
+
+class ProjectedLSTMState(NamedTuple):
+    h: Array  # [*batch, projection]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class ProjectedLSTM(Cell):
+    r"""Long short-term memory with a linear recurrent projection: many memory cells, few products.
+
+    .. math::
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= P (o_t \odot \tanh(c_t))
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`c`.
+      projection_size: size of :math:`h`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network
+    architectures for large vocabulary speech recognition", 2014. Deviations: no peepholes and no second,
+    non-recurrent projection, as in PyTorch's `proj_size` and cuDNN.
+    """
+
+    hidden_size: int
+    projection_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> ProjectedLSTMParams:
+        n, p = self.hidden_size, self.projection_size
+        k_x, k_h, k_p, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (p, n), 4)
+        w_p = orthogonal(k_p, (n, p))
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return ProjectedLSTMParams(w_x, w_h, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]), w_p)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ProjectedLSTMState:
+        return ProjectedLSTMState(*zeros(params, batch_shape, dtype, self.projection_size, self.hidden_size))
+
+    def project(self, params: ProjectedLSTMParams, x: Array, key: Array | None = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> ProjectedLSTMState:
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        return ProjectedLSTMState(h=(sigmoid(o) * tanh(c)) @ params.w_p, c=c)
+
+    def readout(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> Array:
+        return state.h

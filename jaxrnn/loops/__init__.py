@@ -1,0 +1,4 @@
+"""How a cell runs over time: one strategy, one file. Loops differ in cost, never in result."""
+
+from jaxrnn.loops.scan import Loop as Loop
+from jaxrnn.loops.scan import Scan as Scan

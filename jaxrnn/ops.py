@@ -1,0 +1,72 @@
+"""Small operations that cells share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import sigmoid
+from jax.numpy import tanh
+
+from jaxrnn.layer import Layer, joint_dtype
+
+__all__ = ["affine", "dropout_mask", "is_symbols", "leading_shape", "sigmoid", "tanh", "where", "zeros"]
+
+
+def is_symbols(x: Any) -> bool:
+    """Whether an input is made of symbols: integers that stand for their one-hot vectors."""
+    return jnp.issubdtype(jnp.result_type(x), jnp.integer)
+
+
+def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
+    """The axes of an input before those of its features."""
+    x = jax.tree.leaves(x)[0]
+    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
+
+
+def affine(x: Array, w: Array, b: Array | None = None) -> Array:
+    """`x @ w + b`.
+
+    Integer `x` is the same as its one-hot vectors, at the price of a row lookup. A symbol out of
+    range gives NaN, never its neighbour's row.
+
+    Args:
+      x: [*batch, input], or integers [*batch].
+      w: [input, output].
+      b: [output].
+
+    Returns:
+      [*batch, output], of the dtype that the operands promote to.
+    """
+    if is_symbols(x):
+        y = w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    elif x.shape[-1:] == w.shape[:1]:
+        y = x @ w
+    else:
+        raise ValueError(
+            f"the last axis of the input must have the input size of the parameters, {w.shape[0]}, "
+            f"but the input's shape ends in {x.shape[-1:]}: call init with the size that is fed"
+        )
+    return y if b is None else y + b
+
+
+def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
+    """One array of zeros [*batch, size] for each size, of the parameters' dtype unless another is given."""
+    dtype = joint_dtype(params) if dtype is None else dtype
+    return [jnp.zeros((*batch_shape, size), dtype) for size in sizes]
+
+
+def where(mask: Array, x: Any, y: Any) -> Any:
+    """`jnp.where` over pytrees whose leaves begin with the mask's axes (`y` may lack them); keeps dtypes of `x`."""
+
+    def select(a: Array, b: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b).astype(a.dtype)
+
+    return jax.tree.map(select, x, y)
+
+
+def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:
+    """A boolean mask, True (keep) with probability `1 - rate`."""
+    return jax.random.bernoulli(key, 1.0 - rate, shape)

@@ -1,0 +1,134 @@
+"""A step's program, open at its products with parameters.
+
+Both a fast backward pass and recurrent dropout must know where a step multiplies something by a
+weight. Asking every cell would put means into its equation, so the step is traced once and run again
+equation by equation, with the products handed to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+CONSTANT, PARAMETER, VARYING = range(3)  # what a value depends on: nothing, parameters only, state or input
+
+
+class Equation(NamedTuple):
+    run: Callable[..., list[Any]]
+    ins: tuple[int, ...]  # places of the values it reads
+    outs: tuple[int, ...]
+    depends: int
+    product: bool  # of a varying first and a parameter second operand, or the other way round
+
+
+class Program:
+    """`step(params, state, z)` as a list of equations.
+
+    `weights(params)` computes, once, all that depends on parameters only; `run(weights, state, z, product)`
+    is the rest of the step, calling `product(multiply, a, w)` for each product of a varying `a` with a
+    parameter `w`, where `multiply(a, w)` is its value.
+    """
+
+    def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
+        args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, state, z))
+        closed, out = jax.make_jaxpr(step, return_shape=True)(*args)
+        self._out_tree = jax.tree.structure(out)
+        self._values: dict[int, Any] = {}  # constants, by place
+        self._depends: list[int] = []
+        self._equations: list[Equation] = []
+        number_params = len(jax.tree.leaves(params))
+        self._ins = [self._place(PARAMETER if n < number_params else VARYING) for n in range(len(closed.jaxpr.invars))]
+        self._params = self._ins[:number_params]
+        self._outs = self._inline(closed, self._ins)
+        read = [p for e in self._equations if e.depends == VARYING for p in e.ins] + self._outs
+        self._weights = list(dict.fromkeys(p for p in read if self._depends[p] == PARAMETER))
+        self.product_weights = {
+            self._weights.index(p)
+            for p in self._weights
+            if all(e.product for e in self._equations if e.depends == VARYING and p in e.ins) and p not in self._outs
+        }
+
+    def weights(self, params: Any) -> list[Array]:
+        """What the rest of the step needs of the parameters."""
+        values = {**self._values, **dict(zip(self._params, jax.tree.leaves(params), strict=True))}
+        self._evaluate(values, (CONSTANT, PARAMETER), None)
+        return [values[p] for p in self._weights]
+
+    def run(self, weights: list[Array], state: Any, z: Any, product: Callable[..., Array]) -> Any:
+        """The step, given `weights(params)`."""
+        varying = dict(zip(self._ins[len(self._params) :], jax.tree.leaves((state, z)), strict=True))
+        values = {**self._values, **dict(zip(self._weights, weights, strict=True)), **varying}
+        self._evaluate(values, (CONSTANT, VARYING), product)
+        return jax.tree.unflatten(self._out_tree, [values[p] for p in self._outs])
+
+    def _place(self, depends: int) -> int:
+        self._depends.append(depends)
+        return len(self._depends) - 1
+
+    def _constant(self, value: Any) -> int:
+        place = self._place(CONSTANT)
+        self._values[place] = value
+        return place
+
+    def _inline(self, closed: ClosedJaxpr, ins: list[int]) -> list[int]:
+        """Appends a traced program's equations, those of nested calls of `jit` too."""
+        jaxpr = closed.jaxpr
+        places = dict(zip(jaxpr.constvars, map(self._constant, closed.consts), strict=True))
+        places |= dict(zip(jaxpr.invars, ins, strict=True))
+
+        def place(atom: Any) -> int:
+            return self._constant(atom.val) if isinstance(atom, Literal) else places[atom]
+
+        for eqn in jaxpr.eqns:
+            read = [place(atom) for atom in eqn.invars]
+            if eqn.primitive.name in ("jit", "pjit"):
+                outs = self._inline(eqn.params["jaxpr"], read)
+            else:
+                outs = self._append(eqn, read)
+            places |= dict(zip(eqn.outvars, outs, strict=True))
+        return [place(atom) for atom in jaxpr.outvars]
+
+    def _append(self, eqn: Any, read: list[int]) -> list[int]:
+        depends = max((self._depends[p] for p in read), default=CONSTANT)
+        if depends == PARAMETER and (eqn.effects or _grows(eqn)):
+            depends = VARYING  # a broadcast bias is better kept small
+        operands = sorted(self._depends[p] for p in read)
+        product = eqn.primitive.name in PRODUCTS and operands == [PARAMETER, VARYING]
+        outs = tuple(self._place(depends) for _ in eqn.outvars)
+        self._equations.append(Equation(_function(eqn), tuple(read), outs, depends, product))
+        return list(outs)
+
+    def _evaluate(self, values: dict[int, Any], kinds: tuple[int, ...], product: Callable[..., Array] | None) -> None:
+        for e in self._equations:
+            if e.depends not in kinds:
+                continue
+            operands = [values[p] for p in e.ins]
+            if e.product and product is not None:
+                first, second = operands
+                if self._depends[e.ins[1]] == PARAMETER:
+                    outs = [product(lambda a, w, e=e: e.run(a, w)[0], first, second)]
+                else:
+                    outs = [product(lambda a, w, e=e: e.run(w, a)[0], second, first)]
+            else:
+                outs = e.run(*operands)
+            values.update(zip(e.outs, outs, strict=True))
+
+
+def _grows(eqn: Any) -> bool:
+    read = sum(getattr(atom.aval, "size", 0) for atom in eqn.invars)
+    return sum(getattr(var.aval, "size", 0) for var in eqn.outvars) > read
+
+
+def _function(eqn: Any) -> Callable[..., list[Any]]:
+    """One equation as a function of the values it reads, literals included."""
+    atoms = {n: atom for n, atom in enumerate(eqn.invars) if not isinstance(atom, Literal)}
+    variables = list(dict.fromkeys(atoms.values()))
+    first = [next(n for n, atom in atoms.items() if atom is var) for var in variables]
+    run = jaxpr_as_fun(ClosedJaxpr(Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects), []))
+    return lambda *operands: run(*(operands[n] for n in first))

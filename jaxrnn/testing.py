@@ -1,0 +1,101 @@
+"""`check_cell`: what every cell must satisfy, for the cells here and for users' own."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.layer import Cell, Plan
+from jaxrnn.loops.scan import Scan
+from jaxrnn.unroll import unroll
+
+
+def check_cell(cell: Cell, input_size: Any = 3, *, time: int = 6, batch: int = 2, rtol: float = 1e-4) -> None:
+    """Raises AssertionError, saying what does not hold, unless a cell keeps the contract.
+
+    It is a value; its state keeps structure, shape and dtype; unrolling equals calling it step by step; leading
+    axes are batches; every parameter has a finite gradient that is not zero; the future does not
+    reach the past; jit, vmap, chunked and checkpointed runs agree.
+
+    Args:
+      cell: the cell.
+      input_size: number of input features, or the shape of one step's input.
+      time: number of steps.
+      batch: number of sequences.
+      rtol: relative tolerance of the comparisons, in the default float dtype.
+    """
+    shape = (input_size,) if isinstance(input_size, int) else tuple(input_size)
+    params = cell.init(jax.random.key(1), input_size)
+    xs = jax.random.normal(jax.random.key(2), (time, batch, *shape))
+    state, ys = unroll(cell, params, xs)
+
+    _check_value(cell)
+    _check_state(cell, params, xs, state)
+
+    now, outputs = cell.initial_state(params, (batch,)), []
+    for x in xs:
+        now, y = cell(params, now, x)
+        outputs.append(y)
+    _same(ys, jnp.stack(outputs), "unroll must equal calling the cell step by step", rtol)
+    _same(state, now, "the last state must equal that of calling the cell step by step", rtol)
+
+    one = [unroll(cell, params, xs[:, n])[1] for n in range(batch)]
+    _same(ys, jnp.stack(one, axis=1), "a batch must equal its sequences one by one: leading axes are batches", rtol)
+    two = unroll(cell, params, jnp.stack([xs, xs[::-1]], axis=1))[1]
+    _same(ys, two[:, 0], "two batch axes must equal one: leading axes are batches", rtol)
+
+    jitted = jax.jit(unroll, static_argnums=0)
+    _same((state, ys), jitted(cell, params, xs), "jit must not change the result", rtol)
+    mapped = jax.vmap(lambda xs: unroll(cell, params, xs)[1], in_axes=1, out_axes=1)(xs)
+    _same(ys, mapped, "vmap over sequences must equal a batch", rtol)
+    middle, first = unroll(cell, params, xs[: time // 2])
+    _, last = unroll(cell, params, xs[time // 2 :], middle)
+    _same(ys, jnp.concatenate([first, last]), "two halves, the state handed on, must equal the whole", rtol)
+
+    def loss(params: Any, loop: Any) -> Any:
+        return (unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+
+    grads = jax.grad(loss)(params, Scan())
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        name = jax.tree_util.keystr(path)
+        assert jnp.isfinite(grad).all(), f"the gradient of params{name} must be finite"
+        assert (grad != 0).any(), f"the gradient of params{name} must not be zero: does the cell read it?"
+    _same(grads, jax.grad(loss)(params, Scan(checkpoint_every=4)), "checkpoints must not change the gradient", rtol)
+
+    def past(xs: Any) -> Any:
+        return unroll(cell, params, xs)[1][: time // 2].sum()
+
+    assert not jax.grad(past)(xs)[time // 2 :].any(), "an output must not depend on later inputs"
+
+
+def _check_value(cell: Cell) -> None:
+    again = pickle.loads(pickle.dumps(cell))
+    assert again == cell, "a cell must survive pickling, as an equal value"
+    assert hash(again) == hash(cell), "equal cells must have equal hashes"
+    assert not any(isinstance(value, jax.Array | np.ndarray) for value in vars(cell).values()), "a cell holds no arrays"
+
+
+def _check_state(cell: Cell, params: Any, xs: Any, last: Any) -> None:
+    def described(state: Any) -> Any:
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+
+    batch_shape = xs.shape[1 : xs.ndim - cell.num_feature_axes]
+    first = cell.initial_state(params, batch_shape)
+    assert described(first) == described(last), f"the state must keep structure, shape, dtype: {first} became {last}"
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(cell.initial_state(params, (), jnp.float16))}
+    floats = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
+    assert floats <= {jnp.dtype("float16")}, f"initial_state must heed its dtype, but gave {floats}"
+    low = cell.initial_state(params, batch_shape, jnp.bfloat16)
+    after, _ = cell.run(params, xs, low, None, Plan(Scan(), batch_shape=batch_shape))
+    assert described(low) == described(after), "the state must keep its dtype through the loop"
+
+
+def _same(one: Any, other: Any, message: str, rtol: float) -> None:
+    one, other = (jax.tree.map(np.asarray, tree) for tree in (one, other))
+    assert jax.tree.structure(one) == jax.tree.structure(other), message
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(1e-30, np.abs(b).max(initial=0)), err_msg=message)
