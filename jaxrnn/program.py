@@ -33,6 +33,10 @@ class Program:
     `weights(params)` computes, once, all that depends on parameters only; `run(weights, state, z, product)`
     is the rest of the step, calling `product(multiply, a, w)` for each product of a varying `a` with a
     parameter `w`, where `multiply(a, w)` is its value.
+
+    Attributes:
+      factors: for each product, in order, the number of its `w` among the weights.
+      others: the numbers of the weights that are read by something else than products.
     """
 
     def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
@@ -48,11 +52,10 @@ class Program:
         self._outs = self._inline(closed, self._ins)
         read = [p for e in self._equations if e.depends == VARYING for p in e.ins] + self._outs
         self._weights = list(dict.fromkeys(p for p in read if self._depends[p] == PARAMETER))
-        self.product_weights = {
-            self._weights.index(p)
-            for p in self._weights
-            if all(e.product for e in self._equations if e.depends == VARYING and p in e.ins) and p not in self._outs
-        }
+        varying = [e for e in self._equations if e.depends == VARYING]
+        self.factors = [self._weights.index(self._factor(e)) for e in varying if e.product]
+        others = {p for e in varying if not e.product for p in e.ins} | set(self._outs)
+        self.others = [n for n, p in enumerate(self._weights) if p in others]
 
     def weights(self, params: Any) -> list[Array]:
         """What the rest of the step needs of the parameters."""
@@ -66,6 +69,9 @@ class Program:
         values = {**self._values, **dict(zip(self._weights, weights, strict=True)), **varying}
         self._evaluate(values, (CONSTANT, VARYING), product)
         return jax.tree.unflatten(self._out_tree, [values[p] for p in self._outs])
+
+    def _factor(self, e: Equation) -> int:
+        return next(p for p in e.ins if self._depends[p] == PARAMETER)
 
     def _place(self, depends: int) -> int:
         self._depends.append(depends)
@@ -111,7 +117,7 @@ class Program:
             operands = [values[p] for p in e.ins]
             if e.product and product is not None:
                 first, second = operands
-                if self._depends[e.ins[1]] == PARAMETER:
+                if e.ins[1] == self._factor(e):
                     outs = [product(lambda a, w, e=e: e.run(a, w)[0], first, second)]
                 else:
                     outs = [product(lambda a, w, e=e: e.run(w, a)[0], second, first)]

@@ -1,0 +1,250 @@
+"""`Deferred`: a scan whose backward pass leaves the gradients of the weights out of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxrnn.layer import Cell, Params, Plan, State
+from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
+from jaxrnn.ops import where
+from jaxrnn.program import Program
+
+Leaves = list[Array]
+
+
+@dataclass(frozen=True)
+class Deferred(Loop):
+    """A scan with a backward pass of its own.
+
+    Differentiating `lax.scan` carries the gradient of every weight through the loop and adds a small product to it
+    at each step. Here the forward loop keeps the states and the outputs of the products with weights; the backward
+    loop repeats only what is elementwise and puts out the products' cotangents; each weight's
+    gradient is one large product after the loop. What else depends on parameters is summed in the loop.
+
+    It has no forward-mode derivative.
+
+    Args:
+      unroll: how many steps stand in one iteration of the compiled loop.
+      checkpoint_every: None, or a number of steps: only every so many states are kept for the backward
+        pass and the steps between are computed again. Need not divide the length.
+    """
+
+    unroll: int = 1
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(self)
+
+    def __call__(
+        self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None, plan: Plan
+    ) -> tuple[State, Any]:
+        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+            zs = project(cell, params, steps, key)
+            z = jax.eval_shape(lambda zs: jax.tree.map(lambda z: z[0], zs), zs)
+            program = Program(cell.step, params, state, z)
+            scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
+            restart = cell.initial_state(params)
+            leaves, tree = jax.tree.flatten(state)
+            leaves, kept = scan(
+                program.weights(params), leaves, jax.tree.leaves(restart), jax.tree.leaves(zs), steps.valid, steps.resets
+            )
+            states = [jnp.zeros((steps.length, *s.shape), s.dtype) for s in leaves]  # those not read: never made
+            for n, stacked in zip(scan.read, kept, strict=True):
+                states[n] = stacked
+            return tree.unflatten(leaves), cell.readout(params, tree.unflatten(states), zs)
+
+        return in_chunks(run, self.checkpoint_every, params, state, Steps.of(xs, key, plan), plan.reverse)
+
+
+def _read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
+    """The numbers of the state's leaves that an output is made of."""
+    jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
+    atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
+    first = len(jax.tree.leaves(params))
+    variables = jaxpr.invars[first : first + len(jax.tree.leaves(state))]
+    return [n for n, variable in enumerate(variables) if any(variable is atom for atom in atoms)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """`scan(weights, state, restart, zs, valid, resets) -> state, states`, all of them lists of leaves."""
+
+    program: Program
+    read: list[int]  # which of the states to put out
+    reverse: bool
+    unroll: int
+
+    def __call__(self, weights: Leaves, state: Leaves, restart: Leaves, zs: Leaves, valid: Any, resets: Any) -> Any:
+        @jax.custom_vjp
+        def scan(weights, state, restart, zs, valid, resets):
+            return self._forward(weights, state, restart, zs, valid, resets, keep=False)[:2]
+
+        def forward(weights, state, restart, zs, valid, resets):
+            state, states, kept = self._forward(weights, state, restart, zs, valid, resets, keep=True)
+            return (state, states), (weights, restart, zs, valid, resets, kept)
+
+        def backward(saved, cotangents):
+            return *self._backward(*saved, *cotangents), None, None
+
+        scan.defvjp(forward, backward)
+        return scan(weights, state, restart, zs, valid, resets)
+
+    def _forward(self, weights, state, restart, zs, valid, resets, keep):
+        def body(state, now):
+            z, valid, reset = now
+            products = []
+
+            def product(multiply, a, w):
+                products.append(multiply(a, w))
+                return products[-1]
+
+            def step(before, z):
+                nonlocal read
+                read = before
+                return jax.tree.leaves(self.program.run(weights, before, z, product))
+
+            read: Leaves = []
+            after = masked_step(step, state, z, valid, reset, restart)
+            return after, ([after[n] for n in self.read], (read, products) if keep else None)
+
+        state, (states, kept) = jax.lax.scan(body, state, (zs, valid, resets), reverse=self.reverse, unroll=self.unroll)
+        return state, states, kept
+
+    def _backward(self, weights, restart, zs, valid, resets, kept, ct_last, ct_states):
+        """Cotangents of weights, first state, restart state and projected inputs."""
+        befores, products = kept
+        w_others = [weights[n] for n in self.program.others]
+        multiplies, places = [], []
+
+        def replay(before, z, w_others, products):
+            """The step, given the outputs of its products: all that is left is elementwise."""
+            multiplies.clear()
+            operands: Leaves = []
+            known = dict(zip(self.program.others, w_others, strict=True))
+            outputs = iter(products)
+
+            def product(multiply, a, w):
+                multiplies.append(multiply)
+                operands.append(a)
+                return _recalled(multiply)(a, w, next(outputs))
+
+            merged = [known.get(n, w) for n, w in enumerate(weights)]
+            return jax.tree.leaves(self.program.run(merged, before, z, product)), operands
+
+        def body(carry, now):
+            ct_state, ct_restart, ct_others = carry
+            z, valid, reset, before, products, ct_out = now
+            ct_state = list(ct_state)
+            for n, ct in zip(self.read, ct_out, strict=True):
+                ct_state[n] = _add(ct_state[n], ct)
+            ct_after = ct_state if valid is None else where(valid, ct_state, _zeros(ct_state))
+            pull, operands = _vjp(replay, before, z, w_others, products)
+            ct_before, ct_z, ct_w, taps = pull(ct_after)
+            if reset is not None:
+                dropped = where(reset, ct_before, _zeros(ct_before))
+                ct_restart = jax.tree.map(lambda total, ct: total + _sum_to(ct, total.shape), ct_restart, dropped)
+                ct_before = where(reset, _zeros(ct_before), ct_before)
+            if valid is not None:
+                ct_before = _add_all(ct_before, where(valid, _zeros(ct_state), ct_state))
+            out, layout[:] = _unique([*ct_z, *taps, *operands])
+            return (ct_before, ct_restart, _add_all(ct_others, ct_w)), out
+
+        layout: list[int] = []
+        ct_last, ct_states = _without_integers(ct_last), _without_integers(ct_states)
+        carry = (ct_last, _zeros(_inexact(restart)), _zeros(_inexact(w_others)))
+        (ct_state, ct_restart, ct_others), out = jax.lax.scan(
+            body, carry, (zs, valid, resets, befores, products, ct_states), reverse=not self.reverse, unroll=self.unroll
+        )
+        ct_zs, taps, operands = _cut([out[n] for n in layout], len(zs), len(products))
+        ct_weights: list[Any] = [None] * len(weights)
+        for n, ct in zip(self.program.others, ct_others, strict=True):
+            ct_weights[n] = ct
+        for n, multiply, a, tap in zip(self.program.factors, multiplies, operands, taps, strict=True):
+            over_steps = jax.linear_transpose(lambda w, f=multiply, a=a: jax.vmap(f, (0, None))(a, w), weights[n])
+            ct_weights[n] = _add(ct_weights[n], over_steps(tap)[0])
+        return ct_weights, ct_state, ct_restart, ct_zs
+
+
+def _recalled(multiply: Any) -> Any:
+    """A product whose value is known: only its first operand's cotangent is computed, the other waits."""
+
+    @jax.custom_vjp
+    def recall(a, w, known):
+        return known
+
+    def backward(saved, ct):
+        a, w = saved
+        return jax.linear_transpose(lambda a: multiply(a, w), a)(ct)[0], None, ct
+
+    recall.defvjp(lambda a, w, known: (known, (a, w)), backward)
+    return recall
+
+
+# Cotangents are lists like the leaves they belong to, with None in the place of integers and booleans.
+
+
+def _is_inexact(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _inexact(leaves: Leaves) -> list[Any]:
+    return [x if _is_inexact(x) else None for x in leaves]
+
+
+def _without_integers(cts: Leaves) -> list[Any]:
+    return [None if ct.dtype == jax.dtypes.float0 else ct for ct in cts]
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def _add(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else a + b
+
+
+def _add_all(a: list[Any], b: list[Any]) -> list[Any]:
+    return [_add(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
+    return x.sum(axis=tuple(range(x.ndim - len(shape))))
+
+
+def _vjp(function: Any, *args: Any) -> Any:
+    """`jax.vjp` of a function of lists and a side output, with cotangents as above."""
+    out, pull, aux = jax.vjp(function, *args, has_aux=True)
+
+    def pull_list(cts: list[Any]) -> Any:
+        full = [
+            np.zeros(x.shape, jax.dtypes.float0) if ct is None else ct.astype(x.dtype)
+            for ct, x in zip(cts, out, strict=True)
+        ]
+        return tuple(_without_integers(cts) for cts in pull(full))
+
+    return pull_list, aux
+
+
+def _unique(leaves: list[Any]) -> tuple[Leaves, list[int]]:
+    """The arrays that differ, and where each one stands among them: what is equal is stacked once."""
+    out: list[Any] = []
+    layout = []
+    for leaf in leaves:
+        place = next((n for n, other in enumerate(out) if other is leaf), len(out))
+        if place == len(out):
+            out.append(leaf)
+        layout.append(place)
+    return out, layout
+
+
+def _cut(leaves: list[Any], *sizes: int) -> Any:
+    for size in sizes:
+        yield leaves[:size]
+        leaves = leaves[size:]
+    yield leaves
