@@ -1,0 +1,22 @@
+"""What all test files share."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"  # before anyone imports keras
+
+import jax
+import pytest
+from hypothesis import settings
+
+settings.register_profile("jaxrnn", deadline=None, max_examples=25, database=None, derandomize=True)
+settings.load_profile("jaxrnn")
+
+
+@pytest.fixture(scope="module")
+def x64():
+    """Float64 for a whole test file, which asks for it by `pytestmark = pytest.mark.usefixtures("x64")`.
+
+    Of a module's scope, because hypothesis draws many examples within one test. Other files keep float32.
+    """
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,118 @@
+"""Loops differ in cost, never in result: every loop equals `Scan()` in value and gradient."""
+
+import pickle
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import CELLS, INPUT, LOOPS, assert_close, draw, draw_params, draw_state
+
+import jaxrnn
+from jaxrnn.loops import Scan
+
+pytestmark = pytest.mark.usefixtures("x64")
+TIME, BATCH = 10, 3  # a length that neither 3 nor 4 divides
+
+LENGTHS = [None, np.array([10, 0, 7])]
+RESETS = [None, draw(TIME, BATCH) > 0.5]
+
+
+@partial(jax.jit, static_argnums=(0, 1), static_argnames="reverse")
+def value_and_gradients(cell, loop, args, key, lengths, resets, *, reverse):
+    def loss(args):
+        state, ys = jaxrnn.unroll(cell, *args, lengths=lengths, resets=resets, reverse=reverse, key=key, loop=loop)
+        weights = jnp.cos(jnp.arange(ys.size)).reshape(ys.shape)
+        return (weights * ys**2).sum() + sum((leaf**3).sum() for leaf in jax.tree.leaves(state)), (state, ys)
+
+    (_, results), grads = jax.value_and_grad(loss, has_aux=True)(args)
+    return results, grads
+
+
+def compare(cell, loop, *, key, lengths, resets, reverse):
+    params = draw_params(cell)
+    args = params, draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+    one, expected = (value_and_gradients(cell, which, args, key, lengths, resets, reverse=reverse)
+                     for which in (loop, Scan()))  # fmt: skip
+    assert_close(one, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_equals_scan_under_lengths_and_resets(loop, name, reverse):
+    """Every cell with everything at once; that lengths or resets are absent is seen through other cells' runs."""
+    key = jax.random.key(1)
+    compare(CELLS[name].cell, loop, key=key, lengths=LENGTHS[1], resets=RESETS[1], reverse=reverse)
+
+
+@pytest.mark.parametrize(
+    ("keyed", "lengths", "resets", "reverse"),
+    list(product([False, True], LENGTHS, RESETS, [False, True])),
+    ids=[
+        "-".join(word for word, given in zip(("key", "lengths", "resets", "reverse"), flags, strict=True) if given)
+        for flags in product([False, True], repeat=4)
+    ],
+)
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_equals_scan_under_every_combination(loop, keyed, lengths, resets, reverse):
+    key = jax.random.key(1) if keyed else None
+    cell = jaxrnn.LearnedInitialState(jaxrnn.Zoneout(jaxrnn.RecurrentDropout(jaxrnn.GRU(4), 0.5), 0.3))
+    compare(cell, loop, key=key, lengths=lengths, resets=resets, reverse=reverse)
+
+
+@pytest.mark.parametrize("time", [0, 1, 3, 4, 8])
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_equals_scan_at_other_lengths(loop, time):
+    cell = jaxrnn.LSTM(4)
+    params = draw_params(cell)
+    args = params, draw(time, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+    one, other = (value_and_gradients(cell, which, args, None, None, None, reverse=True) for which in (loop, Scan()))
+    assert_close(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_keeps_dtypes(loop):
+    cell = jaxrnn.LSTM(4)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), draw_params(cell))
+    xs, state = jnp.asarray(draw(TIME, BATCH, INPUT), jnp.bfloat16), draw_state(cell, params, (BATCH,))
+    state = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), state)
+    (last, ys), grads = value_and_gradients(cell, loop, (params, xs, state), None, None, None, reverse=False)
+    assert ys.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {np.dtype(np.float32)}
+    for grad, arg in zip(jax.tree.leaves(grads), jax.tree.leaves((params, xs, state)), strict=True):
+        assert grad.dtype == arg.dtype
+    (_, expected), _ = value_and_gradients(cell, Scan(), (params, xs, state), None, None, None, reverse=False)
+    np.testing.assert_allclose(ys.astype(np.float32), expected.astype(np.float32), rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_runs_several_batch_axes_none_and_vmap(loop):
+    cell = jaxrnn.GRU(4)
+    params, xs = draw_params(cell), draw(TIME, 2, 3, INPUT)
+    _, ys = jaxrnn.unroll(cell, params, xs, loop=loop)
+    assert_close(ys, jaxrnn.unroll(cell, params, xs)[1], rtol=1e-9)
+    assert_close(ys[:, 1, 2], jaxrnn.unroll(cell, params, xs[:, 1, 2], loop=loop)[1], rtol=1e-9)
+    over_batch = jax.vmap(lambda xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1], in_axes=1, out_axes=1)
+    assert_close(ys, over_batch(xs), rtol=1e-9)
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_a_loop_is_a_value(loop):
+
+    again = pickle.loads(pickle.dumps(loop))
+    assert again == loop
+    assert hash(again) == hash(loop)
+
+
+def test_checkpoints_keep_fewer_values_for_the_backward_pass():
+    cell = jaxrnn.LSTM(8)
+    params, xs = draw_params(cell), draw(64, INPUT)
+
+    def kept(loop):
+        _, pullback = jax.vjp(lambda params: jaxrnn.unroll(cell, params, xs, loop=loop)[1], params)
+        return sum(leaf.size for leaf in jax.tree.leaves(pullback))
+
+    assert kept(Scan(checkpoint_every=8)) < kept(Scan()) / 2
