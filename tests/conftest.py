@@ -20,3 +20,11 @@ def x64():
     """
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Compiles with few optimizations, for files of many small programs. What users run is compared elsewhere."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
