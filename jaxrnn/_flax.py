@@ -1,0 +1,131 @@
+"""What both flavours of Flax modules share: named parameter trees, and Flax's conventions around `unroll`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import Literal
+
+from jaxrnn.layer import Layer, Params, State
+from jaxrnn.loops import Loop
+from jaxrnn.ops import is_symbols, leading_shape
+from jaxrnn.unroll import unroll
+
+
+def check_layer(owner: type, layer: Any) -> None:
+    if not isinstance(layer, Layer):
+        hint = f": did you mean {layer.__name__}(...)?" if isinstance(layer, type) else ""
+        raise TypeError(f"{owner.__name__} wraps a jaxrnn layer, but it was given {layer!r}{hint}")
+
+
+def check_cell(layer: Layer) -> None:
+    if not layer.causal:
+        raise TypeError(f"Cell runs one step after the other, but {layer} reads the future: wrap it in RNN")
+
+
+def to_dict(params: Params) -> dict[str, Any]:
+    """Any parameter pytree as nested dicts: fields and keys by their names, entries of tuples as `layers_0`, ..."""
+    tree: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *above, name = _names(path)
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+        node[name] = leaf
+    return tree
+
+
+def from_dict(tree: Any, like: Params) -> Params:
+    """The pytree with the structure of `like` whose `to_dict` is `tree`."""
+    leaves = []
+    for path, _ in jax.tree_util.tree_leaves_with_path(like):
+        node = tree
+        for name in _names(path):
+            if name not in node:
+                raise ValueError(
+                    f"parameters must hold {'/'.join(_names(path))}, but there is no {name!r} in {[*node]}"
+                )
+            node = node[name]
+        leaves.append(node)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    if not path:
+        return ["w"]  # parameters that are one array
+    return [f"layers_{k.idx}" if hasattr(k, "idx") else str(getattr(k, "name", getattr(k, "key", k))) for k in path]
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Casts real numbers; None leaves all as they are. Symbols and complex numbers stay."""
+    if dtype is None:
+        return tree
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def depends(function: Callable[[Any], Any], x: Any) -> bool:
+    """Whether the values of `function(x)`, not only their shapes and dtypes, depend on `x`."""
+    jaxpr = jax.make_jaxpr(function)(x).jaxpr
+    read = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    for eqn in reversed(jaxpr.eqns):
+        if not read.isdisjoint(eqn.outvars):
+            read |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
+    return not read.isdisjoint(jaxpr.invars)
+
+
+def run(
+    layer: Layer,
+    params: Params,
+    inputs: Any,
+    initial_carry: State | None,
+    *,
+    seq_lengths: Any,
+    resets: Any,
+    time_major: bool,
+    reverse: bool,
+    keep_order: bool,
+    key: Array | None,
+    loop: Loop | None,
+) -> tuple[State, Any]:
+    """`unroll` in Flax's conventions: batch before time, and reversed outputs in the order they were made."""
+    batch_axes = 0
+    if not time_major:
+        inputs, resets, batch_axes = _time_first(layer, inputs, resets)
+    how = {} if loop is None else {"loop": loop}
+    carry, outputs = unroll(
+        layer, params, inputs, initial_carry, lengths=seq_lengths, resets=resets, reverse=reverse, key=key, **how
+    )
+    if reverse and not keep_order:
+        outputs = jax.tree.map(lambda y: _flip(y, seq_lengths), outputs)
+    return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, batch_axes), outputs)
+
+
+def _time_first(layer: Layer, inputs: Any, resets: Any) -> tuple[Any, Any, int]:
+    """Moves the time axis of inputs [*batch, time, features] and resets [*batch, time] to the front."""
+    for x in jax.tree.leaves(inputs):
+        if x.ndim < 1 + (0 if is_symbols(x) else layer.num_feature_axes):
+            raise ValueError(
+                "inputs must have the axes [*batch, time, features], or [*batch, time] for symbols, "
+                f"but their shape is {x.shape}: add the missing axes"
+            )
+    shape = leading_shape(layer, inputs)
+    if resets is not None:
+        if jnp.shape(resets) != shape:
+            raise ValueError(f"resets must have the shape [*batch, time] = {shape}, not {jnp.shape(resets)}")
+        resets = jnp.moveaxis(jnp.asarray(resets), -1, 0)
+    inputs = jax.tree.map(lambda x: jnp.moveaxis(x, len(leading_shape(layer, x)) - 1, 0), inputs)
+    return inputs, resets, len(shape) - 1
+
+
+def _flip(y: Array, lengths: Any) -> Array:
+    """Reverses the time axis of `y` [time, *batch, ...] within each length; padding stays at the end."""
+    if lengths is None:
+        return jnp.flip(y, 0)
+    lengths, time = jnp.asarray(lengths), y.shape[0]
+    steps = jnp.arange(time).reshape(time, *(1,) * lengths.ndim)
+    source = (lengths - 1 - steps) % time  # of a padded step: another padded step, whose output is zero as well
+    return jnp.take_along_axis(y, source.reshape(source.shape + (1,) * (y.ndim - source.ndim)), axis=0)
