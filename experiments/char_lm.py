@@ -1,0 +1,228 @@
+"""A character language model: learns to write from any text, one character after the other.
+
+In the manner of A. Karpathy's char-rnn (2015). Losses are in nats per character, beside an n-gram's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import common  # first: its clock starts the run's
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from common import BadInputError
+from jax import Array
+from text import Text, decode, encode, ngram_losses, validation_loss, write
+
+import jaxrnn
+
+ORDER = 5  # of the n-gram: the best on a megabyte
+
+
+@dataclass(frozen=True)
+class Config(common.Config):
+    data: Path | None = None
+    """A UTF-8 text; None: the running Python's standard library."""
+    cell: str = "LSTM"
+    """A cell of jaxrnn, by name."""
+    hidden_size: int = 256
+    """Size of each layer's state."""
+    layers: int = 1
+    """Recurrent layers."""
+    dropout: float = 0.0
+    """Share of the outputs dropped after each layer."""
+    sequence_length: int = 64
+    """Characters the gradient goes back; the state goes on."""
+    batch: int = 64
+    """Places in the text read side by side."""
+    learning_rate: float = 4e-3
+    """Its highest value."""
+    sample: int | None = None
+    """Only write so many characters, from the best checkpoint in --run-dir."""
+    prompt: str = "\n"
+    """What samples go on from."""
+    temperature: float = 0.8
+    """Of samples: 1 as likely as in the model, 0 always the likeliest character."""
+
+    of_the_call: ClassVar[tuple[str, ...]] = (*common.Config.of_the_call, "sample", "prompt", "temperature")
+
+    @property
+    def continues(self) -> bool:
+        return self.resume or self.sample is not None
+
+    def check(self) -> None:
+        super().check()
+        common.at_least(1, hidden_size=self.hidden_size, layers=self.layers, batch=self.batch)
+        common.at_least(1, sequence_length=self.sequence_length, sample=1 if self.sample is None else self.sample)
+        common.above(0, learning_rate=self.learning_rate)
+        common.at_least(0, temperature=self.temperature)
+        if not 0 <= self.dropout < 1:
+            raise BadInputError(f"--dropout must be from 0 to below 1, but it is {self.dropout}")
+        if not self.prompt:
+            raise BadInputError("--prompt must have at least one character")
+
+
+def make_model(config: Config, num_symbols: int) -> jaxrnn.Stack:
+    cell = common.make_cell(config.cell, config.hidden_size)
+    dropout = [jaxrnn.Dropout(config.dropout)] if config.dropout else []
+    return jaxrnn.Stack(*[cell, *dropout] * config.layers, jaxrnn.Dense(num_symbols))
+
+
+class Train(NamedTuple):
+    """All that training changes."""
+
+    step: Array
+    position: Array  # of the next window, from each stream's start
+    params: Any
+    adam: Any
+    state: Any  # of the streams at that position
+
+
+optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0.99))
+
+
+def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
+    params = model.init(jax.random.key(config.seed), num_symbols)
+    state = model.initial_state(params, (config.batch,))
+    return Train(jnp.int32(0), jnp.int32(0), params, optimizer.init(params), state)
+
+
+@partial(jax.jit, static_argnames=("config", "model"), donate_argnames="train")
+def update(
+    config: Config, model: jaxrnn.Stack, train: Train, symbols: Array, updates: Array, schedule: tuple[Array, Array]
+) -> tuple[Train, Array]:
+    """Makes some updates and returns their mean loss. Each reads the next window of every stream."""
+    # The text is a ring on which the streams go round behind one another: no window is the last, no state is lost.
+    starts = jnp.arange(config.batch) * (len(symbols) // config.batch)
+
+    def loss_and_state(params: Any, window: Array, state: Any, key: Array | None) -> tuple[Array, Any]:
+        state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
+
+    def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
+        train, total = carry
+        places = starts + train.position + jnp.arange(config.sequence_length + 1)[:, None]
+        window = symbols[places % len(symbols)].astype(jnp.int32)
+        key = jax.random.fold_in(jax.random.key(config.seed), train.step) if config.dropout else None
+        # The streams take turns to begin anew, or the model would forget how to: a state as old as the run is another
+        # world than the one in which validation and writing begin.
+        anew = jnp.arange(config.batch) == train.step % config.batch
+        state = jaxrnn.ops.where(anew, model.initial_state(train.params, (config.batch,)), train.state)
+        gradient_of = jax.value_and_grad(loss_and_state, has_aux=True)
+        (loss, state), gradient = gradient_of(train.params, window, state, key)
+        direction, adam = optimizer.update(gradient, train.adam)
+        progress = schedule[0] + schedule[1] * train.step
+        rate = config.learning_rate * jnp.minimum(1, (train.step + 1) / 100) * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
+        params = optax.apply_updates(train.params, optax.tree.scale(-rate, direction))
+        position = (train.position + config.sequence_length) % len(symbols)
+        return Train(train.step + 1, position, params, adam, state), total + loss
+
+    train, total = jax.lax.fori_loop(0, updates, one, (train, jnp.float32(0)))
+    return train, total / updates + 0 * optax.tree.norm(train.params)  # not finite if the parameters are not
+
+
+def train_model(config: Config) -> None:
+    text = Text.of(config.data)
+    if text.num_train < config.batch * (config.sequence_length + 1):
+        raise BadInputError(
+            f"{text.name} is too short: training has {text.num_train:,} characters, but one batch of windows takes "
+            f"{config.batch} * {config.sequence_length + 1}; choose a smaller --batch or --sequence-length"
+        )
+    prompt = encode(config.prompt, text.alphabet)
+    model = make_model(config, len(text.alphabet))
+    train = begin(config, model, len(text.alphabet))
+    run = common.Run(config, {"data": text.digest, "alphabet": text.alphabet})
+    seconds = 0.0
+    if run.checkpoints.step is not None:
+        train, seconds = run.checkpoints.latest((train, seconds))
+    run.checkpoints.save(int(train.step), (train, seconds))  # so that there always is one
+
+    baseline = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(train.params))
+    print(f"data    {text}")
+    print(f"model   {model}, {num_params:,} parameters")
+    print(f"device  {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
+    print(f"run     {run.path}", flush=True)
+
+    symbols = jax.device_put(text.symbols)
+    training = symbols[: text.num_train]
+    clock = common.Clock(config, int(train.step), seconds)
+    losses: list[float] = []  # of the calls since the last row of metrics.csv
+    with common.Interrupt() as interrupt, common.Progress() as bar:
+        while clock.progress < 1 and not interrupt.requested:
+            updates, started = clock.updates(), time.perf_counter()
+            train, loss = update(config, model, train, training, updates, clock.schedule)
+            losses += updates * [float(loss)]
+            clock.made(updates, time.perf_counter() - started)
+            if not math.isfinite(losses[-1]):
+                common.fail(f"the loss is not finite after update {clock.step}; {run.kept()}", 1)
+            speed = clock.rate * config.batch * config.sequence_length
+            bar.show(clock, f"loss {losses[-1]:.3f} nats/char, {speed:,.0f} chars/s")
+            if not clock.due:
+                continue
+            valid_loss = float(validation_loss(model, train.params, symbols, text.num_train))
+            train_loss, losses = float(np.mean(losses)), []
+            if not math.isfinite(valid_loss):
+                common.fail(f"the validation loss is not finite after update {clock.step}; {run.kept()}", 1)
+            run.checkpoints.save(clock.step, (train, clock.seconds), valid_loss)
+            run.record(clock.step, clock.seconds, train_loss=train_loss, valid_loss=valid_loss, chars_per_second=speed)
+            run.plot({f"order-{ORDER} n-gram": baseline}, "nats per character", f"{config.cell} on {text.name}")
+            bar.say(
+                f"update {clock.step:,}: train {train_loss:.3f}, validation {valid_loss:.3f} "
+                f"(order-{ORDER} n-gram {baseline:.3f}), {speed:,.0f} chars/s, {common.span(clock.seconds_left)} left"
+            )
+            key = jax.random.key(config.seed)
+            written = write(model, train.params, prompt, 200, key, config.temperature)
+            bar.say(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
+    if interrupt.requested and clock.progress < 1:
+        run.checkpoints.save(clock.step, (train, clock.seconds))
+        common.fail(f"stopped after update {clock.step} and saved; go on with: {run.command('--resume')}", 130)
+
+    best = min(run.rows, key=lambda row: row["valid_loss"])
+    print(
+        common.table(
+            ("validation", f"{run.rows[-1]['valid_loss']:.3f} nats per character"),
+            ("best", f"{best['valid_loss']:.3f} at update {best['step']:,.0f}"),
+            (f"order-{ORDER} n-gram", f"{baseline:.3f}"),
+            ("any symbol alike", f"{math.log(len(text.alphabet)):.3f}"),
+            ("training", f"{clock.step:,} updates, {clock.step * config.batch * config.sequence_length:,} characters"),
+            ("time", f"{common.span(clock.seconds)}, {run.rows[-1]['chars_per_second']:,.0f} characters per second"),
+            ("curves", f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}"),
+            (
+                "checkpoints",
+                f"{run.path / 'checkpoints'}: {run.checkpoints.step} latest, {run.checkpoints.best_step} best",
+            ),
+            ("to write", run.command("--sample 500")),
+        )
+    )
+
+
+def write_sample(config: Config, length: int) -> None:
+    run_dir = common.existing_run_dir(config)
+    alphabet = common.read_run(run_dir)["facts"]["alphabet"]
+    prompt = encode(config.prompt, alphabet)
+    model = make_model(config, len(alphabet))
+    like = jax.eval_shape(lambda: (begin(config, model, len(alphabet)), 0.0))
+    train, _ = common.Checkpoints(run_dir).best(like)
+    key = jax.random.key(config.seed)
+    print(config.prompt + decode(write(model, train.params, prompt, length, key, config.temperature), alphabet))
+
+
+def main(config: Config) -> None:
+    if config.sample is None:
+        train_model(config)
+    else:
+        write_sample(config, config.sample)
+
+
+if __name__ == "__main__":
+    common.run(main, Config)

@@ -1,0 +1,457 @@
+"""What the experiments share: the command line, the run directory, the clock, checkpoints, curves.
+
+An experiment keeps its data, its model, its update and its training loop; this is what surrounds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import ctypes
+import dataclasses
+import inspect
+import io
+import json
+import logging
+import math
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
+
+STARTED = time.perf_counter()  # before the slow imports: a run's minutes are those on the wall
+
+import jax  # noqa: E402
+import matplotlib  # noqa: E402
+import orbax.checkpoint as ocp  # noqa: E402
+import tyro  # noqa: E402
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import jaxrnn  # noqa: E402
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every step it takes
+
+
+class BadInputError(Exception):
+    """What the person gave cannot be used. Its message is one line that says why."""
+
+
+# --- the command line ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of every experiment. An experiment's own are the fields of a subclass."""
+
+    run_dir: Path | None = None
+    """Where everything of the run lies; None: a new numbered folder in runs/<experiment>."""
+    resume: bool = False
+    """Go on with the run in --run-dir (None: the newest) as if it had not been interrupted."""
+    minutes: float = 4.0
+    """How long the run takes, from start to end."""
+    steps: int | None = None
+    """How many updates the run makes; if given, --minutes says nothing."""
+    seed: int = 0
+    """Of everything random."""
+
+    # Options of one call, not of the run: neither saved nor compared.
+    of_the_call: ClassVar[tuple[str, ...]] = ("run_dir", "resume")
+
+    @property
+    def continues(self) -> bool:
+        """Whether the call needs a run that is there."""
+        return self.resume
+
+    @classmethod
+    def run_fields(cls) -> list[dataclasses.Field]:
+        return [field for field in dataclasses.fields(cls) if field.name not in cls.of_the_call]
+
+    def check(self) -> None:
+        """Raises `BadInputError` on numbers that make no sense."""
+        at_least(0, seed=self.seed)
+        above(0, minutes=self.minutes)
+        if self.steps is not None:
+            at_least(1, steps=self.steps)
+
+
+C = TypeVar("C", bound=Config)
+FLAGS = (tyro.conf.FlagCreatePairsOff,)
+
+
+def option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def at_least(bound: float, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not bound <= number < math.inf:
+            raise BadInputError(f"{option(name)} must be at least {bound}, but it is {number}")
+
+
+def above(bound: float, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not bound < number < math.inf:
+            raise BadInputError(f"{option(name)} must be above {bound} and finite, but it is {number}")
+
+
+def run(experiment: Callable[[Any], None], kind: type[Config]) -> None:
+    """Runs an experiment on the options of the command line. Bad input ends in one line and exit code 2."""
+    keep_memory()
+    try:
+        experiment(parse(kind))
+    except BadInputError as error:
+        fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("stopped", 130)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def parse(kind: type[C]) -> C:
+    """The options; those of a run that is there are its own, and giving others is an error."""
+    config = from_command_line(kind)
+    if config.continues:
+        run_dir = existing_run_dir(config)
+        saved = saved_config(kind, run_dir)
+        config = from_command_line(kind, default=saved)
+        refuse_differences(run_dir, *({f.name: getattr(c, f.name) for f in kind.run_fields()} for c in (saved, config)))
+    config.check()
+    return config
+
+
+def from_command_line(kind: type[C], default: C | None = None) -> C:
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            config = tyro.cli(kind, description=inspect.getmodule(kind).__doc__, config=FLAGS, **given)
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()[1:]]
+        rule = next((n for n, line in enumerate(lines) if not line.strip("─╰╯")), len(lines))
+        raise BadInputError(f"{' '.join(lines[:rule])}; --help lists the options") from None
+    paths = {n: v.absolute() for n, v in vars(config).items() if isinstance(v, Path) and n != "run_dir"}
+    return dataclasses.replace(config, **paths)
+
+
+def saved_config(kind: type[C], run_dir: Path) -> C:
+    options = read_run(run_dir)["config"]
+    if options.keys() != {field.name for field in kind.run_fields()}:
+        raise BadInputError(f"the run in {run_dir} was made by another version of this script")
+    paths = {f.name: Path(options[f.name]) for f in kind.run_fields() if "Path" in str(f.type) and options[f.name]}
+    return kind(**{**options, **paths, "run_dir": run_dir})
+
+
+def refuse_differences(run_dir: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    differing = [
+        f"{name} is {there[name]!s} there and {here[name]!s} here" for name in here if there[name] != here[name]
+    ]
+    if differing:
+        raise BadInputError(f"the run in {run_dir} has another configuration: {'; '.join(differing)}")
+
+
+def make_cell(name: str, hidden_size: int) -> jaxrnn.Cell:
+    """A cell by its name in jaxrnn. Whatever other size it needs is half the hidden size."""
+    cells = {n: c for n, c in vars(jaxrnn.cells).items() if isinstance(c, type) and issubclass(c, jaxrnn.Cell)}
+    if name not in cells:
+        raise BadInputError(f"there is no cell {name!r}; the cells are {', '.join(sorted(cells))}")
+    needed = [f.name for f in dataclasses.fields(cells[name]) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
+    sizes = {n: hidden_size if n == "hidden_size" else max(1, hidden_size // 2) for n in needed}
+    return cells[name](**sizes)
+
+
+# --- the run directory ---
+
+
+def existing_run_dir(config: Config) -> Path:
+    if config.run_dir is not None:
+        return config.run_dir
+    runs = numbered(default_parent(config))
+    if not runs:
+        raise BadInputError(f"there is no run in {default_parent(config)} yet: name one with --run-dir")
+    return runs[-1]
+
+
+def default_parent(config: Config) -> Path:
+    return Path("runs", Path(inspect.getfile(type(config))).stem)
+
+
+def numbered(parent: Path) -> list[Path]:
+    found = [path for path in parent.glob("*") if path.name.isdecimal()] if parent.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def read_run(run_dir: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run_dir / "config.json").read_text())
+    except (OSError, ValueError):
+        raise BadInputError(f"{run_dir} holds no run") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or as it was."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+class Run:
+    """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the latest and the best).
+
+    Args:
+      config: the options; those of the run are saved.
+      facts: what else makes the run what it is, such as its data's hash; on resuming they must be the same.
+    """
+
+    def __init__(self, config: Config, facts: dict[str, Any]):
+        if config.resume:
+            self.path = existing_run_dir(config)
+            refuse_differences(self.path, read_run(self.path)["facts"], facts)
+        else:
+            self.path = self._make(config)
+        self.checkpoints = Checkpoints(self.path)
+        self.rows: list[dict[str, Any]] = []  # of metrics.csv
+        if not config.resume:
+            options = {field.name: getattr(config, field.name) for field in config.run_fields()}
+            versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
+            made = {"config": options, "facts": facts, "versions": versions}
+            write(self.path / "config.json", json.dumps(made, indent=2, default=str))
+        elif (self.path / "metrics.csv").exists():
+            with (self.path / "metrics.csv").open(newline="") as file:
+                rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if row["step"] <= (self.checkpoints.step or 0)]
+
+    @staticmethod
+    def _make(config: Config) -> Path:
+        path = config.run_dir
+        try:
+            if path is None:
+                parent = default_parent(config)
+                path = parent / str(max((int(p.name) for p in numbered(parent)), default=0) + 1)
+            path.mkdir(parents=True, exist_ok=True)
+            if (path / "config.json").exists():
+                raise BadInputError(f"{path} holds a run: go on with it by --resume, or name another --run-dir")
+            if any(path.iterdir()):
+                raise BadInputError(f"{path} holds other files: name a --run-dir that is empty or not there yet")
+            write(path / "config.json", "")  # whether one may write is found out now
+            os.remove(path / "config.json")
+        except OSError as error:
+            raise BadInputError(f"cannot write to {path}: {error.strerror}") from None
+        return path
+
+    def record(self, step: int, seconds: float, **measured: float) -> None:
+        """Adds a row to metrics.csv."""
+        self.rows.append({"step": step, "seconds": seconds, **measured})
+        text = io.StringIO()
+        table = csv.DictWriter(text, self.rows[-1], lineterminator="\n")
+        table.writeheader()
+        table.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in self.rows)
+        write(self.path / "metrics.csv", text.getvalue())
+
+    def plot(self, baselines: dict[str, float], ylabel: str, title: str) -> None:
+        """Draws the losses of metrics.csv against the step, and baselines as horizontal lines."""
+        curves = [name for name in self.rows[-1] if name.endswith("_loss")]
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        steps = [row["step"] for row in self.rows]
+        for name, colour in zip(curves, ("#9aa5b1", "#1f5fa8", "#3a923a"), strict=False):
+            label = f"{name.replace('_loss', '').replace('valid', 'validation')}, last {self.rows[-1][name]:.3f}"
+            axes.plot(steps, [row[name] for row in self.rows], color=colour, marker=".", linewidth=1.8, label=label)
+        for name, value in baselines.items():
+            axes.axhline(value, color="#c1440e", linestyle="--", linewidth=1.3, label=f"{name}, {value:.3f}")
+        axes.set(xlabel="update", ylabel=ylabel, title=title)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        unfinished = self.path / "curves.unfinished.png"
+        figure.savefig(unfinished, dpi=160)
+        plt.close(figure)
+        os.replace(unfinished, self.path / "curves.png")
+
+    def kept(self) -> str:
+        """What is left where a run has gone wrong."""
+        return f"the last good checkpoint, after update {self.checkpoints.step}, is kept in {self.path / 'checkpoints'}"
+
+    def command(self, *options: str) -> str:
+        """The command that goes on with this run."""
+        return " ".join(["python", os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
+
+
+class Checkpoints:
+    """The latest checkpoint and the best, each there whole or not at all."""
+
+    def __init__(self, run_dir: Path):
+        keep = AnyPreservationPolicy(
+            [LatestN(1), BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1)]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=lambda metrics: metrics["loss"],
+            best_mode="min",
+            enable_async_checkpointing=False,
+        )
+        self._manager = ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
+
+    @property
+    def step(self) -> int | None:
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        return self._manager.best_step()
+
+    def latest(self, like: Any) -> Any:
+        """The latest checkpoint, of a structure like the one given."""
+        return self._restore(self.step, like)
+
+    def best(self, like: Any) -> Any:
+        """The checkpoint of the smallest loss."""
+        return self._restore(self.best_step, like)
+
+    def save(self, step: int, tree: Any, loss: float = math.inf) -> None:
+        """Saves a pytree. `loss` says which checkpoint is the best; without one it is none."""
+        if step != self.step:
+            self._manager.save(step, args=ocp.args.StandardSave(tree), metrics={"loss": loss})
+
+    def _restore(self, step: int | None, like: Any) -> Any:
+        if step is None:
+            raise BadInputError(f"there is no checkpoint in {self._manager.directory}")
+        return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+
+
+# --- the course of a run ---
+
+
+class Clock:
+    """How far a run is: by its updates, or by the time since its start where that is what is limited.
+
+    Args:
+      config: its `steps`, or else its `minutes`.
+      step: updates made by earlier processes of a resumed run.
+      seconds: time they took.
+      stages: how many parts the run has, at the end of each of which something is due.
+    """
+
+    def __init__(self, config: Config, step: int = 0, seconds: float = 0.0, stages: int = 10):
+        self.steps, self.limit, self.stages = config.steps, 60 * config.minutes, stages
+        self.step, self._before = step, seconds
+        self.rate = math.nan  # updates a second
+        self._stage = int(self.progress * stages + 1e-9)
+        self._compiled = False
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - STARTED
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.steps if self.steps else self.seconds / self.limit
+
+    @property
+    def schedule(self) -> tuple[float, float]:
+        """(a, b) of the progress a + b * step at a step; free of the way here, so that a resumed run is the same."""
+        return (0.0, 1 / self.steps) if self.steps else (min(self.progress, 1.0), 0.0)
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.steps - self.step) / self.rate if self.steps else self.limit - self.seconds
+
+    def updates(self, seconds: float = 0.5) -> int:
+        """How many updates to make before looking again: some `seconds` of them, and not past what is due."""
+        if math.isnan(self.rate):
+            return 1
+        if self.steps:
+            most = math.ceil((self._stage + 1) * self.steps / self.stages) - self.step
+        else:
+            most = int(self.rate * self.seconds_left)
+        return max(1, min(int(self.rate * seconds), most))
+
+    def made(self, updates: int, seconds: float) -> None:
+        """Tells the clock of updates made and of the time they took; the first call compiles and is not timed."""
+        self.step += updates
+        if self._compiled:
+            rate = updates / seconds
+            self.rate = rate if math.isnan(self.rate) else 0.8 * self.rate + 0.2 * rate
+        self._compiled = True
+
+    @property
+    def due(self) -> bool:
+        """Whether a stage has just ended; True once for each."""
+        stage = int(self.progress * self.stages + 1e-9)
+        ended, self._stage = stage > self._stage, max(stage, self._stage)
+        return ended
+
+
+class Interrupt:
+    """Ctrl-C as a request to stop at the next good moment; a second one stops at once."""
+
+    requested = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Progress:
+    """A progress bar where someone watches; elsewhere only the lines that are said."""
+
+    def __init__(self) -> None:
+        form = "{percentage:3.0f}% |{bar:24}| {desc}"
+        self._bar = tqdm(total=1.0, bar_format=form, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
+
+    def show(self, clock: Clock, line: str) -> None:
+        self._bar.n = min(clock.progress, 1.0)
+        self._bar.set_description_str(f"{line}, {span(clock.seconds_left)} left")
+
+    def say(self, line: str) -> None:
+        self._bar.write(line)
+        sys.stdout.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def span(seconds: float) -> str:
+    """A length of time as people write it: 1:05, 2:03:04."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def table(*rows: tuple[str, str]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def keep_memory() -> None:
+    """Tells glibc to keep what is freed: XLA:CPU asks anew for its temporaries at each call, and new pages cost."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            mallopt(-1, -1 & 0x7FFFFFFF)  # M_TRIM_THRESHOLD
