@@ -300,10 +300,11 @@ def _seen_from_the_end(plan: Plan) -> Array | None:
     """
     if plan.resets is None:
         return None
-    nowhere = jnp.zeros_like(plan.resets[:1])
+    resets = plan.resets if plan.valid is None else plan.resets & plan.valid  # none may come out of the padding
+    nowhere = jnp.zeros_like(resets[:1])
     if plan.reverse:
-        return jnp.concatenate([nowhere, plan.resets[:-1]])
-    return jnp.concatenate([plan.resets[1:], nowhere])
+        return jnp.concatenate([nowhere, resets[:-1]])
+    return jnp.concatenate([resets[1:], nowhere])
 
 
 def _check_sizes(layer: Layer, xs: Array, ys: Array) -> None:
