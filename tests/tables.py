@@ -56,6 +56,9 @@ ALL = {name: case.cell for name, case in CELLS.items()} | LAYERS
 LOOPS = {  # every loop that can run any cell, and must equal `Scan()`
     "unroll": loops.Scan(unroll=3),
     "checkpoint": loops.Scan(checkpoint_every=4),
+    "deferred": loops.Deferred(),
+    "deferred-unroll": loops.Deferred(unroll=3),
+    "deferred-checkpoint": loops.Deferred(checkpoint_every=4),
 }
 
 

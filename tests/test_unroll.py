@@ -1,0 +1,166 @@
+"""What `unroll` promises, for cells: against the NumPy references and against hand-made inputs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, to_numpy
+
+import jaxrnn
+from jaxrnn import GRU, LSTM, LearnedInitialState, unroll
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+TIME, BATCH = 5, 3
+
+over_cells = pytest.mark.parametrize("name", CELLS)
+both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
+
+
+@both_ways
+@over_cells
+def test_lengths_and_resets_equal_the_reference(name, reverse):
+    cell, reference = CELLS[name]
+    params = draw_params(cell)
+    xs, state = draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+    how = {"lengths": np.array([5, 0, 3]), "resets": draw(TIME, BATCH) > 0.3, "reverse": reverse}
+    expected = references.run(reference, to_numpy(params), xs, to_numpy(tuple(state)), **how)
+    last, ys = run(cell, params, xs, state, **how)
+    assert_close((tuple(last), ys), expected)
+
+
+@both_ways
+@pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3), (1, 2, 2)], ids=str)
+def test_any_number_of_batch_axes(batch_shape, reverse):
+    cell, reference = CELLS["LSTM"]
+    params, xs = draw_params(cell), draw(TIME, *batch_shape, INPUT)
+    lengths = np.random.default_rng(0).integers(0, TIME + 1, batch_shape)
+    how = {"lengths": lengths, "resets": draw(TIME, *batch_shape) > 0.3, "reverse": reverse}
+    last, ys = unroll(cell, params, xs, **how)
+    assert ys.shape == (TIME, *batch_shape, 4)
+    assert_close((tuple(last), ys), references.run(reference, to_numpy(params), xs, **how))
+
+
+@both_ways
+@pytest.mark.parametrize("cell", [LSTM(2), LearnedInitialState(GRU(3))], ids=["LSTM", "LearnedInitialState"])
+def test_gradient_through_lengths_and_resets(cell, reverse):
+    reference = references.lstm(2) if cell == LSTM(2) else references.learned_initial_state(references.gru(3))
+    params = draw_params(cell, input_size=2)
+    leaves, tree = jax.tree.flatten((params, draw(4, BATCH, 2), draw_state(cell, params, (BATCH,))))
+    resets = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0]], bool)
+    how = {"lengths": np.array([4, 0, 3]), "resets": resets, "reverse": reverse}
+
+    def expected(leaves):
+        params, xs, state = jax.tree.unflatten(tree, leaves)
+        last, ys = references.run(reference, params, xs, tuple(state), **how)
+        return (ys**2).sum() + sum((leaf**3).sum() for leaf in last)
+
+    @jax.jit
+    def loss(leaves):
+        params, xs, state = jax.tree.unflatten(tree, leaves)
+        last, ys = unroll(cell, params, xs, state, **how)
+        return (ys**2).sum() + sum((leaf**3).sum() for leaf in last)
+
+    assert_close(jax.grad(loss)(leaves), references.gradient(expected, to_numpy(leaves)), rtol=1e-11)
+
+
+@both_ways
+@over_cells
+def test_length_zero_returns_the_initial_state_and_zeros(name, reverse):
+    cell = CELLS[name].cell
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    for state in (None, draw_state(cell, params, (BATCH,))):
+        last, ys = run(cell, params, xs, state, lengths=np.array([0, 5, 0]), reverse=reverse)
+        begin = cell.initial_state(params, (BATCH,)) if state is None else state
+        for leaf, first in zip(last, begin, strict=True):
+            np.testing.assert_array_equal(leaf[0], first[0])
+            np.testing.assert_array_equal(leaf[2], first[2])
+            assert (leaf[1] != first[1]).all()
+        assert not ys[:, 0].any()
+        assert ys[:, 1].any()
+
+
+def test_reverse_outputs_stay_aligned_with_inputs():
+    cell, reference = CELLS["GRU"]
+    params, xs = draw_params(cell), draw(TIME, INPUT)
+    (h,), ys = unroll(cell, params, xs, reverse=True)
+    _, expected = references.run(reference, to_numpy(params), xs[::-1])
+    np.testing.assert_allclose(ys, expected[::-1], rtol=1e-12)
+    np.testing.assert_array_equal(h, ys[0])  # the step read last is the first
+
+
+@both_ways
+def test_a_reset_restarts_before_the_steps_input_is_read(reverse):
+    """The step that is marked already belongs to the new sequence, in the order the steps are read."""
+    cell, reference = CELLS["LSTM"]
+    params, xs = to_numpy(draw_params(cell)), draw(TIME, INPUT)
+    marked = np.arange(TIME) == 2
+    _, ys = unroll(cell, params, xs, draw_state(cell, params, ()), resets=marked, reverse=reverse)
+    fresh = xs[2::-1] if reverse else xs[2:]
+    _, expected = references.run(reference, params, fresh)
+    np.testing.assert_allclose(ys[2::-1] if reverse else ys[2:], expected, rtol=1e-12)
+
+
+@both_ways
+@over_cells
+def test_a_reset_does_not_let_nan_survive(name, reverse):
+    cell = CELLS[name].cell
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    read_before = slice(3, None) if reverse else slice(0, 2)
+    read_after = slice(0, 3) if reverse else slice(2, None)
+    broken = xs.copy()
+    broken[read_before, 0] = np.nan
+    resets = np.zeros((TIME, BATCH), bool)
+    resets[2] = True
+    last, ys = run(cell, params, broken, resets=resets, reverse=reverse)
+    expected_last, expected_ys = run(cell, params, xs, resets=resets, reverse=reverse)
+    assert np.isnan(ys[read_before, 0]).all()
+    np.testing.assert_array_equal(ys[read_after], expected_ys[read_after])
+    jax.tree.map(np.testing.assert_array_equal, last, expected_last)
+
+
+@over_cells
+def test_a_reset_at_the_first_step_shields_from_a_nan_state_in_value_and_gradient(name):
+    cell = CELLS[name].cell
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    resets = np.zeros((TIME, BATCH), bool)
+    resets[0] = True
+
+    @jax.jit
+    @partial(jax.value_and_grad, argnums=(0, 1, 2))
+    def loss(params, xs, state):
+        last, ys = unroll(cell, params, xs, state, resets=resets)
+        return (ys**2).sum() + sum(leaf.sum() for leaf in jax.tree.leaves(last))
+
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), cell.initial_state(params, (BATCH,)))
+    one, other = loss(params, xs, broken), loss(params, xs, draw_state(cell, params, (BATCH,)))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(one[1][2]))
+
+
+def test_arguments_may_be_traced_or_plain_python():
+    cell, params, xs = LSTM(4), draw_params(LSTM(4)), draw(TIME, 2, INPUT)
+    resets = [[True, False]] * TIME
+    expected = unroll(cell, params, xs, lengths=np.array([2, 5]), resets=np.array(resets))
+    assert_close(unroll(cell, params, xs, lengths=[2, 5], resets=resets), expected)
+    assert_close(run(cell, params, xs, lengths=np.array([2, 5], np.int8), resets=np.array(resets)), expected)
+    over_lengths = jax.vmap(lambda x, n, r: unroll(cell, params, x, lengths=n, resets=r), in_axes=(1, 0, 1))
+    last, ys = over_lengths(xs, np.array([2, 5]), np.array(resets))
+    assert_close((last, ys.swapaxes(0, 1)), expected)
+
+
+def test_forward_mode_runs_on_scan():
+    cell, params, xs = LSTM(4), draw_params(LSTM(4)), draw(TIME, INPUT)
+
+    def total(params):
+        return unroll(cell, params, xs, loop=jaxrnn.loops.Scan())[1].sum()
+
+    direction = jax.tree.map(lambda leaf: draw(*leaf.shape, seed=3), params)
+    _, slope = jax.jvp(total, (params,), (direction,))
+    gradient = jax.grad(total)(params)
+    expected = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    np.testing.assert_allclose(slope, expected, rtol=1e-12)
