@@ -1,0 +1,159 @@
+"""Every error that jaxrnn raises, by its message; the last test fails when one is missing here."""
+
+import ast
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Residual, Stack, Zoneout, loops, unroll
+
+KEY = jax.random.key(0)
+XS = np.zeros((5, 2, 3), np.float32)
+SYMBOLS = np.zeros((5, 2), np.int32)
+
+
+def run(layer, *, xs=XS, **how):
+    return unroll(layer, layer.init(KEY, 3), xs, **how)
+
+
+def run_lstm(xs=XS, **how):
+    return run(LSTM(4), xs=xs, **how)
+
+
+def state_of(*shape):
+    return jaxrnn.LSTMState(np.zeros(shape), np.zeros(shape))
+
+
+ERRORS = {
+    # unroll and step
+    "layer, a class": (TypeError, r"layer must be .* <class '.*LSTM'>: did you mean LSTM\(\.\.\.\)\?",
+                       lambda: unroll(LSTM, None, XS)),
+    "layer, a stranger": (TypeError, "layer must be a jaxrnn layer, but it is 3$", lambda: unroll(3, None, XS)),
+    "loop, a class": (TypeError, r"loop must be a loop such as jaxrnn.loops.Scan\(\), but it is <class",
+                      lambda: run_lstm(loop=loops.Scan)),
+    "reverse": (TypeError, "reverse must be True or False, but it is 1: it is not traced", lambda: run_lstm(reverse=1)),
+    "key, a number": (TypeError, r"key must be one random key, such as jax.random.key\(0\), but it is 7",
+                      lambda: run_lstm(key=7)),
+    "key, several": (TypeError, "key must be one random key", lambda: run_lstm(key=jax.random.split(KEY))),
+    "key, several raw ones": (TypeError, "key must be one random key",
+                              lambda: run_lstm(key=jax.random.split(jax.random.PRNGKey(0)))),
+    "xs, booleans": (TypeError, "xs must hold numbers or integer symbols, but its dtype is bool: cast it",
+                     lambda: run_lstm(XS > 0)),
+    "xs, no axes": (ValueError, r"xs must have the axes \[time, \*batch, 1 of features\], but its shape is \(3,\)",
+                    lambda: run_lstm(XS[0, 0])),
+    "symbols, no axes": (ValueError, r"xs must have the axes \[time, \*batch\], but its shape is \(\)",
+                         lambda: run_lstm(np.int32(1))),
+    "xs, disagreeing": (ValueError, r"all inputs must share one \[time, \*batch\], but they have \[\(5,\), \(5, 2\)\]",
+                        lambda: run_lstm([XS, XS[:, 0]])),
+    "xs, none": (ValueError, r"all inputs must share one \[time, \*batch\], but they have \[\]", lambda: run_lstm(())),
+    "xs, other size": (ValueError, r"must have the input size of the parameters, 3, but .* ends in \(2,\): call init",
+                       lambda: run_lstm(XS[..., :2])),
+    "lengths, floats": (TypeError, "lengths must be integers, but their dtype is float32",
+                        lambda: run_lstm(lengths=np.ones(2, np.float32))),
+    "lengths, shape": (ValueError, r"lengths must have the batch shape \(2,\) of xs, but their shape is \(5,\)",
+                       lambda: run_lstm(lengths=[1] * 5)),
+    "lengths, too long": (ValueError, r"lengths must lie between 0 and the time axis' 5, but they are \[6 0\]",
+                          lambda: run_lstm(lengths=[6, 0])),
+    "lengths, negative": (ValueError, r"lengths must lie between 0 and the time axis' 5, but they are \[ *5 +-1\]",
+                          lambda: run_lstm(lengths=[5, -1])),
+    "resets, integers": (TypeError, "resets must be booleans, but their dtype is int32",
+                         lambda: run_lstm(resets=SYMBOLS)),
+    "resets, shape": (ValueError, r"resets must have the shape \[time, \*batch\] = \(5, 2\), not \(5,\)",
+                      lambda: run_lstm(resets=np.zeros(5, bool))),
+    "state, structure": (TypeError, r"state must have the structure of layer.initial_state\(params, \(2,\)\)",
+                         lambda: run_lstm(state=np.zeros((2, 4)))),
+    "state, shapes": (ValueError, r"state must have the shapes \[\(2, 4\), \(2, 4\)\] .* but it has \[\(4,\), \(4,\)\]",
+                      lambda: run_lstm(state=state_of(4))),
+    "step, not causal": (TypeError, r"step runs one step after the other, but Bidirectional\(.*\) reads the future",
+                         lambda: jaxrnn.step(Bidirectional(LSTM(4)), None, None, XS[0])),
+    # arguments of layers
+    "size, zero": (ValueError, "LSTM's hidden_size must be a positive integer, but it is 0", lambda: LSTM(0)),
+    "size, a float": (ValueError, r"Dense's size must be a positive integer, but it is 4\.0", lambda: Dense(4.0)),
+    "size, a bool": (ValueError, "GRU's hidden_size must be a positive integer, but it is True", lambda: GRU(True)),
+    "size, the second": (ValueError, "ProjectedLSTM's projection_size must be", lambda: jaxrnn.ProjectedLSTM(4, -1)),
+    "rate, one": (ValueError, "Dropout's rate must be from 0 to below 1, but it is 1", lambda: Dropout(1)),
+    "rate, negative": (ValueError, "RecurrentDropout's rate must be", lambda: jaxrnn.RecurrentDropout(GRU(2), -0.1)),
+    "rate, NaN": (ValueError, "Dropout's rate must be", lambda: Dropout(float("nan"))),
+    "rate, one of two": (ValueError, "Zoneout's rate must be from 0", lambda: Zoneout(LSTM(2), state_rate(0.1, 1.5))),
+    "rate, structure": (ValueError, "Zoneout's rate must be one number or have the state's structure",
+                        lambda: run(Zoneout(LSTM(4), (0.1, 0.2)))),
+    "wraps a layer": (TypeError, r"Zoneout wraps a cell, but it was given Dense\(size=4\)", lambda: Zoneout(Dense(4))),
+    "wraps a class": (TypeError, "LearnedInitialState wraps a cell, but", lambda: jaxrnn.LearnedInitialState(GRU)),
+    "no layers": (TypeError, "Stack needs at least one layer", Stack),
+    "layers, a list": (TypeError, r"Stack is made of jaxrnn layers, but it was given \[LSTM", lambda: Stack([LSTM(4)])),
+    "layer of a wrapper": (TypeError, "Residual is made of jaxrnn layers, but it was given 3", lambda: Residual(3)),
+    "layer of two": (TypeError, "Bidirectional is made of jaxrnn layers", lambda: Bidirectional(LSTM(4), LSTM)),
+    "residual of symbols": (TypeError, r"Residual\(.*\) passes its input on, so it needs numbers, not symbols",
+                            lambda: run(Residual(LSTM(3)), xs=SYMBOLS)),
+    "highway of symbols": (TypeError, "passes its input on", lambda: run(jaxrnn.Highway(LSTM(3)), xs=SYMBOLS)),
+    "dense connections of symbols": (TypeError, "passes its input on",
+                                     lambda: run(jaxrnn.DenselyConnected(LSTM(3)), xs=SYMBOLS)),
+    "dropout of symbols": (TypeError, r"Dropout\(.*\) needs numbers, but its input is of symbols: put it after",
+                           lambda: run(Stack(Dropout(0.5), Embedding(3)), xs=SYMBOLS)),
+    "residual sizes": (ValueError, r"Residual needs a layer with as many .* 3 went in and 4 came out: put a Dense",
+                       lambda: run(Residual(LSTM(4)))),
+    "highway sizes": (ValueError, "Highway needs a layer with as many", lambda: run(jaxrnn.Highway(LSTM(4)))),
+    # initial values
+    "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
+    "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),
+    "bias": (ValueError, r"initial bias must be a finite number or Chrono\(longest\), but it is inf",
+             lambda: LSTM(4, float("inf")).init(KEY, 3)),
+    # loops
+    "unroll of a loop": (ValueError, "Scan's unroll must be a positive .* is 0$", lambda: loops.Scan(unroll=0)),
+    "unroll, None": (ValueError, "Scan's unroll must be", lambda: loops.Scan(unroll=None)),
+    "checkpoints": (ValueError, r"Scan's checkpoint_every must be a positive integer, but it is 2\.0",
+                    lambda: loops.Scan(checkpoint_every=2.0)),
+    "deferred": (ValueError, "Deferred's unroll must be a positive integer", lambda: loops.Deferred(unroll=-1)),
+}  # fmt: skip
+
+
+def state_rate(h, c):
+    return jaxrnn.LSTMState(h, c)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error(name):
+    kind, message, call = ERRORS[name]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_errors_that_only_tracing_could_see_do_not_hide_under_jit():
+    with pytest.raises(ValueError, match="must have the batch shape"):
+        jax.jit(lambda lengths: run_lstm(lengths=lengths))(np.zeros(3, int))
+    with pytest.raises(TypeError, match="did you mean LSTM"):
+        jax.eval_shape(lambda xs: unroll(LSTM, None, xs), XS)
+
+
+# ---- completeness ----------------------------------------------------------------------------------------------------
+
+ROOT = Path(jaxrnn.__file__).parent
+ELSEWHERE = {"_flax.py", "linen.py", "nnx.py", "testing.py"}  # their messages are tested beside them
+
+
+def raises():
+    """(where, the longest fixed piece of the message) of every `raise` in the package."""
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.name not in ELSEWHERE:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                    strings = [n.value for n in ast.walk(node.exc) if isinstance(n, ast.Constant)]
+                    pieces = [piece for piece in strings if isinstance(piece, str)]
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", max(pieces, key=len, default="")
+
+
+def test_every_message_is_tested():
+    messages = []
+    for _, _, call in ERRORS.values():
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            messages.append(str(error))
+    found = list(raises())
+    assert len(found) > 20
+    assert all(piece for _, piece in found), "an error without a message"
+    missing = [f"{where}: {piece}" for where, piece in found if not any(piece in message for message in messages)]
+    assert not missing, "errors without a test:\n" + "\n".join(missing)

@@ -1,0 +1,93 @@
+"""Who may import whom, and that the core needs jax alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxrnn
+
+ROOT = Path(jaxrnn.__file__).parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+FLAX = {"flax", "jaxrnn._flax", "jaxrnn.combinators", "jaxrnn.layer", "jaxrnn.loops", "jaxrnn.ops", "jaxrnn.unroll"}
+ALLOWED = {  # what of jaxrnn and which other packages a file may import; the longest fitting name counts
+    "__init__.py": {"jaxrnn"},
+    "layer.py": set(),
+    "program.py": set(),
+    "initializers.py": set(),
+    "ops.py": {"jaxrnn.layer"},
+    "cells/__init__.py": {"jaxrnn.cells"},
+    "cells/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
+    "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
+    "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
+    "loops/__init__.py": {"jaxrnn.loops"},
+    "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program", "jaxrnn.loops.scan"},
+    "unroll.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.loops"},
+    "combinators.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.loops"},
+    "convert/": {"jaxrnn.cells", "jaxrnn.combinators"},
+    "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},
+    "_flax.py": FLAX,
+    "linen.py": FLAX,
+    "nnx.py": FLAX,
+}
+EVERYWHERE = {"jax", "numpy"} | sys.stdlib_module_names
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(node):
+    """Full dotted names of all that is imported at or below a node, but for type checkers."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        is_package = (ROOT.parent / node.module.replace(".", "/")).is_dir()
+        for alias in node.names:  # `from jaxrnn import ops` imports jaxrnn.ops
+            yield f"{node.module}.{alias.name}" if is_package else node.module
+    elif not is_type_checking(node):
+        for child in ast.iter_child_nodes(node):
+            yield from imports(child)
+    else:
+        yield from (name for child in node.orelse for name in imports(child))
+
+
+def is_allowed(name, allowed):
+    return name.split(".")[0] in EVERYWHERE or any(name == a or name.startswith(a + ".") for a in allowed)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_only_what_it_may(file):
+    rules = [rule for rule in ALLOWED if file == rule or (rule.endswith("/") and file.startswith(rule))]
+    assert rules, f"{file} stands in no row of the table of imports"
+    allowed = ALLOWED[max(rules, key=len)]
+    for name in imports(ast.parse((ROOT / file).read_text())):
+        assert is_allowed(name, allowed), f"{file} must not import {name}"
+
+
+def test_the_walk_finds_imports():
+    source = (
+        "import a.b\nif TYPE_CHECKING:\n    import c\nelse:\n    import d\ndef f():\n    from jaxrnn import ops, layer"
+    )
+    assert list(imports(ast.parse(source))) == ["a.b", "d", "jaxrnn.ops", "jaxrnn.layer"]
+    assert not is_allowed("jaxrnn.unroll", ALLOWED["cells/"])
+    assert not is_allowed("jaxrnn.loops.scan", ALLOWED["cells/"])
+    assert not is_allowed("flax.linen", ALLOWED["unroll.py"])
+    assert not is_allowed("jaxrnn.cells.lstm", ALLOWED["cells/"])
+    assert is_allowed("jax.numpy", set())
+
+
+def test_no_row_of_the_table_is_left_over():
+    expected_later = {"convert/"}
+    for rule in set(ALLOWED) - expected_later:
+        assert any(file == rule or (rule.endswith("/") and file.startswith(rule)) for file in FILES), rule
+
+
+def test_jaxrnn_imports_neither_flax_nor_optax():
+    code = "import sys, jaxrnn, jaxrnn.testing; print(sorted({'flax', 'optax', 'torch', 'keras'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
