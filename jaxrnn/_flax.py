@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -20,6 +21,15 @@ def check_layer(owner: type, layer: Any) -> None:
     if not isinstance(layer, Layer):
         hint = f": did you mean {layer.__name__}(...)?" if isinstance(layer, type) else ""
         raise TypeError(f"{owner.__name__} wraps a jaxrnn layer, but it was given {layer!r}{hint}")
+
+
+def check_size(owner: type, input_size: Any) -> None:
+    sizes = input_size if isinstance(input_size, tuple) else (input_size,)
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{owner.__name__}'s input_size must be a positive integer (several for several feature axes), "
+            f"but it is {input_size!r}"
+        )
 
 
 def check_cell(layer: Layer) -> None:

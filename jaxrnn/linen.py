@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from jaxrnn._flax import cast, check_cell, check_layer, depends, from_dict, run, to_dict
+from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, from_dict, run, to_dict
 from jaxrnn.layer import Layer, Params, State
 from jaxrnn.loops import Loop
 from jaxrnn.ops import is_symbols
@@ -31,6 +31,8 @@ class _Module(nn.Module):
 
     def __post_init__(self) -> None:
         check_layer(type(self), self.layer)
+        if self.input_size is not None:
+            check_size(type(self), self.input_size)
         super().__post_init__()
 
     @nn.nowrap
