@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
@@ -19,12 +20,43 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 CONSTANT, PARAMETER, VARYING = range(3)  # what a value depends on: nothing, parameters only, state or input
 
 
+class Product:
+    """A product of a varying `a` and a parameter `w`, in whichever order the program has them."""
+
+    def __init__(self, run: Callable[..., list[Any]], eqn: Any, swapped: bool):
+        self._run, self._swapped = run, swapped
+        self._contracted = None  # the axes of a and of w that are summed over, of a plain matrix product
+        if eqn.primitive.name == "dot_general":
+            contracted, batched = eqn.params["dimension_numbers"]
+            if not batched[0] and len(contracted[0]) == 1 and eqn.invars[0 if swapped else 1].aval.ndim == 2:
+                self._contracted = [axes[0] for axes in (contracted[::-1] if swapped else contracted)]
+
+    def __call__(self, a: Array, w: Array) -> Array:
+        return self._run(w, a)[0] if self._swapped else self._run(a, w)[0]
+
+    def pull_a(self, ct: Array, w: Array, a: Any) -> Array:
+        """The cotangent of `a` (given for its shape and dtype)."""
+        return jax.linear_transpose(lambda a: self(a, w), a)(ct)[0]
+
+    def pull_w(self, a: Array, ct: Array, w: Any) -> Array:
+        """The cotangent of `w` (given for its shape and dtype), `a` and `ct` with an axis of steps in front."""
+        if self._contracted is None:
+            return jax.linear_transpose(lambda w: jax.vmap(self, (0, None))(a, w), w)(ct)[0]
+        # Not JAX's own order of operands, ct first: XLA's CPU compiler would copy the larger of the two.
+        axis, w_axis = self._contracted
+        a = jnp.moveaxis(a, 1 + axis, -1)
+        ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
+        rows = tuple(range(a.ndim - 1))
+        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=ct.dtype)
+        return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)
+
+
 class Equation(NamedTuple):
     run: Callable[..., list[Any]]
     ins: tuple[int, ...]  # places of the values it reads
     outs: tuple[int, ...]
     depends: int
-    product: bool  # of a varying first and a parameter second operand, or the other way round
+    product: Product | None
 
 
 class Program:
@@ -32,7 +64,7 @@ class Program:
 
     `weights(params)` computes, once, all that depends on parameters only; `run(weights, state, z, product)`
     is the rest of the step, calling `product(multiply, a, w)` for each product of a varying `a` with a
-    parameter `w`, where `multiply(a, w)` is its value.
+    parameter `w`, where `multiply`, a `Product`, gives its value as `multiply(a, w)`.
 
     Attributes:
       factors: for each product, in order, the number of its `w` among the weights.
@@ -105,9 +137,11 @@ class Program:
         if depends == PARAMETER and (eqn.effects or _grows(eqn)):
             depends = VARYING  # a broadcast bias is better kept small
         operands = sorted(self._depends[p] for p in read)
-        product = eqn.primitive.name in PRODUCTS and operands == [PARAMETER, VARYING]
+        run, product = _function(eqn), None
+        if eqn.primitive.name in PRODUCTS and operands == [PARAMETER, VARYING]:
+            product = Product(run, eqn, swapped=self._depends[read[0]] == PARAMETER)
         outs = tuple(self._place(depends) for _ in eqn.outvars)
-        self._equations.append(Equation(_function(eqn), tuple(read), outs, depends, product))
+        self._equations.append(Equation(run, tuple(read), outs, depends, product))
         return list(outs)
 
     def _evaluate(self, values: dict[int, Any], kinds: tuple[int, ...], product: Callable[..., Array] | None) -> None:
@@ -116,11 +150,8 @@ class Program:
                 continue
             operands = [values[p] for p in e.ins]
             if e.product and product is not None:
-                first, second = operands
-                if e.ins[1] == self._factor(e):
-                    outs = [product(lambda a, w, e=e: e.run(a, w)[0], first, second)]
-                else:
-                    outs = [product(lambda a, w, e=e: e.run(w, a)[0], second, first)]
+                w, a = operands if e.ins[0] == self._factor(e) else operands[::-1]
+                outs = [product(e.product, a, w)]
             else:
                 outs = e.run(*operands)
             values.update(zip(e.outs, outs, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn.layer import Cell, Params, Plan, State
 from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
 from jaxrnn.ops import where
-from jaxrnn.program import Program
+from jaxrnn.program import Product, Program
 
 Leaves = list[Array]
 
@@ -45,7 +45,7 @@ class Deferred(Loop):
         self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None, plan: Plan
     ) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            zs = project(cell, params, steps, key)
+            zs = project(_Projecting(cell), params, steps, key)
             z = jax.eval_shape(lambda zs: jax.tree.map(lambda z: z[0], zs), zs)
             program = Program(cell.step, params, state, z)
             scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
@@ -120,7 +120,9 @@ class _Scan:
         """Cotangents of weights, first state, restart state and projected inputs."""
         befores, products = kept
         w_others = [weights[n] for n in self.program.others]
-        multiplies, places = [], []
+        multiplies: list[Product] = []
+        # Transposed once, not at every step.
+        flipped = [jax.lax.optimization_barrier(w.T) if w.ndim == 2 else w for w in weights]
 
         def replay(before, z, w_others, products):
             """The step, given the outputs of its products: all that is left is elementwise."""
@@ -134,7 +136,7 @@ class _Scan:
                 operands.append(a)
                 return _recalled(multiply)(a, w, next(outputs))
 
-            merged = [known.get(n, w) for n, w in enumerate(weights)]
+            merged = [known.get(n, w.T if w.ndim == 2 else w) for n, w in enumerate(flipped)]
             return jax.tree.leaves(self.program.run(merged, before, z, product)), operands
 
         def body(carry, now):
@@ -166,9 +168,34 @@ class _Scan:
         for n, ct in zip(self.program.others, ct_others, strict=True):
             ct_weights[n] = ct
         for n, multiply, a, tap in zip(self.program.factors, multiplies, operands, taps, strict=True):
-            over_steps = jax.linear_transpose(lambda w, f=multiply, a=a: jax.vmap(f, (0, None))(a, w), weights[n])
-            ct_weights[n] = _add(ct_weights[n], over_steps(tap)[0])
+            ct_weights[n] = _add(ct_weights[n], multiply.pull_w(a, tap, weights[n]))
         return ct_weights, ct_state, ct_restart, ct_zs
+
+
+class _Projecting(NamedTuple):
+    """A cell's `project` whose products have the cheaper backward pass of `Product`."""
+
+    cell: Cell
+
+    def project(self, params: Params, x: Any, key: Any = None) -> Any:
+        def project(params: Params, x: Any, key: Any) -> Any:
+            return self.cell.project(params, x, key)
+
+        program = Program(project, params, x, key)
+        return program.run(program.weights(params), x, key, lambda multiply, a, w: _multiplied(multiply)(a, w))
+
+
+def _multiplied(multiply: Product) -> Any:
+    @jax.custom_vjp
+    def product(a, w):
+        return multiply(a, w)
+
+    def backward(saved, ct):
+        a, w = saved
+        return multiply.pull_a(ct, w, a), multiply.pull_w(a[None], ct[None], w)
+
+    product.defvjp(lambda a, w: (multiply(a, w), (a, w)), backward)
+    return product
 
 
 def _recalled(multiply: Any) -> Any:
@@ -180,7 +207,7 @@ def _recalled(multiply: Any) -> Any:
 
     def backward(saved, ct):
         a, w = saved
-        return jax.linear_transpose(lambda a: multiply(a, w), a)(ct)[0], None, ct
+        return multiply.pull_a(ct, w, a), None, ct
 
     recall.defvjp(lambda a, w, known: (known, (a, w)), backward)
     return recall
