@@ -23,7 +23,7 @@ def output_size(layer: Layer, params: Params, input_size: Any) -> int:
     def run(params: Params, xs: Array) -> Array:
         return layer.run(params, xs, layer.initial_state(params), None, Plan(Scan()))[1]
 
-    return jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), float)).shape[-1]
+    return jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float))).shape[-1]
 
 
 def _check_numbers(layer: Layer, xs: Any) -> None:
