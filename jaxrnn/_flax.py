@@ -25,7 +25,7 @@ def check_layer(owner: type, layer: Any) -> None:
 
 def check_size(owner: type, input_size: Any) -> None:
     sizes = input_size if isinstance(input_size, tuple) else (input_size,)
-    if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes):
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 for size in sizes):
         raise ValueError(
             f"{owner.__name__}'s input_size must be a positive integer (several for several feature axes), "
             f"but it is {input_size!r}"
