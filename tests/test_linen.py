@@ -100,30 +100,22 @@ def test_lengths_where_flax_is_right():
         assert_close(state.h[~some], np.zeros((1, HIDDEN)))
 
 
-def test_cell_in_flax_rnn_with_lengths_and_carry():
-    inside = nn.RNN(jaxrnn.linen.Cell(LSTM(HIDDEN)), return_carry=True)
-    ours = jaxrnn.linen.RNN(LSTM(HIDDEN), return_carry=True)
-    variables = inside.init(KEY, XS)
-    lengths, carry = np.array([5, 1, 2]), jaxrnn.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN))
-    state, _ = inside.apply(variables, XS, seq_lengths=lengths, initial_carry=carry)
-    expected, _ = ours.apply({"params": variables["params"]["cell"]}, XS, seq_lengths=lengths, initial_carry=carry)
-    assert_close(state, expected, rtol=1e-12)
-
-
 @pytest.mark.parametrize("wrap", [lambda c: nn.RNN(jaxrnn.linen.Cell(c)), jaxrnn.linen.RNN], ids=["Cell", "RNN"])
 def test_flax_bidirectional(wrap):
     module = nn.Bidirectional(wrap(LSTM(HIDDEN)), wrap(GRU(HIDDEN)))
     variables = module.init(KEY, XS)
     lengths = np.array([5, 1, 2])
-    ys = module.apply(variables, XS, seq_lengths=lengths)
+    carry = jaxrnn.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.GRUState(draw(BATCH, HIDDEN))
+    last, ys = module.apply(variables, XS, seq_lengths=lengths, initial_carry=carry, return_carry=True)
     p = {k: v.get("cell", v) for k, v in variables["params"].items()}
     params = jaxrnn.combinators.BidirectionalParams(
         jaxrnn.LSTMParams(**p["forward_rnn"]), jaxrnn.GRUParams(**p["backward_rnn"])
     )
     layer = Bidirectional(LSTM(HIDDEN), GRU(HIDDEN))
-    _, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), lengths=lengths)
+    begin = jaxrnn.combinators.BidirectionalState(*carry)
+    state, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), begin, lengths=lengths)
     valid = (np.arange(TIME) < lengths[:, None])[..., None]
-    assert_close(np.where(valid, ys, 0), expected.swapaxes(0, 1), rtol=1e-12)
+    assert_close((*last, np.where(valid, ys, 0)), (*state, expected.swapaxes(0, 1)), rtol=1e-12)
 
 
 def test_learned_initial_state_in_flax_rnn():
@@ -158,23 +150,11 @@ def test_streaming_equals_the_whole():
 
 
 def test_names_of_parameters():
-    variables = jaxrnn.linen.RNN(Stack(Highway(LSTM(INPUT)), DEEP)).init(KEY, XS)
-    shapes = {k: v.shape for k, v in flatten_dict(variables["params"], sep="/").items()}
-    assert shapes == {
-        "layers_0/layer/w_x": (3, 12),
-        "layers_0/layer/w_h": (3, 12),
-        "layers_0/layer/b": (12,),
-        "layers_0/w": (3, 3),
-        "layers_0/b": (3,),
-        "layers_1/layers_0/w_x": (3, 16),
-        "layers_1/layers_0/w_h": (4, 16),
-        "layers_1/layers_0/b": (16,),
-        **{
-            f"layers_1/layers_2/{side}/{name}": shape
-            for side in ("forward", "backward")
-            for name, shape in {"w_x": (4, 6), "w_h": (2, 6), "b": (6,), "b_n": (2,)}.items()
-        },
-    }
+    variables = jaxrnn.linen.RNN(Stack(Highway(LSTM(INPUT)), Bidirectional(GRU(2)))).init(KEY, XS)
+    shapes = {path: leaf.shape for path, leaf in flatten_dict(variables["params"], sep="/").items()}
+    lstm, gru = {"w_x": (3, 12), "w_h": (3, 12), "b": (12,)}, {"w_x": (3, 6), "w_h": (2, 6), "b": (6,), "b_n": (2,)}
+    highway = {"layer": lstm, "w": (3, 3), "b": (3,)}
+    assert shapes == flatten_dict({"layers_0": highway, "layers_1": {"forward": gru, "backward": gru}}, sep="/")
 
 
 def test_dicts_of_parameters():
