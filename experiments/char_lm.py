@@ -1,6 +1,6 @@
 """A character language model: learns to write from any text, one character after the other.
 
-In the manner of A. Karpathy's char-rnn (2015). Losses are in nats per character, beside an n-gram's.
+In the manner of A. Karpathy's char-rnn (2015). Losses are in nats per character.
 """
 
 from __future__ import annotations
@@ -30,34 +30,19 @@ ORDER = 5  # of the n-gram: the best on a megabyte
 
 @dataclass(frozen=True)
 class Config(common.Config):
-    data: Path | None = None
-    """A UTF-8 text; None: the running Python's standard library."""
-    cell: str = "LSTM"
-    """A cell of jaxrnn, by name."""
-    hidden_size: int = 256
-    """Size of each layer's state."""
-    layers: int = 1
-    """Recurrent layers."""
-    dropout: float = 0.0
-    """Share of the outputs dropped after each layer."""
-    sequence_length: int = 64
-    """Characters the gradient goes back; the state goes on."""
-    batch: int = 64
-    """Places in the text read side by side."""
-    learning_rate: float = 4e-3
-    """Its highest value."""
-    sample: int | None = None
-    """Only write so many characters, from the best checkpoint in --run-dir."""
-    prompt: str = "\n"
-    """What samples go on from."""
-    temperature: float = 0.8
-    """Of samples: 1 as likely as in the model, 0 always the likeliest character."""
+    data: Path | None = None  # A UTF-8 text; None: the running Python's standard library
+    cell: str = "LSTM"  # A cell of jaxrnn, by name
+    hidden_size: int = 256  # Size of each layer's state
+    layers: int = 1  # Recurrent layers
+    dropout: float = 0.0  # Share of the outputs dropped after each layer
+    sequence_length: int = 64  # Characters the gradient goes back; the state goes on
+    batch: int = 64  # Places in the text read side by side
+    learning_rate: float = 4e-3  # Its highest value
+    sample: int | None = None  # Only write so many characters, from the best checkpoint in --run-dir
+    prompt: str = "\n"  # What samples go on from
+    temperature: float = 0.8  # Of samples: 1 as likely as in the model, 0 always the likeliest character
 
     of_the_call: ClassVar[tuple[str, ...]] = (*common.Config.of_the_call, "sample", "prompt", "temperature")
-
-    @property
-    def continues(self) -> bool:
-        return self.resume or self.sample is not None
 
     def check(self) -> None:
         super().check()
@@ -92,6 +77,9 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0
 
 def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
     params = model.init(jax.random.key(config.seed), num_symbols)
+    # The initial law expects all input features at once, but of symbols there is one at a time.
+    reader = params[0]._replace(w_x=params[0].w_x * num_symbols**0.5)
+    params = (reader, *params[1:])
     state = model.initial_state(params, (config.batch,))
     return Train(jnp.int32(0), jnp.int32(0), params, optimizer.init(params), state)
 
@@ -133,34 +121,29 @@ def update(
 def train_model(config: Config) -> None:
     text = Text.of(config.data)
     if text.num_train < config.batch * (config.sequence_length + 1):
-        raise BadInputError(
-            f"{text.name} is too short: training has {text.num_train:,} characters, but one batch of windows takes "
-            f"{config.batch} * {config.sequence_length + 1}; choose a smaller --batch or --sequence-length"
-        )
+        needed = f"one batch of windows takes {config.batch} * {config.sequence_length + 1}"
+        raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
     prompt = encode(config.prompt, text.alphabet)
     model = make_model(config, len(text.alphabet))
-    train = begin(config, model, len(text.alphabet))
-    run = common.Run(config, {"data": text.digest, "alphabet": text.alphabet})
-    seconds = 0.0
+    train, seconds = begin(config, model, len(text.alphabet)), 0.0
+    run = common.Run(config, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
     if run.checkpoints.step is not None:
         train, seconds = run.checkpoints.latest((train, seconds))
     run.checkpoints.save(int(train.step), (train, seconds))  # so that there always is one
-
-    baseline = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(train.params))
+    ngram = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
     print(f"data    {text}")
-    print(f"model   {model}, {num_params:,} parameters")
+    print(f"n-gram  order {ORDER}, interpolated Witten-Bell: {ngram:.3f} nats per character")
+    print(f"model   {model}, {sum(leaf.size for leaf in jax.tree.leaves(train.params)):,} parameters")
     print(f"device  {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
     print(f"run     {run.path}", flush=True)
 
     symbols = jax.device_put(text.symbols)
-    training = symbols[: text.num_train]
     clock = common.Clock(config, int(train.step), seconds)
-    losses: list[float] = []  # of the calls since the last row of metrics.csv
+    losses: list[float] = []  # since the last row of metrics.csv
     with common.Interrupt() as interrupt, common.Progress() as bar:
-        while clock.progress < 1 and not interrupt.requested:
+        while not (ended := clock.progress >= 1 and run.rows) and not interrupt.requested:
             updates, started = clock.updates(), time.perf_counter()
-            train, loss = update(config, model, train, training, updates, clock.schedule)
+            train, loss = update(config, model, train, symbols[: text.num_train], updates, clock.schedule)
             losses += updates * [float(loss)]
             clock.made(updates, time.perf_counter() - started)
             if not math.isfinite(losses[-1]):
@@ -171,58 +154,45 @@ def train_model(config: Config) -> None:
                 continue
             valid_loss = float(validation_loss(model, train.params, symbols, text.num_train))
             train_loss, losses = float(np.mean(losses)), []
-            if not math.isfinite(valid_loss):
-                common.fail(f"the validation loss is not finite after update {clock.step}; {run.kept()}", 1)
             run.checkpoints.save(clock.step, (train, clock.seconds), valid_loss)
             run.record(clock.step, clock.seconds, train_loss=train_loss, valid_loss=valid_loss, chars_per_second=speed)
-            run.plot({f"order-{ORDER} n-gram": baseline}, "nats per character", f"{config.cell} on {text.name}")
+            run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{config.cell} on {text.name}")
             bar.say(
                 f"update {clock.step:,}: train {train_loss:.3f}, validation {valid_loss:.3f} "
-                f"(order-{ORDER} n-gram {baseline:.3f}), {speed:,.0f} chars/s, {common.span(clock.seconds_left)} left"
+                f"(order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s, {common.span(clock.seconds_left)} left"
             )
-            key = jax.random.key(config.seed)
-            written = write(model, train.params, prompt, 200, key, config.temperature)
+            key = jax.random.fold_in(jax.random.key(config.seed), clock.step)
+            written = write(model, train.params, prompt, 150, key, config.temperature)
             bar.say(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
-    if interrupt.requested and clock.progress < 1:
-        run.checkpoints.save(clock.step, (train, clock.seconds))
-        common.fail(f"stopped after update {clock.step} and saved; go on with: {run.command('--resume')}", 130)
+        if not ended:
+            run.checkpoints.save(clock.step, (train, clock.seconds))
+            common.fail(f"stopped after update {clock.step} and saved; go on with: {run.command('--resume')}", 130)
 
-    best = min(run.rows, key=lambda row: row["valid_loss"])
-    print(
-        common.table(
-            ("validation", f"{run.rows[-1]['valid_loss']:.3f} nats per character"),
-            ("best", f"{best['valid_loss']:.3f} at update {best['step']:,.0f}"),
-            (f"order-{ORDER} n-gram", f"{baseline:.3f}"),
-            ("any symbol alike", f"{math.log(len(text.alphabet)):.3f}"),
-            ("training", f"{clock.step:,} updates, {clock.step * config.batch * config.sequence_length:,} characters"),
-            ("time", f"{common.span(clock.seconds)}, {run.rows[-1]['chars_per_second']:,.0f} characters per second"),
-            ("curves", f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}"),
-            (
-                "checkpoints",
-                f"{run.path / 'checkpoints'}: {run.checkpoints.step} latest, {run.checkpoints.best_step} best",
-            ),
-            ("to write", run.command("--sample 500")),
-        )
+    last, best = run.rows[-1], min(run.rows, key=lambda row: row["valid_loss"])
+    common.print_table(
+        validation=f"{last['valid_loss']:.3f} nats per character, best {best['valid_loss']:.3f}",
+        beside=f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}",
+        training=f"{last['train_loss']:.3f} at the end, after {clock.step:,} updates",
+        time=f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second",
+        curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
+        checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",
+        write=run.command("--sample 500"),
     )
 
 
 def write_sample(config: Config, length: int) -> None:
     run_dir = common.existing_run_dir(config)
-    alphabet = common.read_run(run_dir)["facts"]["alphabet"]
+    alphabet = common.read_run(run_dir)["notes"]["alphabet"]
     prompt = encode(config.prompt, alphabet)
     model = make_model(config, len(alphabet))
-    like = jax.eval_shape(lambda: (begin(config, model, len(alphabet)), 0.0))
-    train, _ = common.Checkpoints(run_dir).best(like)
-    key = jax.random.key(config.seed)
-    print(config.prompt + decode(write(model, train.params, prompt, length, key, config.temperature), alphabet))
+    train, _ = common.Checkpoints(run_dir).best(jax.eval_shape(lambda: (begin(config, model, len(alphabet)), 0.0)))
+    written = write(model, train.params, prompt, length, jax.random.key(config.seed), config.temperature)
+    print(config.prompt + decode(written, alphabet))
 
 
-def main(config: Config) -> None:
-    if config.sample is None:
-        train_model(config)
-    else:
-        write_sample(config, config.sample)
+def main() -> None:
+    common.run(lambda config: write_sample(config, config.sample) if config.sample else train_model(config), Config)
 
 
 if __name__ == "__main__":
-    common.run(main, Config)
+    main()

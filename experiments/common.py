@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import ctypes
 import dataclasses
 import inspect
 import io
@@ -67,8 +66,8 @@ class Config:
 
     @property
     def continues(self) -> bool:
-        """Whether the call needs a run that is there."""
-        return self.resume
+        """Whether the call is for a run that is there."""
+        return self.resume or getattr(self, "sample", None) is not None
 
     @classmethod
     def run_fields(cls) -> list[dataclasses.Field]:
@@ -104,7 +103,6 @@ def above(bound: float, **numbers: float) -> None:
 
 def run(experiment: Callable[[Any], None], kind: type[Config]) -> None:
     """Runs an experiment on the options of the command line. Bad input ends in one line and exit code 2."""
-    keep_memory()
     try:
         experiment(parse(kind))
     except BadInputError as error:
@@ -213,9 +211,10 @@ class Run:
     Args:
       config: the options; those of the run are saved.
       facts: what else makes the run what it is, such as its data's hash; on resuming they must be the same.
+      notes: what else to keep in config.json.
     """
 
-    def __init__(self, config: Config, facts: dict[str, Any]):
+    def __init__(self, config: Config, facts: dict[str, Any], notes: dict[str, Any] | None = None):
         if config.resume:
             self.path = existing_run_dir(config)
             refuse_differences(self.path, read_run(self.path)["facts"], facts)
@@ -226,7 +225,7 @@ class Run:
         if not config.resume:
             options = {field.name: getattr(config, field.name) for field in config.run_fields()}
             versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
-            made = {"config": options, "facts": facts, "versions": versions}
+            made = {"config": options, "facts": facts, "notes": notes, "versions": versions}
             write(self.path / "config.json", json.dumps(made, indent=2, default=str))
         elif (self.path / "metrics.csv").exists():
             with (self.path / "metrics.csv").open(newline="") as file:
@@ -343,11 +342,11 @@ class Clock:
       stages: how many parts the run has, at the end of each of which something is due.
     """
 
-    def __init__(self, config: Config, step: int = 0, seconds: float = 0.0, stages: int = 10):
+    def __init__(self, config: Config, step: int = 0, seconds: float = 0.0, stages: int = 20):
         self.steps, self.limit, self.stages = config.steps, 60 * config.minutes, stages
         self.step, self._before = step, seconds
         self.rate = math.nan  # updates a second
-        self._stage = int(self.progress * stages + 1e-9)
+        self._stage = self._stage_at(step / self.steps if self.steps else seconds / self.limit)
         self._compiled = False
 
     @property
@@ -360,7 +359,7 @@ class Clock:
 
     @property
     def schedule(self) -> tuple[float, float]:
-        """(a, b) of the progress a + b * step at a step; free of the way here, so that a resumed run is the same."""
+        """(a, b) of the progress a + b * step. By the steps it is that of each, whatever calls they are made in."""
         return (0.0, 1 / self.steps) if self.steps else (min(self.progress, 1.0), 0.0)
 
     @property
@@ -388,9 +387,12 @@ class Clock:
     @property
     def due(self) -> bool:
         """Whether a stage has just ended; True once for each."""
-        stage = int(self.progress * self.stages + 1e-9)
+        stage = self._stage_at(self.progress)
         ended, self._stage = stage > self._stage, max(stage, self._stage)
         return ended
+
+    def _stage_at(self, progress: float) -> int:
+        return min(self.stages, int(progress * self.stages + 1e-9))
 
 
 class Interrupt:
@@ -443,15 +445,6 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def table(*rows: tuple[str, str]) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
-
-
-def keep_memory() -> None:
-    """Tells glibc to keep what is freed: XLA:CPU asks anew for its temporaries at each call, and new pages cost."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-            mallopt(-1, -1 & 0x7FFFFFFF)  # M_TRIM_THRESHOLD
+def print_table(**rows: str) -> None:
+    width = max(map(len, rows))
+    print("\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items()))

@@ -1,0 +1,263 @@
+"""The character model: what it learns, what it leaves behind, that a run survives whatever ends it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+pytest.importorskip("orbax.checkpoint")
+pytest.importorskip("tyro")
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import char_lm  # noqa: E402
+import common  # noqa: E402
+import text  # noqa: E402
+
+SMALL = ("--hidden-size", "24", "--batch", "8", "--sequence-length", "16")
+
+
+def prose(length: int) -> str:
+    """Sentences whose words are drawn at random: their letters are not."""
+    words, rng = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "many", "small", "dogs"), random.Random(0)
+    written = " ".join(rng.choice(words) + rng.choice(("", "", "", ",", ".\n")) for _ in range(length // 4))
+    return written[:length]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A directory with prose.txt in it, to work in."""
+    monkeypatch.chdir(tmp_path)
+    Path("prose.txt").write_text(prose(20_000))
+    return tmp_path
+
+
+def start(*options: str) -> subprocess.Popen:
+    command = [sys.executable, str(EXPERIMENTS / "char_lm.py"), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, out + err
+    return out, err
+
+
+def call(monkeypatch, *options: str) -> int:
+    """Runs the script in this process and returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["char_lm.py", *options])
+    try:
+        char_lm.main()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def rows(run_dir: str) -> list[dict[str, str]]:
+    path = Path(run_dir, "metrics.csv")
+    return list(csv.DictReader(path.open())) if path.exists() else []
+
+
+def wait_for_rows(process: subprocess.Popen, run_dir: str, number: int) -> None:
+    while len(rows(run_dir)) < number:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def saved(run_dir: str) -> tuple[int, list[np.ndarray]]:
+    """The latest checkpoint's step, and all of it but the seconds it took."""
+    config = common.saved_config(char_lm.Config, Path(run_dir))
+    num_symbols = len(common.read_run(Path(run_dir))["notes"]["alphabet"])
+    model = char_lm.make_model(config, num_symbols)
+    checkpoints = common.Checkpoints(Path(run_dir))
+    train, _ = checkpoints.latest((char_lm.begin(config, model, num_symbols), 0.0))
+    return checkpoints.step, [np.asarray(leaf) for leaf in jax.tree.leaves(train)]
+
+
+def test_a_run_that_was_stopped_and_killed_ends_as_one_that_was_not(here):
+    options = (*SMALL, "--data", "prose.txt", "--steps", "2000", "--dropout", "0.1")
+    whole = start(*options, "--run-dir", "whole")
+    out, _ = finish(whole)
+
+    # What is said.
+    assert re.search(r"data +prose.txt: 20,000 characters, \d\d symbols, .*sha256 [0-9a-f]{12}\n", out)
+    assert re.search(r"model +Stack\(LSTM\(hidden_size=24.*[\d,]+ parameters\n", out)
+    assert re.search(r"device +\S.*\n", out)
+    assert len(re.findall(r"validation \d\.\d{3} \(order-5 n-gram \d\.\d{3}\)", out)) == 20
+    assert re.search(r"validation +\d\.\d{3} nats per character, best \d\.\d{3}\n", out)
+
+    # What is learnt: more than how often each letter occurs.
+    symbols = text.Text.of(Path("prose.txt"))
+    unigram, *_ = text.ngram_losses(symbols.symbols, symbols.num_train, len(symbols.alphabet), 1)
+    assert float(rows("whole")[-1]["valid_loss"]) < 0.6 * unigram
+
+    # What remains.
+    assert list(rows("whole")[0]) == ["step", "seconds", "train_loss", "valid_loss", "chars_per_second"]
+    assert [int(row["step"]) for row in rows("whole")] == list(range(100, 2001, 100))
+    assert Path("whole/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("whole/config.json").read_text())["config"]["hidden_size"] == 24
+    assert sorted(path.name for path in Path("whole").iterdir()) == [
+        "checkpoints", "config.json", "curves.png", "metrics.csv"
+    ]  # fmt: skip
+
+    interrupted = start(*options, "--run-dir", "ended")
+    wait_for_rows(interrupted, "ended", 1)
+    interrupted.send_signal(signal.SIGINT)
+    _, err = finish(interrupted, 130)
+    (line,) = err.splitlines()
+    step = int(re.search(r"stopped after update (\d+) and saved; go on with: python .*char_lm.py", line)[1])
+    assert line.endswith("--run-dir ended --resume")
+    assert saved("ended")[0] == step < 2000
+
+    killed = start("--run-dir", "ended", "--resume")
+    wait_for_rows(killed, "ended", len(rows("ended")) + 1)
+    killed.kill()
+    finish(killed, -signal.SIGKILL)
+    assert len(rows("ended")) < 20
+
+    out, _ = finish(start("--run-dir", "ended", "--resume"))
+    for one, other in zip(saved("whole")[1], saved("ended")[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [row["valid_loss"] for row in rows("whole")] == [row["valid_loss"] for row in rows("ended")]
+
+
+def test_by_the_clock_in_a_numbered_folder_then_writing(here, monkeypatch, capsys):
+    options = (*SMALL, "--data", "prose.txt", "--minutes", "0.1")
+    out, _ = finish(start(*options, "--cell", "ProjectedLSTM"))
+    assert "runs/char_lm/1" in out
+    assert 5.5 <= float(rows("runs/char_lm/1")[-1]["seconds"]) < 60
+    step, before = saved("runs/char_lm/1")
+    assert step > 0
+
+    assert call(monkeypatch, "--sample", "50", "--prompt", "the cat ", "--temperature", "0") == 0
+    written = capsys.readouterr().out
+    assert written.startswith("the cat ")
+    assert len(written) == len("the cat ") + 50 + 1
+    assert call(monkeypatch, "--sample", "50", "--prompt", "the cat ", "--temperature", "0") == 0
+    assert capsys.readouterr().out == written
+
+    assert call(monkeypatch, "--resume") == 0  # it has ended: there is nothing to do
+    for one, other in zip(before, saved("runs/char_lm/1")[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert call(monkeypatch, *options[:-2], "--steps", "2") == 0
+    assert [path.name for path in common.numbered(Path("runs/char_lm"))] == ["1", "2"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
+    options = (*SMALL, "--data", "prose.txt", "--steps", "50", "--run-dir", "run", "--learning-rate", "1e38")
+    assert call(monkeypatch, *options) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"loss is not finite after update \d+; the last good checkpoint, after update \d+, is kept", line)
+    assert all(np.isfinite(leaf).all() for leaf in saved("run")[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--data", "missing.txt"], "missing.txt: No such file"),
+        (["--data", "."], "Is a directory"),
+        (["--data", "empty.txt"], "empty.txt is empty"),
+        (["--data", "bytes.txt"], "not UTF-8 text: byte 4 is 0xff"),
+        (["--data", "short.txt"], "too short: training has 90 characters, but one batch of windows takes 64 \\* 65"),
+        (["--data", "prose.txt", "--prompt", "the é €"], "has no 'é', '€'"),
+        (["--prompt", ""], "--prompt must have at least one"),
+        (["--cell", "LSMT"], "no cell 'LSMT'; the cells are Elman, GRU"),
+        (["--hidden-size", "0"], "--hidden-size must be at least 1"),
+        (["--layers", "-1"], "--layers must be at least 1"),
+        (["--batch", "many"], "--batch.*'many'"),
+        (["--sequence-length", "0"], "--sequence-length must be at least 1"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0 and finite"),
+        (["--dropout", "1"], "--dropout must be from 0 to below 1"),
+        (["--minutes", "inf"], "--minutes must be above 0 and finite"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--temperature", "-1", "--sample", "9"], "there is no run in runs/char_lm"),
+        (["--sample", "9", "--run-dir", "nowhere"], "nowhere holds no run"),
+        (["--resume"], "there is no run in runs/char_lm"),
+        (["--no-such-option"], "--no-such-option"),
+        (["--data", "prose.txt", *SMALL, "--run-dir", "prose.txt/run"], "cannot write to prose.txt/run"),
+        (["--data", "prose.txt", *SMALL, "--run-dir", "other"], "other holds other files"),
+        (["--data", "prose.txt", *SMALL, "--run-dir", "old"], "old holds a run: go on with it by --resume"),
+        (["--resume", "--run-dir", "old", "--layers", "2", "--seed", "1"], "seed is 0 there and 1 here; layers is 1"),
+        (["--sample", "9", "--run-dir", "old", "--cell", "GRU"], "cell is LSTM there and GRU here"),
+        (["--sample", "9", "--run-dir", "old"], "there is no checkpoint"),
+        (["--resume", "--run-dir", "old"], "another configuration: data is"),
+        (["--resume", "--run-dir", "older"], "another version"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+    for name, content in (("empty", b""), ("bytes", b"text\xff"), ("short", b"0123456789" * 10)):
+        Path(f"{name}.txt").write_bytes(content)
+    for name in ("old", "older", "other"):
+        Path(name).mkdir()
+    Path("other/file").touch()
+    config = {field.name: field.default for field in char_lm.Config.run_fields()} | {"data": str(here / "prose.txt")}
+    rest = {"facts": {"data": "another text's"}, "notes": {"alphabet": "\n"}}
+    Path("old/config.json").write_text(json.dumps({"config": config, **rest}))
+    Path("older/config.json").write_text(json.dumps({"config": {"depth": 1}, **rest}))
+    before = sorted(here.rglob("*"))
+
+    assert call(monkeypatch, *options) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(complaint, line), line
+    assert sorted(path for path in here.rglob("*") if path.name != "checkpoints") == before
+
+
+def test_ngram_losses_are_those_of_a_slow_one():
+    symbols = np.random.default_rng(0).choice(5, 400, p=[0.5, 0.2, 0.15, 0.1, 0.05])
+    num_train, num_symbols = 300, 6
+
+    def probability(order: int, place: int) -> float:
+        if order == 0:
+            return 1 / num_symbols
+        shorter = probability(order - 1, place)
+        context = tuple(symbols[place - order + 1 : place])
+        seen = followers[context]
+        if not seen:
+            return shorter
+        return (seen[symbols[place]] + len(seen) * shorter) / (seen.total() + len(seen))
+
+    followers: dict[tuple[int, ...], Counter] = defaultdict(Counter)
+    for order in range(1, 5):
+        for place in range(order - 1, num_train):
+            followers[tuple(symbols[place - order + 1 : place])][symbols[place]] += 1
+    expected = [-np.mean([math.log(probability(n, i)) for i in range(num_train, len(symbols))]) for n in range(1, 5)]
+    np.testing.assert_allclose(text.ngram_losses(symbols, num_train, num_symbols, 4), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("num_valid", [1, 100, 1000])
+def test_validation_loss_is_that_of_one_pass(num_valid):
+    num_train = 1000
+    symbols = jnp.asarray(np.random.default_rng(0).integers(0, 7, num_train + num_valid))
+    model = jaxrnn.Stack(jaxrnn.LSTM(8), jaxrnn.Dense(7))
+    params = model.init(jax.random.key(0), 7)
+    _, logits = jaxrnn.unroll(model, params, symbols[:-1])
+    losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), symbols[1:, None], axis=-1)
+    streams = text.validation_loss(model, params, symbols, num_train)
+    np.testing.assert_allclose(streams, losses[num_train - 1 :].mean(), rtol=1e-5)
+
+
+def test_the_standard_library_is_ascii_and_of_a_known_length():
+    known = text.Text.of(None)
+    assert len(known.symbols) <= text.LENGTH
+    assert known.alphabet.isascii()
+    assert text.decode(known.symbols[:100], known.alphabet) == text.standard_library()[:100]
