@@ -72,7 +72,7 @@ class Steps:
     @staticmethod
     def of(xs: Any, key: Array | None, plan: Plan) -> Steps:
         length = jax.tree.leaves(xs)[0].shape[0]
-        keys = None if key is None else jax.random.split(key, length)
+        keys = None if key is None else jax.random.split(StepKey.of(key).step, length)
         return Steps(xs, keys, plan.valid, plan.resets)
 
     @property
@@ -94,7 +94,7 @@ def project(cell: Cell, params: Params, steps: Steps, key: Array | None) -> Any:
     if key is None:
         return cell.project(params, steps.xs)
     over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(step=0, call=None)))
-    return over_steps(params, steps.xs, StepKey(steps.keys, key))
+    return over_steps(params, steps.xs, StepKey(steps.keys, StepKey.of(key).call))
 
 
 def masked_step(step: Any, state: State, z: Any, valid: Array | None, reset: Array | None, restart: State) -> State:
