@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
+from jaxrnn.loops.deferred import Deferred
 from jaxrnn.loops.scan import Loop, Scan
 from jaxrnn.ops import is_symbols, where
 
@@ -24,7 +25,7 @@ def unroll(
     resets: Any = None,
     reverse: bool = False,
     key: Array | None = None,
-    loop: Loop = Scan(),
+    loop: Loop = Deferred(),
 ) -> tuple[State, Any]:
     """Runs a layer over time.
 

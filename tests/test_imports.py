@@ -24,7 +24,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
     "loops/__init__.py": {"jaxrnn.loops"},
-    "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program", "jaxrnn.loops.scan"},
+    "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program", "jaxrnn.loops.scan", "jaxrnn.loops.reverse_only"},
     "unroll.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.loops"},
     "combinators.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.loops"},
     "convert/": {"jaxrnn.cells", "jaxrnn.combinators"},

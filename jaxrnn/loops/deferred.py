@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxrnn.layer import Cell, Params, Plan, State
+from jaxrnn.loops.reverse_only import reverse_only
 from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
 from jaxrnn.ops import where
 from jaxrnn.program import Product, Program
@@ -27,7 +28,7 @@ class Deferred(Loop):
     loop repeats only what is elementwise and puts out the products' cotangents; each weight's
     gradient is one large product after the loop. What else depends on parameters is summed in the loop.
 
-    It has no forward-mode derivative.
+    It has no forward-mode derivative: `jax.jvp` raises, and `Scan` has one.
 
     Args:
       unroll: how many steps stand in one iteration of the compiled loop.
@@ -46,7 +47,7 @@ class Deferred(Loop):
     ) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             zs = project(_Projecting(cell), params, steps, key)
-            z = jax.eval_shape(lambda zs: jax.tree.map(lambda z: z[0], zs), zs)
+            z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1:], z.dtype), zs)
             program = Program(cell.step, params, state, z)
             scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
             restart = cell.initial_state(params)
@@ -59,6 +60,7 @@ class Deferred(Loop):
                 states[n] = stacked
             return tree.unflatten(leaves), cell.readout(params, tree.unflatten(states), zs)
 
+        params, xs, state = reverse_only((params, xs, state))
         return in_chunks(run, self.checkpoint_every, params, state, Steps.of(xs, key, plan), plan.reverse)
 
 

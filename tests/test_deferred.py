@@ -1,0 +1,69 @@
+"""The loop with a backward pass of its own: what differentiating it can do, and that the weights stay outside."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import ClosedJaxpr
+from tables import INPUT, assert_close, draw, draw_params
+
+import jaxrnn
+from jaxrnn.loops import Deferred, Scan
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+CELL = jaxrnn.PeepholeLSTM(4)
+TIME, BATCH = 6, 3
+
+
+def loss(params, xs, loop=Deferred(), cell=CELL):
+    return (jaxrnn.unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+
+
+def test_vmap_over_seeds():
+    params = [draw_params(CELL, seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    xs = draw(TIME, BATCH, INPUT)
+    together = jax.vmap(jax.grad(loss), in_axes=(0, None))(stacked, xs)
+    alone = [jax.grad(loss)(p, xs, Scan()) for p in params]
+    assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), rtol=1e-9)
+
+
+def test_second_derivatives():
+    cell = jaxrnn.GRU(2)
+    params, xs = draw_params(cell), draw(3, 1, INPUT)
+    for twice in (lambda f: jax.jacrev(jax.grad(f)), jax.hessian):
+        one, other = (twice(lambda p, loop=loop: loss(p, xs, loop, cell))(params) for loop in (Deferred(), Scan()))
+        assert_close(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_forward_mode_names_scan(wrap):
+    params, xs = draw_params(CELL), draw(TIME, BATCH, INPUT)
+    with pytest.raises(TypeError, match=r"no forward-mode derivative: call unroll with loop=jaxrnn\.loops\.Scan\(\)"):
+        wrap(lambda p: jax.jvp(lambda p: loss(p, xs), (p,), (p,)))(params)
+    _, tangent = jax.jvp(lambda p: loss(p, xs, Scan()), (params,), (params,))
+    products = jax.tree.map(lambda g, p: (g * p).sum(), jax.grad(loss)(params, xs), params)
+    assert_close(tangent, sum(jax.tree.leaves(products)), rtol=1e-9)
+
+
+def scans(jaxpr):
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "scan":
+            yield eqn
+        for value in eqn.params.values():
+            if isinstance(value, ClosedJaxpr):
+                yield from scans(value.jaxpr)
+
+
+@pytest.mark.parametrize("cell", [jaxrnn.LSTM(4), jaxrnn.GRU(4), jaxrnn.ResetBeforeGRU(4)], ids=str)
+def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    number = {}
+    for loop in (Deferred(), Scan()):
+        found = list(scans(jax.make_jaxpr(jax.grad(lambda p, loop=loop: loss(p, xs, loop, cell)))(params).jaxpr))
+        bodies = [str(eqn.params["jaxpr"]) for eqn in found]
+        number[loop] = sum(body.count("= dot_general[") for body in bodies)
+        carried = {var.aval.shape for eqn in found for var in eqn.outvars[: eqn.params["num_carry"]]}
+        weights = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}
+        assert bool(carried & weights) == isinstance(loop, Scan)
+    products = 2 if isinstance(cell, jaxrnn.ResetBeforeGRU) else 1
+    assert number == {Deferred(): 2 * products, Scan(): 3 * products}
