@@ -34,10 +34,10 @@ class Config(common.Config):
     cell: str = "LSTM"  # A cell of jaxrnn, by name
     hidden_size: int = 256  # Size of each layer's state
     layers: int = 1  # Recurrent layers
-    dropout: float = 0.0  # Share of the outputs dropped after each layer
+    dropout: float = 0.2  # Share of the outputs dropped after each layer
     sequence_length: int = 64  # Characters the gradient goes back; the state goes on
-    batch: int = 64  # Places in the text read side by side
-    learning_rate: float = 4e-3  # Its highest value
+    batch: int = 32  # Places in the text read side by side
+    learning_rate: float = 8e-3  # Its highest value
     sample: int | None = None  # Only write so many characters, from the best checkpoint in --run-dir
     prompt: str = "\n"  # What samples go on from
     temperature: float = 0.8  # Of samples: 1 as likely as in the model, 0 always the likeliest character
@@ -176,7 +176,7 @@ def train_model(config: Config) -> None:
         time=f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second",
         curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
         checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",
-        write=run.command("--sample 500"),
+        write=run.command("--sample", "500"),
     )
 
 

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -103,16 +104,20 @@ def above(bound: float, **numbers: float) -> None:
 
 def run(experiment: Callable[[Any], None], kind: type[Config]) -> None:
     """Runs an experiment on the options of the command line. Bad input ends in one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a symbol shows something else
     try:
         experiment(parse(kind))
     except BadInputError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("stopped", 130)
+        fail("stopped at once, nothing saved since the last checkpoint", 130)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    stopped = code == 128 + signal.SIGINT  # the person's wish, no error
+    print(message if stopped else f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -284,7 +289,7 @@ class Run:
 
     def command(self, *options: str) -> str:
         """The command that goes on with this run."""
-        return " ".join(["python", os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
+        return shlex.join(["python", os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
 
 
 class Checkpoints:
@@ -387,6 +392,8 @@ class Clock:
     @property
     def due(self) -> bool:
         """Whether a stage has just ended; True once for each."""
+        if math.isnan(self.rate) and self.progress < 1:  # all there is to tell is how long compiling took
+            return False
         stage = self._stage_at(self.progress)
         ended, self._stage = stage > self._stage, max(stage, self._stage)
         return ended

@@ -174,7 +174,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
         (["--data", "."], "Is a directory"),
         (["--data", "empty.txt"], "empty.txt is empty"),
         (["--data", "bytes.txt"], "not UTF-8 text: byte 4 is 0xff"),
-        (["--data", "short.txt"], "too short: training has 90 characters, but one batch of windows takes 64 \\* 65"),
+        (["--data", "short.txt"], "too short: training has 90 characters, but one batch of windows takes 32 \\* 65"),
         (["--data", "prose.txt", "--prompt", "the é €"], "has no 'é', '€'"),
         (["--prompt", ""], "--prompt must have at least one"),
         (["--cell", "LSMT"], "no cell 'LSMT'; the cells are Elman, GRU"),
