@@ -28,3 +28,10 @@ def quick():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clear():
+    """Every compiled program holds memory maps, of which a process may have so many and then crashes."""
+    yield
+    jax.clear_caches()

@@ -13,12 +13,12 @@ from tables import assert_close, draw, draw_params, to_numpy
 import jaxrnn
 from jaxrnn import GRU, LSTM, Elman, ProjectedLSTM, unroll
 
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("x64")
 
 
 def torch_run(cell, module, params, xs, state):
     """(results, gradients) of a PyTorch module, as `value_and_gradients` gives."""
-    torch = pytest.importorskip("torch")
     leaves, tree = jax.tree.flatten(to_numpy((params, xs, state)))
     tensors = [torch.tensor(leaf, dtype=torch.float64, requires_grad=True) for leaf in leaves]
     p, xs, s = jax.tree.unflatten(tree, tensors)
@@ -37,7 +37,7 @@ def torch_run(cell, module, params, xs, state):
 
 
 def torch_module(cell, input_size):
-    nn = pytest.importorskip("torch").nn
+    nn = torch.nn
     make = {Elman: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU, ProjectedLSTM: nn.LSTM}[type(cell)]
     projection = {"proj_size": cell.projection_size} if isinstance(cell, ProjectedLSTM) else {}
     return make(input_size, cell.hidden_size, **projection).double()
@@ -75,7 +75,6 @@ def test_torch_in_float32(name, hidden):
 
 @pytest.mark.parametrize(("kind", "lengths"), [(LSTM, [5, 1, 3]), (GRU, [2, 4, 5])])
 def test_torch_two_bidirectional_layers_over_packed_sequences(kind, lengths):
-    torch = pytest.importorskip("torch")
     layer = jaxrnn.Stack(jaxrnn.Bidirectional(kind(4)), jaxrnn.Bidirectional(kind(4)))
     params, xs = draw_params(layer, input_size=3), draw(5, 3, 3)
     module = (torch.nn.LSTM if kind is LSTM else torch.nn.GRU)(3, 4, num_layers=2, bidirectional=True).double()
