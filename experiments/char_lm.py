@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from common import BadInputError
 from jax import Array
-from text import Text, decode, encode, ngram_losses, validation_loss, write
+from text import Text, decode, encode, line_end, ngram_losses, validation_loss, write
 
 import jaxrnn
 
@@ -39,7 +39,7 @@ class Config(common.Config):
     batch: int = 32  # Places in the text read side by side
     learning_rate: float = 8e-3  # Its highest value
     sample: int | None = None  # Only write so many characters, from the best checkpoint in --run-dir
-    prompt: str = "\n"  # What samples go on from
+    prompt: str = ""  # What samples go on from; if empty, the beginning of a line
     temperature: float = 0.8  # Of samples: 1 as likely as in the model, 0 always the likeliest character
 
     of_the_call: ClassVar[tuple[str, ...]] = (*common.Config.of_the_call, "sample", "prompt", "temperature")
@@ -52,8 +52,6 @@ class Config(common.Config):
         common.at_least(0, temperature=self.temperature)
         if not 0 <= self.dropout < 1:
             raise BadInputError(f"--dropout must be from 0 to below 1, but it is {self.dropout}")
-        if not self.prompt:
-            raise BadInputError("--prompt must have at least one character")
 
 
 def make_model(config: Config, num_symbols: int) -> jaxrnn.Stack:
@@ -123,7 +121,7 @@ def train_model(config: Config) -> None:
     if text.num_train < config.batch * (config.sequence_length + 1):
         needed = f"one batch of windows takes {config.batch} * {config.sequence_length + 1}"
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
-    prompt = encode(config.prompt, text.alphabet)
+    prompt = encode(config.prompt or line_end(text.alphabet), text.alphabet)
     model = make_model(config, len(text.alphabet))
     train, seconds = begin(config, model, len(text.alphabet)), 0.0
     run = common.Run(config, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
@@ -183,7 +181,7 @@ def train_model(config: Config) -> None:
 def write_sample(config: Config, length: int) -> None:
     run_dir = common.existing_run_dir(config)
     alphabet = common.read_run(run_dir)["notes"]["alphabet"]
-    prompt = encode(config.prompt, alphabet)
+    prompt = encode(config.prompt or line_end(alphabet), alphabet)
     model = make_model(config, len(alphabet))
     train, _ = common.Checkpoints(run_dir).best(jax.eval_shape(lambda: (begin(config, model, len(alphabet)), 0.0)))
     written = write(model, train.params, prompt, length, jax.random.key(config.seed), config.temperature)

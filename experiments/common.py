@@ -111,6 +111,8 @@ def run(experiment: Callable[[Any], None], kind: type[Config]) -> None:
         experiment(parse(kind))
     except BadInputError as error:
         fail(str(error), 2)
+    except PermissionError as error:
+        fail(f"may not use {error.filename}: {error.strerror}", 2)
     except KeyboardInterrupt:
         fail("stopped at once, nothing saved since the last checkpoint", 130)
 
@@ -196,6 +198,27 @@ def numbered(parent: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
+def new_run_dir(config: Config) -> Path:
+    path = config.run_dir
+    if path is None:
+        parent = default_parent(config)
+        path = parent / str(max((int(p.name) for p in numbered(parent)), default=0) + 1)
+    if (path / "config.json").exists():
+        raise BadInputError(f"{path} holds a run: go on with it by --resume, or name another --run-dir")
+    if path.is_dir() and any(path.iterdir()):
+        raise BadInputError(f"{path} holds other files: name a --run-dir that is empty or not there yet")
+    return path
+
+
+def try_writing(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.json.unfinished").touch()
+        (path / "config.json.unfinished").unlink()
+    except OSError as error:
+        raise BadInputError(f"cannot write to {path}: {error.strerror}") from None
+
+
 def read_run(run_dir: Path) -> dict[str, Any]:
     try:
         return json.loads((run_dir / "config.json").read_text())
@@ -224,7 +247,8 @@ class Run:
             self.path = existing_run_dir(config)
             refuse_differences(self.path, read_run(self.path)["facts"], facts)
         else:
-            self.path = self._make(config)
+            self.path = new_run_dir(config)
+        try_writing(self.path)
         self.checkpoints = Checkpoints(self.path)
         self.rows: list[dict[str, Any]] = []  # of metrics.csv
         if not config.resume:
@@ -236,24 +260,6 @@ class Run:
             with (self.path / "metrics.csv").open(newline="") as file:
                 rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["step"] <= (self.checkpoints.step or 0)]
-
-    @staticmethod
-    def _make(config: Config) -> Path:
-        path = config.run_dir
-        try:
-            if path is None:
-                parent = default_parent(config)
-                path = parent / str(max((int(p.name) for p in numbered(parent)), default=0) + 1)
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / "config.json").exists():
-                raise BadInputError(f"{path} holds a run: go on with it by --resume, or name another --run-dir")
-            if any(path.iterdir()):
-                raise BadInputError(f"{path} holds other files: name a --run-dir that is empty or not there yet")
-            write(path / "config.json", "")  # whether one may write is found out now
-            os.remove(path / "config.json")
-        except OSError as error:
-            raise BadInputError(f"cannot write to {path}: {error.strerror}") from None
-        return path
 
     def record(self, step: int, seconds: float, **measured: float) -> None:
         """Adds a row to metrics.csv."""

@@ -74,6 +74,11 @@ def encode(characters: str, alphabet: str) -> np.ndarray:
     return np.array([alphabet.index(c) for c in characters], np.int32)
 
 
+def line_end(alphabet: str) -> str:
+    """What a text's lines end with, or for want of such its first symbol."""
+    return "\n" if "\n" in alphabet else alphabet[0]
+
+
 def decode(symbols: np.ndarray, alphabet: str) -> str:
     return "".join(alphabet[s] for s in symbols)
 
