@@ -160,6 +160,17 @@ def test_by_the_clock_in_a_numbered_folder_then_writing(here, monkeypatch, capsy
     assert [path.name for path in common.numbered(Path("runs/char_lm"))] == ["1", "2"]
 
 
+@pytest.mark.parametrize("cell", [name for name in jaxrnn.cells.__all__ if not name.endswith(("Params", "State"))])
+def test_every_cell_can_be_named(cell):
+    config = char_lm.Config(cell=cell, hidden_size=6, layers=2)
+    model = char_lm.make_model(config, 9)
+    train = jax.eval_shape(lambda: char_lm.begin(config, model, 9))
+    symbols = jax.ShapeDtypeStruct((5000,), np.uint8)
+    after, loss = jax.eval_shape(lambda *args: char_lm.update(config, model, *args), train, symbols, 1, (0.0, 0.1))
+    assert jax.tree.structure(after) == jax.tree.structure(train)
+    assert loss.shape == ()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
     options = (*SMALL, "--data", "prose.txt", "--steps", "50", "--run-dir", "run", "--learning-rate", "1e38")
     assert call(monkeypatch, *options) == 1
