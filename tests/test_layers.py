@@ -19,6 +19,9 @@ over_layers = pytest.mark.parametrize("name", ALL)
 CAUSAL = [name for name, layer in ALL.items() if layer.causal]
 
 
+run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="reverse")
 def run_with_gradients(layer, params, xs, state, **how):
     def loss(params, xs, state):
@@ -55,9 +58,9 @@ def test_nothing_in_the_padding_matters(name, keyed):
 def test_a_padded_batch_equals_its_sequences_alone(name, reverse):
     layer = ALL[name]
     params, xs, lengths = draw_params(layer), draw(TIME, BATCH, INPUT), np.array([2, 5, 0])
-    last, ys = unroll(layer, params, xs, lengths=lengths, reverse=reverse)
+    last, ys = run(layer, params, xs, lengths=lengths, reverse=reverse)
     for n, length in enumerate(lengths):
-        alone_last, alone_ys = unroll(layer, params, xs[:length, n], reverse=reverse)
+        alone_last, alone_ys = run(layer, params, xs[:length, n], reverse=reverse)
         assert_close(ys[:length, n], alone_ys)
         assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], last), alone_last)
 
@@ -70,19 +73,19 @@ def test_packed_sequences_equal_sequences_alone(name):
     resets = np.zeros((TIME, 2), bool)
     resets[[0, 2], 0] = True
     resets[[3, 4], 1] = True
-    _, ys = unroll(layer, params, xs, resets=resets)
+    _, ys = run(layer, params, xs, resets=resets)
     for n, (begin, end) in [(0, (0, 2)), (0, (2, 5)), (1, (0, 3)), (1, (3, 4)), (1, (4, 5))]:
-        assert_close(ys[begin:end, n], unroll(layer, params, xs[begin:end, n])[1])
+        assert_close(ys[begin:end, n], run(layer, params, xs[begin:end, n])[1])
 
 
 @over_layers
 def test_leading_axes_are_batches(name):
     layer = ALL[name]
     params, xs = draw_params(layer), draw(TIME, 2, 3, INPUT)
-    last, ys = unroll(layer, params, xs)
+    last, ys = run(layer, params, xs)
     mapped = jax.vmap(partial(unroll, layer, params), in_axes=1, out_axes=(0, 1))
     assert_close((last, ys), mapped(xs))
-    one_last, one_ys = unroll(layer, params, xs[:, 1, 2])
+    one_last, one_ys = run(layer, params, xs[:, 1, 2])
     assert_close(ys[:, 1, 2], one_ys)
     assert_close(jax.tree.map(lambda leaf: leaf[1, 2], last), one_last)
     shapes = [leaf.shape for leaf in jax.tree.leaves(last)]
@@ -94,7 +97,7 @@ def test_step_equals_unroll(name):
     layer = ALL[name]
     params, xs = draw_params(layer), draw(TIME, BATCH, INPUT)
     state = draw_state(layer, params, (BATCH,))
-    last, ys = unroll(layer, params, xs, state)
+    last, ys = run(layer, params, xs, state)
     for x, y in zip(xs, ys, strict=True):
         state, now = jaxrnn.step(layer, params, state, x)
         assert_close(now, y)
@@ -110,15 +113,15 @@ def test_only_bidirectional_reads_the_future():
 def test_randomness_comes_from_the_key_alone(name):
     layer = ALL[name]
     params, xs = draw_params(layer), draw(TIME, BATCH, INPUT)
-    calm, same_calm = unroll(layer, params, xs), unroll(layer, params, xs)
+    calm, same_calm = run(layer, params, xs), run(layer, params, xs)
     jax.tree.map(np.testing.assert_array_equal, calm, same_calm)
-    one, same, other = (unroll(layer, params, xs, key=jax.random.key(seed)) for seed in (1, 1, 2))
+    one, same, other = (run(layer, params, xs, key=jax.random.key(seed)) for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, one, same)
     changed = bool((one[1] != other[1]).any())
     assert changed == (name in ("Dropout", "Zoneout", "RecurrentDropout"))
     if not changed:
         assert_close(one, calm)
-    raw = unroll(layer, params, xs, key=jax.random.PRNGKey(1))
+    raw = run(layer, params, xs, key=jax.random.PRNGKey(1))
     jax.tree.map(np.testing.assert_array_equal, one, raw)
 
 
