@@ -106,7 +106,7 @@ ERRORS = {
     "unroll, None": (ValueError, "Scan's unroll must be", lambda: loops.Scan(unroll=None)),
     "checkpoints": (ValueError, r"Scan's checkpoint_every must be a positive integer, but it is 2\.0",
                     lambda: loops.Scan(checkpoint_every=2.0)),
-    "forward mode": (TypeError, r"Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops.Scan",
+    "forward mode": (TypeError, r"Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops",
                      lambda: jax.jvp(lambda xs: run_lstm(xs, loop=loops.Deferred())[1], (XS,), (XS,))),
     "deferred": (ValueError, "Deferred's unroll must be a positive integer", lambda: loops.Deferred(unroll=-1)),
 }  # fmt: skip
