@@ -7,6 +7,7 @@ equation by equation, with the products handed to the caller.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,6 +58,7 @@ class Equation(NamedTuple):
     outs: tuple[int, ...]
     depends: int
     product: Product | None
+    is_sum: bool  # of two arrays of one shape and dtype
 
 
 class Program:
@@ -64,14 +66,16 @@ class Program:
 
     `weights(params)` computes, once, all that depends on parameters only; `run(weights, state, z, product)`
     is the rest of the step, calling `product(multiply, a, w)` for each product of a varying `a` with a
-    parameter `w`, where `multiply`, a `Product`, gives its value as `multiply(a, w)`.
+    parameter `w`, where `multiply`, a `Product`, gives its value as `multiply(a, w)`. With `join_sums`, a leaf of `z`
+    that is read for nothing but to be added to a product comes with it, `product(multiply, a, w, addend)`.
 
     Attributes:
       factors: for each product, in order, the number of its `w` among the weights.
       others: the numbers of the weights that are read by something else than products.
+      addends: for each product the number of the leaf of `z` that comes with it, or None.
     """
 
-    def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
+    def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any, join_sums: bool = False):
         args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, state, z))
         closed, out = jax.make_jaxpr(step, return_shape=True)(*args)
         self._out_tree = jax.tree.structure(out)
@@ -82,10 +86,14 @@ class Program:
         self._ins = [self._place(PARAMETER if n < number_params else VARYING) for n in range(len(closed.jaxpr.invars))]
         self._params = self._ins[:number_params]
         self._outs = self._inline(closed, self._ins)
+        zs = self._ins[len(self._ins) - len(jax.tree.leaves(z)) :]
+        if join_sums:
+            self._join_sums(zs)
         read = [p for e in self._equations if e.depends == VARYING for p in e.ins] + self._outs
         self._weights = list(dict.fromkeys(p for p in read if self._depends[p] == PARAMETER))
         varying = [e for e in self._equations if e.depends == VARYING]
         self.factors = [self._weights.index(self._factor(e)) for e in varying if e.product]
+        self.addends = [zs.index(e.ins[2]) if len(e.ins) > 2 else None for e in varying if e.product]
         others = {p for e in varying if not e.product for p in e.ins} | set(self._outs)
         self.others = [n for n, p in enumerate(self._weights) if p in others]
 
@@ -141,8 +149,22 @@ class Program:
         if eqn.primitive.name in PRODUCTS and operands == [PARAMETER, VARYING]:
             product = Product(run, eqn, swapped=self._depends[read[0]] == PARAMETER)
         outs = tuple(self._place(depends) for _ in eqn.outvars)
-        self._equations.append(Equation(run, tuple(read), outs, depends, product))
+        is_sum = eqn.primitive.name == "add" and eqn.invars[0].aval == eqn.invars[1].aval
+        self._equations.append(Equation(run, tuple(read), outs, depends, product, is_sum))
         return list(outs)
+
+    def _join_sums(self, zs: list[int]) -> None:
+        """Makes one equation of a product and the sum with a leaf of `z`, where nothing else reads the two."""
+        reads = Counter([p for e in self._equations for p in e.ins] + self._outs)
+        products = {e.outs[0]: e for e in self._equations if e.product}
+        joined: dict[int, Equation] = {}  # by the place of the product
+        for e in filter(lambda e: e.is_sum, self._equations):
+            for product, addend in (e.ins, e.ins[::-1]):
+                if product in products and addend in zs and reads[product] == reads[addend] == 1:
+                    joined[product] = products[product]._replace(ins=(*products[product].ins, addend), outs=e.outs)
+        sums = {e.outs for e in joined.values()}
+        equations = [e for e in self._equations if e.outs not in sums]
+        self._equations = [joined.get(e.outs[0], e) if e.outs else e for e in equations]
 
     def _evaluate(self, values: dict[int, Any], kinds: tuple[int, ...], product: Callable[..., Array] | None) -> None:
         for e in self._equations:
@@ -150,8 +172,9 @@ class Program:
                 continue
             operands = [values[p] for p in e.ins]
             if e.product and product is not None:
-                w, a = operands if e.ins[0] == self._factor(e) else operands[::-1]
-                outs = [product(e.product, a, w)]
+                first, second, *addend = operands
+                a, w = (second, first) if e.ins[0] == self._factor(e) else (first, second)
+                outs = [product(e.product, a, w, *addend)]
             else:
                 outs = e.run(*operands)
             values.update(zip(e.outs, outs, strict=True))

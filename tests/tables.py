@@ -59,6 +59,7 @@ LOOPS = {  # every loop that can run any cell, and must equal `Scan()`
     "deferred": loops.Deferred(),
     "deferred-unroll": loops.Deferred(unroll=3),
     "deferred-checkpoint": loops.Deferred(checkpoint_every=4),
+    "deferred-blocks": loops.Deferred(block=3, checkpoint_every=7),
 }
 
 

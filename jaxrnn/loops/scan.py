@@ -56,6 +56,7 @@ class Scan(Loop):
             return jax.lax.scan(body, state, (zs, steps.valid, steps.resets), reverse=plan.reverse, unroll=self.unroll)
 
         steps = Steps.of(xs, key, plan)
+        run = jax.checkpoint(run) if self.checkpoint_every else run
         return in_chunks(run, self.checkpoint_every, params, state, steps, plan.reverse)
 
 
@@ -81,9 +82,8 @@ class Steps:
 
 
 def check_counts(loop: Any) -> None:
-    for name in ("unroll", "checkpoint_every"):
-        count = getattr(loop, name)
-        if count is None and name == "checkpoint_every":
+    for name, count in vars(loop).items():
+        if count is None and name != "unroll":
             continue
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{type(loop).__name__}'s {name} must be a positive integer, but it is {count!r}")
@@ -107,10 +107,9 @@ def masked_step(step: Any, state: State, z: Any, valid: Array | None, reset: Arr
 def in_chunks(
     run: Any, every: int | None, params: Params, state: State, steps: Steps, reverse: bool
 ) -> tuple[State, Any]:
-    """`run(params, state, steps)` in chunks of `every` steps, recomputed one by one in the backward pass."""
+    """`run(params, state, steps)` in chunks of `every` steps, one after the other."""
     if every is None or steps.length <= every:
         return run(params, state, steps)
-    run = jax.checkpoint(run)
     whole = steps.length // every * every
     head = jax.tree.map(lambda x: x[:whole].reshape(-1, every, *x.shape[1:]), steps)
     tail = jax.tree.map(lambda x: x[whole:], steps)
