@@ -1,8 +1,9 @@
 """Recurrent networks for JAX: cells as pure functions over explicit parameters, one `unroll` for all."""
 
 from jaxrnn import cells, initializers, loops, ops
+from jaxrnn.bidirectional import Bidirectional, concat
 from jaxrnn.cells import *  # noqa: F403
-from jaxrnn.combinators import Bidirectional, DenselyConnected, Highway, Residual, Stack, Using, concat
+from jaxrnn.combinators import DenselyConnected, Highway, Residual, Stack, Using
 from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
 from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, Plan, StepKey
@@ -37,5 +38,5 @@ __all__ = [
     "ops",
     "step",
     "unroll",
-    *cells.__all__,
 ]
+__all__ += cells.__all__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ def _check_numbers(layer: Layer, xs: Any) -> None:
         raise TypeError(f"{layer} passes its input on, so it needs numbers, not symbols: put an Embedding before it")
 
 
-def _check_layers(owner: type, *layers: Any) -> None:
+def check_layers(owner: type, *layers: Any) -> None:
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TypeError(f"{owner.__name__} is made of jaxrnn layers, but it was given {layer!r}")
@@ -45,7 +44,7 @@ class _Several(Layer):
     def __init__(self, *layers: Layer):
         if not layers:
             raise TypeError(f"{type(self).__name__} needs at least one layer")
-        _check_layers(type(self), *layers)
+        check_layers(type(self), *layers)
         object.__setattr__(self, "layers", layers)
 
     def __repr__(self) -> str:
@@ -76,7 +75,7 @@ class _Around(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_layers(type(self), self.layer)
+        check_layers(type(self), self.layer)
 
     @property
     def causal(self) -> bool:
@@ -224,87 +223,6 @@ class Using(_Around):
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         return self.layer.run(params, xs, state, key, plan._replace(loop=self.loop))
-
-
-def concat(forward: Array, backward: Array) -> Array:
-    """Both outputs side by side on the feature axis."""
-    return jnp.concatenate([forward, backward], axis=-1)
-
-
-class BidirectionalParams(NamedTuple):
-    forward: Params
-    backward: Params
-
-
-class BidirectionalState(NamedTuple):
-    forward: State
-    backward: State
-
-
-@dataclass(frozen=True)
-class Bidirectional(Layer):
-    """Two layers over the same input, one in each direction.
-
-    Each keeps to its sequence: the backward layer begins at a sequence's last step within its length,
-    and `resets` part the same sequences for both.
-
-    Args:
-      forward: the layer that reads the first step first.
-      backward: the layer that reads the last step first; None: as `forward`, with parameters of its own.
-      merge: what makes one output of the two: `concat`, `operator.add` for the sum, or any function of two arrays.
-
-    References: M. Schuster, K. Paliwal, "Bidirectional recurrent neural networks", 1997.
-    """
-
-    forward: Layer
-    backward: Layer | None = None
-    merge: Callable[[Array, Array], Array] = concat
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_layers(type(self), *self._layers)
-
-    @property
-    def _layers(self) -> tuple[Layer, Layer]:
-        return self.forward, self.forward if self.backward is None else self.backward
-
-    @property
-    def causal(self) -> bool:
-        return False
-
-    @property
-    def num_feature_axes(self) -> int:  # type: ignore[override]
-        return self.forward.num_feature_axes
-
-    def init(self, key: Array, input_size: Any) -> BidirectionalParams:
-        keys = jax.random.split(key)
-        return BidirectionalParams(*(layer.init(k, input_size) for layer, k in zip(self._layers, keys, strict=True)))
-
-    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
-        pairs = zip(self._layers, params, strict=True)
-        return BidirectionalState(*(layer.initial_state(p, batch_shape, dtype) for layer, p in pairs))
-
-    def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
-        forward, backward = self._layers
-        back = plan._replace(reverse=not plan.reverse, resets=_seen_from_the_end(plan))
-        s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
-        s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, back)
-        return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)
-
-
-def _seen_from_the_end(plan: Plan) -> Array | None:
-    """The resets that part the same sequences when the steps are read in the other direction.
-
-    A sequence that begins at a step ends the one before it: read backwards, that one begins a step earlier.
-    """
-    if plan.resets is None:
-        return None
-    resets = plan.resets if plan.valid is None else plan.resets & plan.valid  # none may come out of the padding
-    nowhere = jnp.zeros_like(resets[:1])
-    if plan.reverse:
-        return jnp.concatenate([nowhere, resets[:-1]])
-    return jnp.concatenate([resets[1:], nowhere])
 
 
 def _check_sizes(layer: Layer, xs: Array, ys: Array) -> None:

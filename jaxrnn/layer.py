@@ -48,6 +48,9 @@ class StepKey(NamedTuple):
         return StepKey(*first), StepKey(*second)
 
 
+Keys = StepKey | Array | None
+
+
 class Layer(abc.ABC):
     """Maps a sequence to a sequence and carries a state."""
 
@@ -112,7 +115,7 @@ class Cell(Layer):
     """
 
     @abc.abstractmethod
-    def project(self, params: Params, x: Any, key: StepKey | Array | None = None) -> Any:
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
         """What a step needs of its input, of all steps at once: products, random masks."""
 
     @abc.abstractmethod

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops.deferred import Deferred
@@ -129,7 +130,7 @@ def _valid(lengths: Any, time: int, batch_shape: tuple[int, ...]) -> Array | Non
         raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     if lengths.shape != batch_shape:
         raise ValueError(f"lengths must have the batch shape {batch_shape} of xs, but their shape is {lengths.shape}")
-    if not isinstance(lengths, jax.core.Tracer) and ((lengths < 0) | (lengths > time)).any():
+    if not isinstance(lengths, Tracer) and ((lengths < 0) | (lengths > time)).any():
         raise ValueError(f"lengths must lie between 0 and the time axis' {time}, but they are {lengths}")
     return jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
 

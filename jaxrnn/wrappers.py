@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.layer import Cell, Params, State, StepKey
+from jaxrnn.layer import Cell, Keys, Params, State, StepKey
 from jaxrnn.ops import dropout_mask, leading_shape, where
 from jaxrnn.program import Program
 
@@ -62,7 +62,7 @@ class Zoneout(_Wrapper):
     cell: Cell
     rate: Any = 0.1
 
-    def project(self, params: Params, x: Any, key: StepKey | Array | None = None) -> MaskedInput:
+    def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
             return MaskedInput(self.cell.project(params, x), None)
         k_cell, k_mask = StepKey.of(key).split()
@@ -111,7 +111,7 @@ class RecurrentDropout(_Wrapper):
     cell: Cell
     rate: float
 
-    def project(self, params: Params, x: Any, key: StepKey | Array | None = None) -> MaskedInput:
+    def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
             return MaskedInput(self.cell.project(params, x), None)
         k_cell, k_mask = StepKey.of(key).split()
@@ -176,7 +176,7 @@ class LearnedInitialState(_Wrapper):
             params.state,
         )
 
-    def project(self, params: Params, x: Any, key: StepKey | Array | None = None) -> Any:
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
         return self.cell.project(params.cell, x, key)
 
     def step(self, params: Params, state: State, z: Any) -> State:

@@ -24,8 +24,10 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
     "loops/__init__.py": {"jaxrnn.loops"},
-    "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program", "jaxrnn.loops.scan", "jaxrnn.loops.reverse_only"},
+    "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program"}
+    | {f"jaxrnn.loops.{name}" for name in ("scan", "reverse_only", "cotangents")},
     "unroll.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.loops"},
+    "bidirectional.py": {"jaxrnn.layer", "jaxrnn.combinators"},
     "combinators.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.loops"},
     "convert/": {"jaxrnn.cells", "jaxrnn.combinators"},
     "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},

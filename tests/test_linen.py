@@ -108,11 +108,11 @@ def test_flax_bidirectional(wrap):
     carry = jaxrnn.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.GRUState(draw(BATCH, HIDDEN))
     last, ys = module.apply(variables, XS, seq_lengths=lengths, initial_carry=carry, return_carry=True)
     p = {k: v.get("cell", v) for k, v in variables["params"].items()}
-    params = jaxrnn.combinators.BidirectionalParams(
+    params = jaxrnn.bidirectional.BidirectionalParams(
         jaxrnn.LSTMParams(**p["forward_rnn"]), jaxrnn.GRUParams(**p["backward_rnn"])
     )
     layer = Bidirectional(LSTM(HIDDEN), GRU(HIDDEN))
-    begin = jaxrnn.combinators.BidirectionalState(*carry)
+    begin = jaxrnn.bidirectional.BidirectionalState(*carry)
     state, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), begin, lengths=lengths)
     valid = (np.arange(TIME) < lengths[:, None])[..., None]
     assert_close((*last, np.where(valid, ys, 0)), (*state, expected.swapaxes(0, 1)), rtol=1e-12)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import glorot_uniform, orthogonal
-from jaxrnn.layer import Cell
+from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
 
 
@@ -52,7 +52,7 @@ class Elman(Cell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> ElmanState:
         return ElmanState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
-    def project(self, params: ElmanParams, x: Array, key: Array | None = None) -> Array:
+    def project(self, params: ElmanParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
     def step(self, params: ElmanParams, state: ElmanState, z: Array) -> ElmanState:

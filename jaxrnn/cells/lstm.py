@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
-from jaxrnn.layer import Cell
+from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
@@ -63,7 +63,7 @@ class LSTM(Cell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> LSTMState:
         return LSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
-    def project(self, params: LSTMParams, x: Array, key: Array | None = None) -> Array:
+    def project(self, params: LSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
     def step(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMState:

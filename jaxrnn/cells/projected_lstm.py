@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
-from jaxrnn.layer import Cell
+from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
@@ -66,7 +66,7 @@ class ProjectedLSTM(Cell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> ProjectedLSTMState:
         return ProjectedLSTMState(*zeros(params, batch_shape, dtype, self.projection_size, self.hidden_size))
 
-    def project(self, params: ProjectedLSTMParams, x: Array, key: Array | None = None) -> Array:
+    def project(self, params: ProjectedLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
     def step(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> ProjectedLSTMState:

@@ -7,16 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxrnn.layer import Cell, Params, Plan, State
+from jaxrnn.loops.cotangents import Leaves, add, add_all, cut, inexact, sum_to, unique, vjp, without_integers, zeros
 from jaxrnn.loops.reverse_only import reverse_only
 from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
 from jaxrnn.ops import where
 from jaxrnn.program import Product, Program
-
-Leaves = list[Array]
 
 
 @dataclass(frozen=True)
@@ -177,27 +175,27 @@ class _Scan:
             z, valid, reset, before, products, ct_out = now
             ct_state = list(ct_state)
             for n, ct in zip(self.read, ct_out, strict=True):
-                ct_state[n] = _add(ct_state[n], ct)
-            ct_after = ct_state if valid is None else where(valid, ct_state, _zeros(ct_state))
-            pull, operands = _vjp(replay, before, z, w_others, products)
+                ct_state[n] = add(ct_state[n], ct)
+            ct_after = ct_state if valid is None else where(valid, ct_state, zeros(ct_state))
+            pull, operands = vjp(replay, before, z, w_others, products)
             ct_before, ct_z, ct_w, taps = pull(ct_after)
             if reset is not None:
-                dropped = where(reset, ct_before, _zeros(ct_before))
-                ct_restart = jax.tree.map(lambda total, ct: total + _sum_to(ct, total.shape), ct_restart, dropped)
-                ct_before = where(reset, _zeros(ct_before), ct_before)
+                dropped = where(reset, ct_before, zeros(ct_before))
+                ct_restart = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_restart, dropped)
+                ct_before = where(reset, zeros(ct_before), ct_before)
             if valid is not None:
-                ct_before = _add_all(ct_before, where(valid, _zeros(ct_state), ct_state))
-            out, layout[:] = _unique([*before, *ct_z, *taps, *operands])
-            return (ct_before, ct_restart, _add_all(ct_others, ct_w)), out[len(before) :]
+                ct_before = add_all(ct_before, where(valid, zeros(ct_state), ct_state))
+            out, layout[:] = unique([*before, *ct_z, *taps, *operands])
+            return (ct_before, ct_restart, add_all(ct_others, ct_w)), out[len(before) :]
 
         layout: list[int] = []
-        ct_last, ct_states = _without_integers(ct_last), _without_integers(ct_states)
-        carry = (ct_last, _zeros(_inexact(restart)), _zeros(_inexact(w_others)))
+        ct_last, ct_states = without_integers(ct_last), without_integers(ct_states)
+        carry = (ct_last, zeros(inexact(restart)), zeros(inexact(w_others)))
         (ct_state, ct_restart, ct_others), out = jax.lax.scan(
             body, carry, (zs, valid, resets, befores, products, ct_states), reverse=not self.reverse, unroll=self.unroll
         )
         stacked = [*befores, *out]
-        _, ct_zs, taps, operands = _cut([stacked[n] for n in layout], len(befores), len(zs), len(products))
+        _, ct_zs, taps, operands = cut([stacked[n] for n in layout], len(befores), len(zs), len(products))
         for tap, addend in zip(taps, self.program.addends, strict=True):
             if addend is not None:
                 ct_zs[addend] = tap
@@ -205,7 +203,7 @@ class _Scan:
         for n, ct in zip(self.program.others, ct_others, strict=True):
             ct_weights[n] = ct
         for n, multiply, a, tap in zip(self.program.factors, multiplies, operands, taps, strict=True):
-            ct_weights[n] = _add(ct_weights[n], multiply.pull_w(a, tap, weights[n]))
+            ct_weights[n] = add(ct_weights[n], multiply.pull_w(a, tap, weights[n]))
         return ct_weights, ct_state, ct_restart, ct_zs
 
 
@@ -248,68 +246,3 @@ def _recalled(multiply: Any) -> Any:
 
     recall.defvjp(lambda a, w, known: (known, (a, w)), backward)
     return recall
-
-
-# Cotangents are lists like the leaves they belong to, with None in the place of integers and booleans.
-
-
-def _is_inexact(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jnp.inexact)
-
-
-def _inexact(leaves: Leaves) -> list[Any]:
-    return [x if _is_inexact(x) else None for x in leaves]
-
-
-def _without_integers(cts: Leaves) -> list[Any]:
-    return [None if ct is None or ct.dtype == jax.dtypes.float0 else ct for ct in cts]
-
-
-def _zeros(tree: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, tree)
-
-
-def _add(a: Any, b: Any) -> Any:
-    return b if a is None else a if b is None else a + b
-
-
-def _add_all(a: list[Any], b: list[Any]) -> list[Any]:
-    return [_add(x, y) for x, y in zip(a, b, strict=True)]
-
-
-def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    return x.sum(axis=tuple(range(x.ndim - len(shape))))
-
-
-def _vjp(function: Any, *args: Any) -> Any:
-    """`jax.vjp` of a function of lists and a side output, with cotangents as above."""
-    out, pull, aux = jax.vjp(function, *args, has_aux=True)
-
-    def pull_list(cts: list[Any]) -> Any:
-        full = [
-            np.zeros(x.shape, jax.dtypes.float0) if ct is None else ct.astype(x.dtype)
-            for ct, x in zip(cts, out, strict=True)
-        ]
-        return tuple(_without_integers(cts) for cts in pull(full))
-
-    return pull_list, aux
-
-
-def _unique(leaves: list[Any]) -> tuple[Leaves, list[int]]:
-    """The arrays that differ, and where each one stands among them: what is equal is stacked once."""
-    out: list[Any] = []
-    layout = []
-    for leaf in leaves:
-        place = next((n for n, other in enumerate(out) if other is leaf), len(out))
-        if place == len(out):
-            out.append(leaf)
-        layout.append(place)
-    return out, layout
-
-
-def _cut(leaves: list[Any], *sizes: int) -> Any:
-    """The first so many, the next so many, ..., and the rest."""
-    for size in sizes:
-        yield leaves[:size]
-        leaves = leaves[size:]
-    yield leaves

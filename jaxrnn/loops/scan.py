@@ -89,11 +89,11 @@ def check_counts(loop: Any) -> None:
             raise ValueError(f"{type(loop).__name__}'s {name} must be a positive integer, but it is {count!r}")
 
 
-def project(cell: Cell, params: Params, steps: Steps, key: Array | None) -> Any:
+def project(cell: Any, params: Params, steps: Steps, key: Array | None) -> Any:
     """The projected inputs of all steps, at once."""
-    if key is None:
+    if key is None or steps.keys is None:
         return cell.project(params, steps.xs)
-    over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(step=0, call=None)))
+    over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(0, None)))  # type: ignore[arg-type]
     return over_steps(params, steps.xs, StepKey(steps.keys, StepKey.of(key).call))
 
 
