@@ -67,3 +67,19 @@ def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
         assert bool(carried & weights) == isinstance(loop, Scan)
     products = 2 if isinstance(cell, jaxrnn.ResetBeforeGRU) else 1
     assert number == {Deferred(): 2 * products, Scan(): 3 * products}
+
+
+def test_checkpoints_and_blocks_bound_the_memory_of_long_sequences():
+    """At a length at which keeping all would take more than what the inputs and outputs themselves take."""
+    cell, time, batch = jaxrnn.LSTM(256), 4096, 8
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 64))
+    symbols = jax.ShapeDtypeStruct((time, batch), jnp.int32)
+
+    def temporaries(loop):
+        gradient = jax.jit(jax.grad(lambda params, xs: loss(params, xs, loop, cell)))
+        return gradient.lower(params, symbols).compile().memory_analysis().temp_size_in_bytes
+
+    outputs = time * batch * 256 * 8  # float64
+    kept = temporaries(Deferred())
+    assert kept < temporaries(Scan()) / 2
+    assert temporaries(Deferred(checkpoint_every=256)) < 2.3 * outputs < kept
