@@ -166,7 +166,8 @@ class Run:
 
     def command(self, *options: str) -> str:
         """The command that goes on with this run."""
-        return shlex.join(["python", os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
+        python = min(sys.executable, os.path.relpath(sys.executable), key=len)
+        return shlex.join([python, os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
 
 
 class Checkpoints:
