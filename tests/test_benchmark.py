@@ -1,0 +1,122 @@
+"""The benchmark: what it leaves behind, that all contenders do the same work, that those not there are left out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+pytest.importorskip("orbax.checkpoint")
+pytest.importorskip("tyro")
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import benchmark  # noqa: E402
+import contenders  # noqa: E402
+from common import BadInputError  # noqa: E402
+
+COLUMNS = {"suite", "cell", "contender", "mode", "B", "T", "I", "H", "median_ms", "min_ms", "ratio", "device"}
+
+
+@pytest.fixture
+def precision():
+    """The benchmark sets it for its process."""
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+def small(tmp_path, **options) -> benchmark.Config:
+    return benchmark.Config(tmp_path / "run", quick=True, rounds=1, **options)
+
+
+def test_every_suite_and_contender(tmp_path):
+    command = [sys.executable, str(EXPERIMENTS / "benchmark.py"), "--quick", "--rounds", "1", "--cells", "LSTM"]
+    done = subprocess.run([*command, "--run-dir", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "benchmark.png").stat().st_size > 10_000
+    made = json.loads((tmp_path / "run" / "benchmark.json").read_text())
+    assert made["bound_gflops"] > 0
+    rows = made["rows"]
+    assert all(row.keys() >= COLUMNS for row in rows)
+    assert {(row["suite"], row["mode"]) for row in rows} == {
+        ("bound", "product"),
+        ("layer", "forward"),
+        ("layer", "gradient"),
+        ("model", "training"),
+        ("scaling", "gradient"),
+        ("scaling", "compile"),
+        ("memory", "gradient"),
+    }
+    here = {name for name in benchmark.LAYERS if not contenders.missing(name) and contenders.knows(name, "LSTM")}
+    for suite, mode in (("layer", "forward"), ("layer", "gradient"), ("model", "training")):
+        some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
+        assert {row["contender"] for row in some} == here
+        assert len(some) == len(here)
+        ours = some[0]
+        assert ours["contender"] == contenders.OURS
+        assert ours["ratio"] == 1
+        for row in some:
+            assert 0 < row["min_ms"] <= row["median_ms"]
+            assert row["ratio"] == pytest.approx(row["median_ms"] / ours["median_ms"])
+            assert row["fraction_of_bound"] == pytest.approx(row["gflops"] / made["bound_gflops"])
+    assert all(row["temporary_mib"] > 0 for row in rows if row["suite"] == "memory")
+    for name in set(benchmark.LAYERS) - here:
+        assert f"left out: {name}: " in done.stdout
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize("cell", ["GRU", "Elman", "ResetBeforeGRU", "ReluElman", "PeepholeLSTM", "ProjectedLSTM"])
+def test_contenders_of_other_cells_agree(tmp_path, cell):
+    """A contender whose outputs or gradients are not ours ends the benchmark."""
+    benchmark.benchmark(small(tmp_path, suite=("layer",), cells=(cell,)))
+    rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
+    assert {row["contender"] for row in rows} >= {contenders.OURS, "jaxrnn Scan", "lax.scan"}
+
+
+@pytest.mark.usefixtures("precision")
+def test_a_contender_that_is_not_installed_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "missing", lambda name: "haiku" if name == "haiku" else None)
+    chosen = ("haiku", "lax.scan")
+    benchmark.benchmark(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=chosen))
+    assert "left out: haiku: haiku is not installed" in capsys.readouterr().out
+    made = json.loads((tmp_path / "run" / "benchmark.json").read_text())
+    assert made["left_out"] == {"haiku": "haiku is not installed"}
+    assert {row["contender"] for row in made["rows"] if row["suite"] == "layer"} == {contenders.OURS, "lax.scan"}
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize("wrong", ["outputs", "gradient"])
+def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch, capsys, wrong):
+    def build(cell, params):
+        right = contenders.textbook(cell, params)
+
+        def run(params, xs):
+            ys = right.run(params, xs)
+            return 1.01 * ys if wrong == "outputs" else ys + 0.01 * (ys - jax.lax.stop_gradient(ys))
+
+        return right._replace(run=run)
+
+    monkeypatch.setitem(contenders.BUILDS, "lax.scan", {contenders.ANY: build})
+    with pytest.raises(SystemExit):
+        benchmark.benchmark(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=("lax.scan",)))
+    assert "lax.scan is not the same function as ours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": ("32x64",)}, "--sizes are like"),
+        ({"sizes": ("0x1x1",)}, "--sizes are like"),
+        ({"contenders": ("numpy",)}, "there is no contender 'numpy'"),
+        ({"cells": ("lstm",)}, "there is no cell 'lstm'"),
+        ({"rounds": 0}, "--rounds must be at least 1"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(BadInputError, match=message):
+        benchmark.Config(**options).check()
