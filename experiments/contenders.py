@@ -12,8 +12,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported
-# PyTorch's idle threads sleep: spinning, they take the cores from XLA's and, where others work too, from each other.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import jax
 import jax.numpy as jnp
@@ -224,7 +222,8 @@ BUILDS: dict[str, dict[str, Build]] = {
     "equinox": {"LSTM": equinox("LSTMCell"), "GRU": equinox("GRUCell")},
 }
 NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}
-NAMES = [*BUILDS, "torch", "torch.compile"]
+SLEEPING = "torch, threads asleep"
+NAMES = [*BUILDS, "torch", SLEEPING, "torch.compile"]
 TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
@@ -235,5 +234,5 @@ def knows(name: str, cell: str) -> bool:
 
 def missing(name: str) -> str | None:
     """The package that a contender needs, if it is not installed."""
-    package = NEEDS.get(name.replace(".", " ").split()[0])
+    package = NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
     return package if package and importlib.util.find_spec(package) is None else None

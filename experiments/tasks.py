@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from cases import Case
-from contenders import ANY, BUILDS, Layer
+from contenders import ANY, BUILDS, SLEEPING, Layer, missing
 from jax import Array
 
 CLIP, RATE = 1.0, 1e-3  # of the language model's update: global norm, and Adam's rate
@@ -26,6 +32,14 @@ class Task(NamedTuple):
 
     call: Callable[[], Any]
     results: Callable[[Any], list[Any]]
+    own_clock: Callable[[], float] | None = None  # a call's milliseconds, of a task in another process
+
+    def milliseconds(self) -> float:
+        if self.own_clock:
+            return self.own_clock()
+        started = time.perf_counter()
+        self.call()
+        return 1e3 * (time.perf_counter() - started)
 
 
 def matrices_norm(grads: list[Any]) -> Any:
@@ -36,19 +50,13 @@ def matrices_norm(grads: list[Any]) -> Any:
 
 def measure(contenders: dict[str, Task], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each call. Short calls are made several times a turn."""
-
-    def milliseconds(task: Task) -> float:
-        started = time.perf_counter()
-        task.call()
-        return 1e3 * (time.perf_counter() - started)
-
-    calls = {name: min(20, max(1, int(50 / milliseconds(task)))) for name, task in contenders.items()}
+    calls = {name: min(20, max(1, int(50 / task.milliseconds()))) for name, task in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            contenders[name].call()
-            samples[name] += [milliseconds(contenders[name]) for _ in range(calls[name])]
+            contenders[name].milliseconds()  # of another's caches and threads: not counted
+            samples[name] += [contenders[name].milliseconds() for _ in range(calls[name])]
     return samples
 
 
@@ -130,109 +138,55 @@ def jax_model(contender: str, case: Case) -> Task:
 # --- PyTorch ---
 
 
-def torch_device() -> Any:
-    import torch
+class Worker:
+    """A process with PyTorch in it, which times itself."""
 
-    return torch.device("cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu")
+    def __init__(self, **settings: str):
+        command = [sys.executable, str(Path(__file__).with_name("torch_worker.py"))]
+        self._process: Any = Popen(command, stdin=PIPE, stdout=PIPE, env={**os.environ, **settings})
 
-
-def torch_wait() -> None:
-    import torch
-
-    if torch_device().type == "cuda":
-        torch.cuda.synchronize()
-
-
-def to_torch(array: Any) -> Any:
-    import torch
-
-    return torch.tensor(np.asarray(array), device=torch_device())
+    def ask(self, *request: Any) -> Any:
+        pickle.dump(request, self._process.stdin)
+        self._process.stdin.flush()
+        answer = pickle.load(self._process.stdout)
+        if isinstance(answer, Exception):
+            raise Unavailable(f"does not run here: {answer}")
+        return answer
 
 
-def torch_rnn(case: Case) -> Any:
-    from torch import nn
-
-    kinds = {"LSTM": nn.LSTM, "GRU": nn.GRU, "Elman": nn.RNN, "ReluElman": nn.RNN}
-    options = {"nonlinearity": "relu"} if case.name == "ReluElman" else {}
-    size, hidden = case.params[0].w_x.shape[0], case.cell.hidden_size
-    module = kinds[case.name](size, hidden, len(case.params), **options).to(torch_device())
-    for n, p in enumerate(case.params):
-        b_h = jnp.concatenate([0 * p.b[:-hidden], p.b_n]) if case.name == "GRU" else 0 * p.b
-        for name, value in {"weight_ih": p.w_x.T, "weight_hh": p.w_h.T, "bias_ih": p.b, "bias_hh": b_h}.items():
-            getattr(module, f"{name}_l{n}").data.copy_(to_torch(value))
-    return module
+@cache
+def worker(contender: str) -> Worker:
+    """Spinning, idle threads are faster where no one else works, and else wait for each other: measured both ways."""
+    return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender == SLEEPING else {})
 
 
-def torch_layers(case: Case, mode: str) -> Task:
-    import torch
+def torch_task(contender: str, maker: str, gradient: bool = False, **options: Any) -> Task:
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    ask, settings = worker(contender).ask, cast("Any", jax.config)
+    ask("make", settings.jax_default_matmul_precision != "highest", device, maker, options)
 
-    module, xs, weights = torch_rnn(case), to_torch(case.xs), to_torch(case.weights)
+    def results(arrays: list[Any]) -> list[Any]:
+        return [arrays[0], matrices_norm(arrays[1:])] if gradient else arrays
 
-    def forward() -> Any:
-        with torch.inference_mode():
-            ys, _ = module(xs)
-        torch_wait()
-        return ys
-
-    def gradient() -> Any:
-        ys, _ = module(xs)
-        grads = torch.autograd.grad((ys * weights).sum(), [xs, *module.parameters()])
-        torch_wait()
-        return grads
-
-    def results(out: Any) -> list[Any]:
-        if mode == "forward":
-            return [out.cpu().numpy()]
-        dx, *grads = (grad.cpu().numpy() for grad in out)
-        return [dx, matrices_norm(grads)]
-
-    xs.requires_grad_(mode == "gradient")
-    return Task(forward if mode == "forward" else gradient, results)
+    return Task(lambda: ask("results"), results, lambda: ask("milliseconds"))
 
 
-def torch_model(case: Case, compiled: bool) -> Task:
-    import torch
-    from torch.nn import functional
-
-    module = torch_rnn(case)
-    head = torch.nn.Linear(case.weights.shape[0], case.weights.shape[1]).to(torch_device())
-    head.weight.data.copy_(to_torch(case.weights.T))
-    head.bias.data.zero_()
-    symbols = to_torch(case.xs).long()
-    xs, targets = symbols[:-1], symbols[1:]
-    parameters = [*module.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, RATE, fused=True)
-
-    def loss() -> Any:
-        ys, _ = module(functional.one_hot(xs, head.out_features).float())
-        return functional.cross_entropy(head(ys).flatten(0, 1), targets.flatten())
-
-    if compiled:
-        loss = torch.compile(loss)
-        try:
-            loss().backward()
-        except Exception as error:  # no compiler, or a part that cannot be compiled
-            raise Unavailable(f"does not run here: {str(error).strip().splitlines()[0]}") from error
-
-    def call() -> Any:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
-        optimizer.step()
-        torch_wait()
-        return value
-
-    return Task(call, lambda value: [value.detach().cpu().numpy()])
+def as_arrays(case: Case) -> dict[str, Any]:
+    params = [{name: np.asarray(leaf) for name, leaf in p._asdict().items()} for p in case.params]
+    return {"name": case.name, "params": params, "xs": np.asarray(case.xs), "weights": np.asarray(case.weights)}
 
 
 def layers(contender: str, case: Case, mode: str) -> Task:
-    return torch_layers(case, mode) if contender == "torch" else jax_layers(contender, case, mode)
+    if contender.startswith("torch"):
+        return torch_task(contender, "layers", mode == "gradient", case=as_arrays(case), mode=mode)
+    return jax_layers(contender, case, mode)
 
 
 def model(contender: str, case: Case) -> Task:
-    is_torch = contender.startswith("torch")
-    return torch_model(case, contender == "torch.compile") if is_torch else jax_model(contender, case)
+    if contender.startswith("torch"):
+        compiled = contender == "torch.compile"
+        return torch_task(contender, "model", case=as_arrays(case), clip=CLIP, rate=RATE, compiled=compiled)
+    return jax_model(contender, case)
 
 
 def products(size: int) -> dict[str, Task]:
@@ -240,14 +194,4 @@ def products(size: int) -> dict[str, Task]:
     a = jax.random.normal(jax.random.key(0), (size, size))
     multiply = jax.jit(jnp.matmul)
     tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [np.asarray(out)])}
-    try:
-        b = to_torch(a)
-    except ImportError:
-        return tasks
-
-    def call() -> Any:
-        out = b @ b
-        torch_wait()
-        return out
-
-    return tasks | {"torch": Task(call, lambda out: [out.cpu().numpy()])}
+    return tasks if missing("torch") else tasks | {"torch": torch_task("torch", "product", a=np.asarray(a))}
