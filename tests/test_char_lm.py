@@ -121,7 +121,7 @@ def test_a_run_that_was_stopped_and_killed_ends_as_one_that_was_not(here):
     interrupted.send_signal(signal.SIGINT)
     _, err = finish(interrupted, 130)
     (line,) = err.splitlines()
-    step = int(re.search(r"stopped after update (\d+) and saved; go on with: python .*char_lm.py", line)[1])
+    step = int(re.search(r"stopped after update (\d+) and saved; go on with: \S*python\S* .*char_lm.py", line)[1])
     assert line.endswith("--run-dir ended --resume")
     assert saved("ended")[0] == step < 2000
 
