@@ -33,8 +33,8 @@ class Deferred(Loop):
       checkpoint_every: None, or a number of steps: only every so many states are kept for the backward
         pass and the steps between are computed again. Need not divide the length.
       block: how many steps are projected at once and add to the weights' gradients as one. Small
-        blocks stay in the cache, large ones make large products. None: as many as measured best: on a CPU what
-        makes two megabytes of projected inputs, elsewhere all.
+        blocks stay in the cache, large ones make large products. None: on a CPU what makes two megabytes
+        of projected inputs, but at least 512 rows of them; elsewhere all steps.
     """
 
     unroll: int = 1
