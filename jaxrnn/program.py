@@ -7,7 +7,6 @@ equation by equation, with the products handed to the caller.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
+LINEAR = ("add", "slice", "split")  # what is made of products and inputs by these is kept instead of them
 
 CONSTANT, PARAMETER, VARYING = range(3)  # what a value depends on: nothing, parameters only, state or input
 
@@ -58,7 +58,7 @@ class Equation(NamedTuple):
     outs: tuple[int, ...]
     depends: int
     product: Product | None
-    is_sum: bool  # of two arrays of one shape and dtype
+    primitive: str
 
 
 class Program:
@@ -66,59 +66,80 @@ class Program:
 
     `weights(params)` computes, once, all that depends on parameters only; `run(weights, state, z, product)`
     is the rest of the step, calling `product(multiply, a, w)` for each product of a varying `a` with a
-    parameter `w`, where `multiply`, a `Product`, gives its value as `multiply(a, w)`. With `join_sums`, a leaf of `z`
-    that is read for nothing but to be added to a product comes with it, `product(multiply, a, w, addend)`.
+    parameter `w`, where `multiply`, a `Product`, gives its value as `multiply(a, w)`.
+
+    To run a step again without its products, little must be known: of `z` and the products, or what
+    sums and slices make of them, that which something else reads. `run` shows these values to `keep`, in order,
+    and goes on with what it returns; leaves of `z` that must be known as they are, `own`, are not shown.
 
     Attributes:
       factors: for each product, in order, the number of its `w` among the weights.
+      products: the shape and dtype of each product.
       others: the numbers of the weights that are read by something else than products.
-      addends: for each product the number of the leaf of `z` that comes with it, or None.
+      remembers: whether the state is read by something else than products.
+      zs: the shape and dtype of each leaf of `z`.
+      own: the numbers of the leaves of `z` that something else than sums and slices reads.
     """
 
-    def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any, join_sums: bool = False):
+    def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
         args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, state, z))
         closed, out = jax.make_jaxpr(step, return_shape=True)(*args)
         self._out_tree = jax.tree.structure(out)
         self._values: dict[int, Any] = {}  # constants, by place
         self._depends: list[int] = []
+        self._avals: list[Any] = []
         self._equations: list[Equation] = []
         number_params = len(jax.tree.leaves(params))
-        self._ins = [self._place(PARAMETER if n < number_params else VARYING) for n in range(len(closed.jaxpr.invars))]
+        kinds = [PARAMETER if n < number_params else VARYING for n in range(len(closed.jaxpr.invars))]
+        self._ins = [self._place(kind, var.aval) for kind, var in zip(kinds, closed.jaxpr.invars, strict=True)]
         self._params = self._ins[:number_params]
         self._outs = self._inline(closed, self._ins)
-        zs = self._ins[len(self._ins) - len(jax.tree.leaves(z)) :]
-        if join_sums:
-            self._join_sums(zs)
-        read = [p for e in self._equations if e.depends == VARYING for p in e.ins] + self._outs
-        self._weights = list(dict.fromkeys(p for p in read if self._depends[p] == PARAMETER))
         varying = [e for e in self._equations if e.depends == VARYING]
+        read = [p for e in varying for p in e.ins] + self._outs
+        self._weights = list(dict.fromkeys(p for p in read if self._depends[p] == PARAMETER))
         self.factors = [self._weights.index(self._factor(e)) for e in varying if e.product]
-        self.addends = [zs.index(e.ins[2]) if len(e.ins) > 2 else None for e in varying if e.product]
+        self.products = [self._avals[e.outs[0]] for e in varying if e.product]
         others = {p for e in varying if not e.product for p in e.ins} | set(self._outs)
         self.others = [n for n, p in enumerate(self._weights) if p in others]
+        states, zs = (
+            self._ins[number_params : number_params + len(jax.tree.leaves(state))],
+            self._ins[number_params + len(jax.tree.leaves(state)) :],
+        )
+        self.remembers = any(p in states for e in varying if not e.product for p in e.ins)
+        self.zs = [self._avals[p] for p in zs]
+        self._kept = self._frontier(varying, zs)
+        self.own = [n for n, p in enumerate(zs) if p in self._kept]
 
     def weights(self, params: Any) -> list[Array]:
         """What the rest of the step needs of the parameters."""
         values = {**self._values, **dict(zip(self._params, jax.tree.leaves(params), strict=True))}
-        self._evaluate(values, (CONSTANT, PARAMETER), None)
+        self._evaluate(values, (CONSTANT, PARAMETER))
         return [values[p] for p in self._weights]
 
-    def run(self, weights: list[Array], state: Any, z: Any, product: Callable[..., Array]) -> Any:
+    def run(
+        self,
+        weights: list[Array],
+        state: Any,
+        z: Any,
+        product: Callable[..., Array],
+        keep: Callable[[Array], Array] = lambda value: value,
+    ) -> Any:
         """The step, given `weights(params)`."""
         varying = dict(zip(self._ins[len(self._params) :], jax.tree.leaves((state, z)), strict=True))
         values = {**self._values, **dict(zip(self._weights, weights, strict=True)), **varying}
-        self._evaluate(values, (CONSTANT, VARYING), product)
+        self._evaluate(values, (CONSTANT, VARYING), product, keep)
         return jax.tree.unflatten(self._out_tree, [values[p] for p in self._outs])
 
     def _factor(self, e: Equation) -> int:
         return next(p for p in e.ins if self._depends[p] == PARAMETER)
 
-    def _place(self, depends: int) -> int:
+    def _place(self, depends: int, aval: Any) -> int:
         self._depends.append(depends)
+        self._avals.append(aval)
         return len(self._depends) - 1
 
     def _constant(self, value: Any) -> int:
-        place = self._place(CONSTANT)
+        place = self._place(CONSTANT, None)
         self._values[place] = value
         return place
 
@@ -148,36 +169,45 @@ class Program:
         run, product = _function(eqn), None
         if eqn.primitive.name in PRODUCTS and operands == [PARAMETER, VARYING]:
             product = Product(run, eqn, swapped=self._depends[read[0]] == PARAMETER)
-        outs = tuple(self._place(depends) for _ in eqn.outvars)
-        is_sum = eqn.primitive.name == "add" and eqn.invars[0].aval == eqn.invars[1].aval
-        self._equations.append(Equation(run, tuple(read), outs, depends, product, is_sum))
+        outs = tuple(self._place(depends, var.aval) for var in eqn.outvars)
+        self._equations.append(Equation(run, tuple(read), outs, depends, product, eqn.primitive.name))
         return list(outs)
 
-    def _join_sums(self, zs: list[int]) -> None:
-        """Makes one equation of a product and the sum with a leaf of `z`, where nothing else reads the two."""
-        reads = Counter([p for e in self._equations for p in e.ins] + self._outs)
-        products = {e.outs[0]: e for e in self._equations if e.product}
-        joined: dict[int, Equation] = {}  # by the place of the product
-        for e in filter(lambda e: e.is_sum, self._equations):
-            for product, addend in (e.ins, e.ins[::-1]):
-                if product in products and addend in zs and reads[product] == reads[addend] == 1:
-                    joined[product] = products[product]._replace(ins=(*products[product].ins, addend), outs=e.outs)
-        sums = {e.outs for e in joined.values()}
-        equations = [e for e in self._equations if e.outs not in sums]
-        self._equations = [joined.get(e.outs[0], e) if e.outs else e for e in equations]
+    def _frontier(self, varying: list[Equation], zs: list[int]) -> set[int]:
+        """Places from which all that is not linear can be computed again."""
+        linear = {p for p in zs if jnp.issubdtype(self._avals[p].dtype, jnp.inexact)}
+        linear |= {e.outs[0] for e in varying if e.product}
+        kept = set(zs) - linear
+        inside = []
+        for e in varying:
+            if e.primitive in LINEAR and linear.issuperset(e.ins):
+                linear.update(e.outs)
+                inside.append(e)
+            else:
+                kept.update(linear.intersection(e.ins))
+        kept.update(linear.intersection(self._outs))
+        for e in reversed(inside):
+            if e.primitive == "split" and kept.issuperset(e.outs):  # one large array rather than its parts
+                kept = kept.difference(e.outs) | {e.ins[0]}
+        return kept
 
-    def _evaluate(self, values: dict[int, Any], kinds: tuple[int, ...], product: Callable[..., Array] | None) -> None:
+    def _evaluate(
+        self,
+        values: dict[int, Any],
+        kinds: tuple[int, ...],
+        product: Callable[..., Array] | None = None,
+        keep: Callable[[Array], Array] = lambda value: value,
+    ) -> None:
         for e in self._equations:
             if e.depends not in kinds:
                 continue
             operands = [values[p] for p in e.ins]
             if e.product and product is not None:
-                first, second, *addend = operands
-                a, w = (second, first) if e.ins[0] == self._factor(e) else (first, second)
-                outs = [product(e.product, a, w, *addend)]
+                a, w = operands[::-1] if e.ins[0] == self._factor(e) else operands
+                outs = [product(e.product, a, w)]
             else:
                 outs = e.run(*operands)
-            values.update(zip(e.outs, outs, strict=True))
+            values.update((p, keep(x) if p in self._kept else x) for p, x in zip(e.outs, outs, strict=True))
 
 
 def _grows(eqn: Any) -> bool:

@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxrnn.layer import Cell, Params, Plan, State
 from jaxrnn.loops.cotangents import Leaves, add, add_all, cut, inexact, sum_to, unique, vjp, without_integers, zeros
+from jaxrnn.loops.prefetch import prefetching_scan
 from jaxrnn.loops.reverse_only import reverse_only
 from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
 from jaxrnn.ops import where
@@ -50,7 +51,7 @@ class Deferred(Loop):
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             zs = project(_Projecting(cell), params, steps, key)
             z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1:], z.dtype), zs)
-            program = Program(cell.step, params, state, z, join_sums=True)
+            program = Program(cell.step, params, state, z)
             scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
             restart = cell.initial_state(params)
             leaves, tree = jax.tree.flatten(state)
@@ -114,9 +115,9 @@ class _Scan:
             return self._forward(weights, state, restart, zs, valid, resets, keep=False)[:2]
 
         def forward(weights, state, restart, zs, valid, resets):
-            state, states, kept = self._forward(weights, state, restart, zs, valid, resets, keep=True)
-            own = [None if n in self.program.addends else z for n, z in enumerate(zs)]  # the sums are kept
-            return (state, states), (weights, restart, own, valid, resets, kept)
+            last, states, (befores, known) = self._forward(weights, state, restart, zs, valid, resets, keep=True)
+            own = [z if n in self.program.own else None for n, z in enumerate(zs)]
+            return (last, states), (weights, state, restart, own, valid, resets, states, befores, known)
 
         def backward(saved, cotangents):
             return *self._backward(*saved, *cotangents), None, None
@@ -124,61 +125,77 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(weights, state, restart, zs, valid, resets)
 
+    def _loop(self) -> Any:
+        pays = self.program.remembers and jax.default_backend() == "cpu"
+        return prefetching_scan if pays else jax.lax.scan
+
     def _forward(self, weights, state, restart, zs, valid, resets, keep):
         def body(state, now):
             z, valid, reset = now
-            products = []
+            before: Leaves = []
+            known: Leaves = []
 
-            def product(multiply, a, w, *addend):
-                products.append(multiply(a, w) + addend[0] if addend else multiply(a, w))
-                return products[-1]
+            def see(value):
+                known.append(value)
+                return value
 
-            def step(before, z):
-                nonlocal read
-                read = before
-                return jax.tree.leaves(self.program.run(weights, before, z, product))
+            def step(state, z):
+                before[:] = state
+                return jax.tree.leaves(self.program.run(weights, state, z, lambda multiply, a, w: multiply(a, w), see))
 
-            read: Leaves = []
             after = masked_step(step, state, z, valid, reset, restart)
-            return after, ([after[n] for n in self.read], (read, products) if keep else None)
+            for n in self._shifted(resets):
+                before[n] = None
+            return after, ([after[n] for n in self.read], (before, known) if keep else None)
 
-        state, (states, kept) = jax.lax.scan(body, state, (zs, valid, resets), reverse=self.reverse, unroll=self.unroll)
+        state, (states, kept) = self._loop()(body, state, (zs, valid, resets), reverse=self.reverse, unroll=self.unroll)
         return state, states, kept
 
-    def _backward(self, weights, restart, zs, valid, resets, kept, ct_last, ct_states):
+    def _shifted(self, resets: Any) -> list[int]:
+        """The numbers of the states that are an output of the step before: they need not be kept twice."""
+        return self.read if resets is None else []
+
+    def _backward(self, weights, state, restart, zs, valid, resets, states, befores, knowns, ct_last, ct_states):
         """Cotangents of weights, first state, restart state and projected inputs."""
-        befores, products = kept
+        for n, after in zip(self._shifted(resets), states, strict=False):
+            parts = [after[1:], state[n][None]] if self.reverse else [state[n][None], after[:-1]]
+            befores = [*befores[:n], jnp.concatenate(parts), *befores[n + 1 :]]
         w_others = [weights[n] for n in self.program.others]
         multiplies: list[Product] = []
         # Transposed once, not at every step; but a single row is multiplied by columns as they lie.
         flip = any(ct is not None and ct.size > ct.shape[-1] for ct in ct_last)
         flipped = [jax.lax.optimization_barrier(w.T) if flip and w.ndim == 2 else w for w in weights]
+        unknown_products = zeros(self.program.products)
 
-        def replay(before, z, w_others, products):
-            """The step, given the outputs of its products: all that is left is elementwise."""
+        def replay(before, z, w_others, unknown_products, known):
+            """The step, given all that is not linear in its products: what is left is elementwise."""
             multiplies.clear()
             operands: Leaves = []
-            known = dict(zip(self.program.others, w_others, strict=True))
-            outputs = iter(products)
+            w_known = dict(zip(self.program.others, w_others, strict=True))
+            unknown, known = iter(unknown_products), iter(known)
 
-            def product(multiply, a, w, *addend):
+            def product(multiply, a, w):
                 multiplies.append(multiply)
                 operands.append(a)
-                return _recalled(multiply)(a, w, next(outputs))
+                return _unknown(multiply)(a, w, next(unknown))
 
-            merged = [known.get(n, w.T if flip and w.ndim == 2 else w) for n, w in enumerate(flipped)]
-            z = [jnp.zeros(()) if x is None else x for x in z]  # an addend: its sum is known
-            return jax.tree.leaves(self.program.run(merged, before, z, product)), operands
+            merged = [w_known.get(n, w.T if flip and w.ndim == 2 else w) for n, w in enumerate(flipped)]
+            after = self.program.run(merged, before, z, product, lambda value: _known(value, next(known)))
+            return jax.tree.leaves(after), operands
 
         def body(carry, now):
             ct_state, ct_restart, ct_others = carry
-            z, valid, reset, before, products, ct_out = now
+            z, valid, reset, before, known, ct_out = now
             ct_state = list(ct_state)
             for n, ct in zip(self.read, ct_out, strict=True):
                 ct_state[n] = add(ct_state[n], ct)
             ct_after = ct_state if valid is None else where(valid, ct_state, zeros(ct_state))
-            pull, operands = vjp(replay, before, z, w_others, products)
-            ct_before, ct_z, ct_w, taps = pull(ct_after)
+            z = [
+                jnp.zeros(like.shape, like.dtype) if x is None else x
+                for x, like in zip(z, self.program.zs, strict=True)
+            ]
+            pull, operands = vjp(replay, before, z, w_others, unknown_products, known)
+            ct_before, ct_z, ct_w, taps, _ = pull(ct_after)
             if reset is not None:
                 dropped = where(reset, ct_before, zeros(ct_before))
                 ct_restart = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_restart, dropped)
@@ -191,14 +208,11 @@ class _Scan:
         layout: list[int] = []
         ct_last, ct_states = without_integers(ct_last), without_integers(ct_states)
         carry = (ct_last, zeros(inexact(restart)), zeros(inexact(w_others)))
-        (ct_state, ct_restart, ct_others), out = jax.lax.scan(
-            body, carry, (zs, valid, resets, befores, products, ct_states), reverse=not self.reverse, unroll=self.unroll
+        (ct_state, ct_restart, ct_others), out = self._loop()(
+            body, carry, (zs, valid, resets, befores, knowns, ct_states), reverse=not self.reverse, unroll=self.unroll
         )
         stacked = [*befores, *out]
-        _, ct_zs, taps, operands = cut([stacked[n] for n in layout], len(befores), len(zs), len(products))
-        for tap, addend in zip(taps, self.program.addends, strict=True):
-            if addend is not None:
-                ct_zs[addend] = tap
+        _, ct_zs, taps, operands = cut([stacked[n] for n in layout], len(befores), len(zs), len(unknown_products))
         ct_weights: list[Any] = [None] * len(weights)
         for n, ct in zip(self.program.others, ct_others, strict=True):
             ct_weights[n] = ct
@@ -233,16 +247,25 @@ def _multiplied(multiply: Product) -> Any:
     return product
 
 
-def _recalled(multiply: Any) -> Any:
-    """A product whose value is known: only its first operand's cotangent is computed, the other waits."""
+def _unknown(multiply: Product) -> Any:
+    """A product whose value nobody needs, given as zeros: its cotangent goes to `a`, and to the zeros, where it waits."""
 
     @jax.custom_vjp
-    def recall(a, w, known):
-        return known
+    def product(a, w, value):
+        return value
 
     def backward(saved, ct):
         a, w = saved
         return multiply.pull_a(ct, w, a), None, ct
 
-    recall.defvjp(lambda a, w, known: (known, (a, w)), backward)
-    return recall
+    product.defvjp(lambda a, w, value: (value, (a, w)), backward)
+    return product
+
+
+@jax.custom_vjp
+def _known(computed: Array, known: Array) -> Array:
+    """`known`, differentiated as what would have been computed."""
+    return known
+
+
+_known.defvjp(lambda computed, known: (known, None), lambda _, ct: (ct, None))
