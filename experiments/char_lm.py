@@ -20,7 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from common import BadInputError
+from devices import AXIS, BATCH, SHARED, TIME_BATCH, Devices, make_mesh, place
 from jax import Array
+from jax.sharding import Mesh
 from text import Text, decode, encode, line_end, ngram_losses, validation_loss, write
 
 import jaxrnn
@@ -38,6 +40,7 @@ class Config(common.Config):
     sequence_length: int = 64  # Characters the gradient goes back; the state goes on
     batch: int = 32  # Places in the text read side by side
     learning_rate: float = 8e-3  # Its highest value
+    devices: Devices = "all"  # That share each batch; on a CPU, its cores
     sample: int | None = None  # Only write so many characters, from the best checkpoint in --run-dir
     prompt: str = ""  # What samples go on from; if empty, the beginning of a line
     temperature: float = 0.8  # Of samples: 1 as likely as in the model, 0 always the likeliest character
@@ -82,17 +85,26 @@ def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
     return Train(jnp.int32(0), jnp.int32(0), params, optimizer.init(params), state)
 
 
-@partial(jax.jit, static_argnames=("config", "model"), donate_argnames="train")
+@partial(jax.jit, static_argnames=("config", "model", "mesh"), donate_argnames="train")
 def update(
-    config: Config, model: jaxrnn.Stack, train: Train, symbols: Array, updates: Array, schedule: tuple[Array, Array]
+    config: Config, model: jaxrnn.Stack, mesh: Mesh, train: Train, symbols: Array, updates: Array, schedule: Any
 ) -> tuple[Train, Array]:
     """Makes some updates and returns their mean loss. Each reads the next window of every stream."""
     # The text is a ring on which the streams go round behind one another: no window is the last, no state is lost.
     starts = jnp.arange(config.batch) * (len(symbols) // config.batch)
 
     def loss_and_state(params: Any, window: Array, state: Any, key: Array | None) -> tuple[Array, Any]:
+        key = None if key is None else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean()
+        return jax.lax.pmean(loss, AXIS), state
+
+    gradient_of = jax.shard_map(  # on each device of its streams; the gradients are summed
+        jax.value_and_grad(loss_and_state, has_aux=True),
+        mesh=mesh,
+        in_specs=(SHARED, TIME_BATCH, BATCH, SHARED),
+        out_specs=((SHARED, BATCH), SHARED),
+    )
 
     def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
         train, total = carry
@@ -103,7 +115,6 @@ def update(
         # world than the one in which validation and writing begin.
         anew = jnp.arange(config.batch) == train.step % config.batch
         state = jaxrnn.ops.where(anew, model.initial_state(train.params, (config.batch,)), train.state)
-        gradient_of = jax.value_and_grad(loss_and_state, has_aux=True)
         (loss, state), gradient = gradient_of(train.params, window, state, key)
         direction, adam = optimizer.update(gradient, train.adam)
         progress = schedule[0] + schedule[1] * train.step
@@ -122,17 +133,18 @@ def train_model(config: Config) -> None:
         needed = f"one batch of windows takes {config.batch} * {config.sequence_length + 1}"
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
     prompt = encode(config.prompt or line_end(text.alphabet), text.alphabet)
-    model = make_model(config, len(text.alphabet))
+    model, mesh = make_model(config, len(text.alphabet)), make_mesh(config.devices, config.batch)
     train, seconds = begin(config, model, len(text.alphabet)), 0.0
     run = common.Run(config, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
     if run.checkpoints.step is not None:
         train, seconds = run.checkpoints.latest((train, seconds))
     run.checkpoints.save(int(train.step), (train, seconds))  # so that there always is one
+    train = place(train, mesh)
     ngram = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
     print(f"data    {text}")
     print(f"n-gram  order {ORDER}, interpolated Witten-Bell: {ngram:.3f} nats per character")
     print(f"model   {model}, {sum(leaf.size for leaf in jax.tree.leaves(train.params)):,} parameters")
-    print(f"device  {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
+    print(f"device  {mesh.size} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
     print(f"run     {run.path}", flush=True)
 
     symbols = jax.device_put(text.symbols)
@@ -141,7 +153,7 @@ def train_model(config: Config) -> None:
     with common.Interrupt() as interrupt, common.Progress() as bar:
         while not (ended := clock.progress >= 1 and run.rows) and not interrupt.requested:
             updates, started = clock.updates(), time.perf_counter()
-            train, loss = update(config, model, train, symbols[: text.num_train], updates, clock.schedule)
+            train, loss = update(config, model, mesh, train, symbols[: text.num_train], updates, clock.schedule)
             losses += updates * [float(loss)]
             clock.made(updates, time.perf_counter() - started)
             if not math.isfinite(losses[-1]):
@@ -150,7 +162,8 @@ def train_model(config: Config) -> None:
             bar.show(clock, f"loss {losses[-1]:.3f} nats/char, {speed:,.0f} chars/s")
             if not clock.due:
                 continue
-            valid_loss = float(validation_loss(model, train.params, symbols, text.num_train))
+            params = jax.device_get(train.params)
+            valid_loss = float(validation_loss(model, params, symbols, text.num_train))
             train_loss, losses = float(np.mean(losses)), []
             run.checkpoints.save(clock.step, (train, clock.seconds), valid_loss)
             run.record(clock.step, clock.seconds, train_loss=train_loss, valid_loss=valid_loss, chars_per_second=speed)
@@ -160,7 +173,7 @@ def train_model(config: Config) -> None:
                 f"(order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s, {common.span(clock.seconds_left)} left"
             )
             key = jax.random.fold_in(jax.random.key(config.seed), clock.step)
-            written = write(model, train.params, prompt, 150, key, config.temperature)
+            written = write(model, params, prompt, 150, key, config.temperature)
             bar.say(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
         if not ended:
             run.checkpoints.save(clock.step, (train, clock.seconds))

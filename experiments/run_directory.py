@@ -204,7 +204,8 @@ class Checkpoints:
     def save(self, step: int, tree: Any, loss: float = math.inf) -> None:
         """Saves a pytree. `loss` says which checkpoint is the best; without one it is none."""
         if step != self.step:
-            self._manager.save(step, args=ocp.args.StandardSave(tree), metrics={"loss": loss})
+            on_host = jax.device_get(tree)  # for a run may go on, and its model be used, on other devices
+            self._manager.save(step, args=ocp.args.StandardSave(on_host), metrics={"loss": loss})
 
     def _restore(self, step: int | None, like: Any) -> Any:
         if step is None:

@@ -12,7 +12,7 @@ from jax.numpy import tanh
 
 from jaxrnn.layer import Layer, joint_dtype
 
-__all__ = ["affine", "dropout_mask", "is_symbols", "leading_shape", "sigmoid", "tanh", "where", "zeros"]
+__all__ = ["affine", "dropout_mask", "is_symbols", "leading_shape", "sigmoid", "spread_like", "tanh", "where", "zeros"]
 
 
 def is_symbols(x: Any) -> bool:
@@ -55,7 +55,26 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
     """One array of zeros [*batch, size] for each size, of the parameters' dtype unless another is given."""
     dtype = joint_dtype(params) if dtype is None else dtype
-    return [jnp.zeros((*batch_shape, size), dtype) for size in sizes]
+    return [spread_like(params, jnp.zeros((*batch_shape, size), dtype)) for size in sizes]
+
+
+def spread_like(other: Any, tree: Any) -> Any:
+    """`tree` as values that may differ between devices inside `jax.shard_map` where a leaf of `other` may.
+
+    A loop's carry must say so from the start, and parameters that say so get the sum of all devices' gradients.
+    """
+
+    def axes_of(leaf: Any) -> frozenset[Any]:
+        aval = leaf if hasattr(leaf, "manual_axis_type") else jax.typeof(leaf)
+        return aval.manual_axis_type.varying
+
+    axes = frozenset().union(*map(axes_of, jax.tree.leaves(other)))
+
+    def spread(leaf: Array) -> Array:
+        missing = axes - axes_of(leaf)
+        return jax.lax.pcast(leaf, tuple(missing), to="varying") if missing else leaf
+
+    return jax.tree.map(spread, tree) if axes else tree
 
 
 def where(mask: Array, x: Any, y: Any) -> Any:

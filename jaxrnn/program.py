@@ -82,7 +82,7 @@ class Program:
     """
 
     def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
-        args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, state, z))
+        args = jax.tree.map(jax.typeof, (params, state, z))
         closed, out = jax.make_jaxpr(step, return_shape=True)(*args)
         self._out_tree = jax.tree.structure(out)
         self._values: dict[int, Any] = {}  # constants, by place

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+from jax.sharding import PartitionSpec
 
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops.deferred import Deferred
 from jaxrnn.loops.scan import Loop, Scan
-from jaxrnn.ops import is_symbols, where
+from jaxrnn.ops import is_symbols, spread_like, where
 
 
 def unroll(
@@ -66,12 +67,22 @@ def unroll(
     valid = _valid(lengths, time, batch_shape)
     resets = _resets(resets, time, batch_shape)
     state = _state(layer, params, state, batch_shape)
+    arguments = (params, xs, state, key, valid, resets)
+    params, xs, state, key, valid, resets = spread_like(arguments, arguments)
     if valid is not None:  # mask the inputs too: 0 * NaN in a gradient is NaN
         xs = where(valid, xs, jax.tree.map(lambda x: jnp.zeros((), x.dtype), xs))
-    state, ys = layer.run(params, xs, state, key, Plan(loop, reverse, valid, resets, batch_shape))
-    if valid is not None:
-        ys = where(valid, ys, jax.tree.map(lambda y: jnp.zeros((), y.dtype), ys))
-    return state, ys
+
+    def run(params, xs, state, key, valid, resets):
+        state, ys = layer.run(params, xs, state, key, Plan(loop, reverse, valid, resets, batch_shape))
+        if valid is not None:
+            ys = where(valid, ys, jax.tree.map(lambda y: jnp.zeros((), y.dtype), ys))
+        return state, ys
+
+    batch_axes = jax.typeof(jax.tree.leaves(xs)[0]).sharding.spec[1 : 1 + len(batch_shape)]
+    if any(batch_axes):  # of a mesh with explicit axes: inside the loop the compiler finds the shardings
+        shardings = (PartitionSpec(*batch_axes), PartitionSpec(None, *batch_axes))
+        run = cast("Any", jax.sharding.auto_axes)(run, out_sharding=shardings)
+    return run(params, xs, state, key, valid, resets)
 
 
 def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import random
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -28,6 +30,7 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import char_lm  # noqa: E402
 import common  # noqa: E402
+import devices  # noqa: E402
 import text  # noqa: E402
 
 SMALL = ("--hidden-size", "24", "--batch", "8", "--sequence-length", "16")
@@ -162,13 +165,25 @@ def test_by_the_clock_in_a_numbered_folder_then_writing(here, monkeypatch, capsy
 
 @pytest.mark.parametrize("cell", [name for name in jaxrnn.cells.__all__ if not name.endswith(("Params", "State"))])
 def test_every_cell_can_be_named(cell):
-    config = char_lm.Config(cell=cell, hidden_size=6, layers=2)
+    config, mesh = char_lm.Config(cell=cell, hidden_size=6, layers=2), devices.make_mesh("one", 32)
     model = char_lm.make_model(config, 9)
     train = jax.eval_shape(lambda: char_lm.begin(config, model, 9))
     symbols = jax.ShapeDtypeStruct((5000,), np.uint8)
-    after, loss = jax.eval_shape(lambda *args: char_lm.update(config, model, *args), train, symbols, 1, (0.0, 0.1))
+    after, loss = jax.eval_shape(partial(char_lm.update, config, model, mesh), train, symbols, 1, (0.0, 0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == ()
+
+
+def test_devices_share_the_work(here):
+    options = (*SMALL, "--data", "prose.txt", "--steps", "200", "--dropout", "0")
+    out, _ = finish(start(*options, "--devices", "all", "--run-dir", "all"))
+    assert re.search(rf"device  {math.gcd(8, os.cpu_count())} x ", out) or os.cpu_count() not in (1, 2, 4, 8)
+    out, _ = finish(start(*options, "--devices", "one", "--run-dir", "one"))
+    assert "device  1 x " in out
+    for one, other in zip(rows("one"), rows("all"), strict=True):
+        assert float(one["valid_loss"]) == pytest.approx(float(other["valid_loss"]), rel=1e-3)
+    for one, other in zip(saved("one")[1], saved("all")[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):

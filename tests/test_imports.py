@@ -25,7 +25,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
     "loops/__init__.py": {"jaxrnn.loops"},
     "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program"}
-    | {f"jaxrnn.loops.{name}" for name in ("scan", "reverse_only", "cotangents")},
+    | {f"jaxrnn.loops.{name}" for name in ("scan", "prefetch", "reverse_only", "cotangents")},
     "unroll.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.loops"},
     "bidirectional.py": {"jaxrnn.layer", "jaxrnn.combinators"},
     "combinators.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.loops"},

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn.ops import spread_like
+
 Leaves = list[Array]
 
 
@@ -25,7 +27,7 @@ def without_integers(cts: Leaves) -> list[Any]:
 
 
 def zeros(tree: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, tree)
+    return jax.tree.map(lambda x: spread_like(x, jnp.zeros(x.shape, x.dtype)), tree)
 
 
 def add(a: Any, b: Any) -> Any:

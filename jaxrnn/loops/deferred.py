@@ -14,7 +14,7 @@ from jaxrnn.loops.cotangents import Leaves, add, add_all, cut, inexact, sum_to, 
 from jaxrnn.loops.prefetch import prefetching_scan
 from jaxrnn.loops.reverse_only import reverse_only
 from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
-from jaxrnn.ops import where
+from jaxrnn.ops import spread_like, where
 from jaxrnn.program import Product, Program
 
 
@@ -50,7 +50,7 @@ class Deferred(Loop):
     ) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             zs = project(_Projecting(cell), params, steps, key)
-            z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1:], z.dtype), zs)
+            z = jax.eval_shape(lambda zs: jax.tree.map(lambda z: z[0], zs), zs)
             program = Program(cell.step, params, state, z)
             scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
             restart = cell.initial_state(params)
@@ -63,7 +63,9 @@ class Deferred(Loop):
                 steps.valid,
                 steps.resets,
             )
-            states = [jnp.zeros((steps.length, *s.shape), s.dtype) for s in leaves]  # those not read: never made
+            states = [
+                spread_like(s, jnp.zeros((steps.length, *s.shape), s.dtype)) for s in leaves
+            ]  # those not read: never made
             for n, stacked in zip(scan.read, kept, strict=True):
                 states[n] = stacked
             return tree.unflatten(leaves), cell.readout(params, tree.unflatten(states), zs)
@@ -125,14 +127,14 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(weights, state, restart, zs, valid, resets)
 
-    def _loop(self) -> Any:
+    def _loop(self, *args: Any, reverse: bool) -> Any:
         pays = self.program.remembers and jax.default_backend() == "cpu"
-        return prefetching_scan if pays else jax.lax.scan
+        return (prefetching_scan if pays else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
 
     def _forward(self, weights, state, restart, zs, valid, resets, keep):
         def body(state, now):
             z, valid, reset = now
-            before: Leaves = []
+            before: list[Any] = []
             known: Leaves = []
 
             def see(value):
@@ -140,26 +142,26 @@ class _Scan:
                 return value
 
             def step(state, z):
-                before[:] = state
+                again = self._output_before(resets)
+                before[:] = [None if n in again else x for n, x in enumerate(state)]
                 return jax.tree.leaves(self.program.run(weights, state, z, lambda multiply, a, w: multiply(a, w), see))
 
             after = masked_step(step, state, z, valid, reset, restart)
-            for n in self._shifted(resets):
-                before[n] = None
             return after, ([after[n] for n in self.read], (before, known) if keep else None)
 
-        state, (states, kept) = self._loop()(body, state, (zs, valid, resets), reverse=self.reverse, unroll=self.unroll)
+        state, (states, kept) = self._loop(body, state, (zs, valid, resets), reverse=self.reverse)
         return state, states, kept
 
-    def _shifted(self, resets: Any) -> list[int]:
+    def _output_before(self, resets: Any) -> list[int]:
         """The numbers of the states that are an output of the step before: they need not be kept twice."""
         return self.read if resets is None else []
 
     def _backward(self, weights, state, restart, zs, valid, resets, states, befores, knowns, ct_last, ct_states):
         """Cotangents of weights, first state, restart state and projected inputs."""
-        for n, after in zip(self._shifted(resets), states, strict=False):
-            parts = [after[1:], state[n][None]] if self.reverse else [state[n][None], after[:-1]]
-            befores = [*befores[:n], jnp.concatenate(parts), *befores[n + 1 :]]
+        befores = list(befores)
+        for n, after in zip(self._output_before(resets), states, strict=False):
+            first = state[n][None]
+            befores[n] = jnp.concatenate([after[1:], first] if self.reverse else [first, after[:-1]])
         w_others = [weights[n] for n in self.program.others]
         multiplies: list[Product] = []
         # Transposed once, not at every step; but a single row is multiplied by columns as they lie.
@@ -190,10 +192,7 @@ class _Scan:
             for n, ct in zip(self.read, ct_out, strict=True):
                 ct_state[n] = add(ct_state[n], ct)
             ct_after = ct_state if valid is None else where(valid, ct_state, zeros(ct_state))
-            z = [
-                jnp.zeros(like.shape, like.dtype) if x is None else x
-                for x, like in zip(z, self.program.zs, strict=True)
-            ]
+            z = [zeros(like) if x is None else x for x, like in zip(z, self.program.zs, strict=True)]
             pull, operands = vjp(replay, before, z, w_others, unknown_products, known)
             ct_before, ct_z, ct_w, taps, _ = pull(ct_after)
             if reset is not None:
@@ -208,9 +207,8 @@ class _Scan:
         layout: list[int] = []
         ct_last, ct_states = without_integers(ct_last), without_integers(ct_states)
         carry = (ct_last, zeros(inexact(restart)), zeros(inexact(w_others)))
-        (ct_state, ct_restart, ct_others), out = self._loop()(
-            body, carry, (zs, valid, resets, befores, knowns, ct_states), reverse=not self.reverse, unroll=self.unroll
-        )
+        xs = (zs, valid, resets, befores, knowns, ct_states)
+        (ct_state, ct_restart, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
         stacked = [*befores, *out]
         _, ct_zs, taps, operands = cut([stacked[n] for n in layout], len(befores), len(zs), len(unknown_products))
         ct_weights: list[Any] = [None] * len(weights)
@@ -248,7 +246,7 @@ def _multiplied(multiply: Product) -> Any:
 
 
 def _unknown(multiply: Product) -> Any:
-    """A product whose value nobody needs, given as zeros: its cotangent goes to `a`, and to the zeros, where it waits."""
+    """A product whose value nobody needs, given as zeros; the cotangent goes to `a` and, to wait, to the zeros."""
 
     @jax.custom_vjp
     def product(a, w, value):
