@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 import common  # first: its clock starts the run's
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from common import BadInputError
 from devices import AXIS, BATCH, SHARED, TIME_BATCH, Devices, make_mesh, place
@@ -87,7 +85,7 @@ def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
 
 @partial(jax.jit, static_argnames=("config", "model", "mesh"), donate_argnames="train")
 def update(
-    config: Config, model: jaxrnn.Stack, mesh: Mesh, train: Train, symbols: Array, updates: Array, schedule: Any
+    config: Config, model: jaxrnn.Stack, mesh: Mesh, symbols: Array, train: Train, updates: Array, schedule: Any
 ) -> tuple[Train, Array]:
     """Makes some updates and returns their mean loss. Each reads the next window of every stream."""
     # The text is a ring on which the streams go round behind one another: no window is the last, no state is lost.
@@ -134,12 +132,8 @@ def train_model(config: Config) -> None:
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
     prompt = encode(config.prompt or line_end(text.alphabet), text.alphabet)
     model, mesh = make_model(config, len(text.alphabet)), make_mesh(config.devices, config.batch)
-    train, seconds = begin(config, model, len(text.alphabet)), 0.0
+    train = place(begin(config, model, len(text.alphabet)), mesh)
     run = common.Run(config, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
-    if run.checkpoints.step is not None:
-        train, seconds = run.checkpoints.latest((train, seconds))
-    run.checkpoints.save(int(train.step), (train, seconds))  # so that there always is one
-    train = place(train, mesh)
     ngram = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
     print(f"data    {text}")
     print(f"n-gram  order {ORDER}, interpolated Witten-Bell: {ngram:.3f} nats per character")
@@ -147,43 +141,23 @@ def train_model(config: Config) -> None:
     print(f"device  {mesh.size} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
     print(f"run     {run.path}", flush=True)
 
-    symbols = jax.device_put(text.symbols)
-    clock = common.Clock(config, int(train.step), seconds)
-    losses: list[float] = []  # since the last row of metrics.csv
-    with common.Interrupt() as interrupt, common.Progress() as bar:
-        while not (ended := clock.progress >= 1 and run.rows) and not interrupt.requested:
-            updates, started = clock.updates(), time.perf_counter()
-            train, loss = update(config, model, mesh, train, symbols[: text.num_train], updates, clock.schedule)
-            losses += updates * [float(loss)]
-            clock.made(updates, time.perf_counter() - started)
-            if not math.isfinite(losses[-1]):
-                common.fail(f"the loss is not finite after update {clock.step}; {run.kept()}", 1)
-            speed = clock.rate * config.batch * config.sequence_length
-            bar.show(clock, f"loss {losses[-1]:.3f} nats/char, {speed:,.0f} chars/s")
-            if not clock.due:
-                continue
-            params = jax.device_get(train.params)
-            valid_loss = float(validation_loss(model, params, symbols, text.num_train))
-            train_loss, losses = float(np.mean(losses)), []
-            run.checkpoints.save(clock.step, (train, clock.seconds), valid_loss)
-            run.record(clock.step, clock.seconds, train_loss=train_loss, valid_loss=valid_loss, chars_per_second=speed)
-            run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{config.cell} on {text.name}")
-            bar.say(
-                f"update {clock.step:,}: train {train_loss:.3f}, validation {valid_loss:.3f} "
-                f"(order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s, {common.span(clock.seconds_left)} left"
-            )
-            key = jax.random.fold_in(jax.random.key(config.seed), clock.step)
-            written = write(model, params, prompt, 150, key, config.temperature)
-            bar.say(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
-        if not ended:
-            run.checkpoints.save(clock.step, (train, clock.seconds))
-            common.fail(f"stopped after update {clock.step} and saved; go on with: {run.command('--resume')}", 130)
+    symbols, characters = jax.device_put(text.symbols), config.batch * config.sequence_length
+    more = partial(update, config, model, mesh, symbols[: text.num_train])
+    for stage in common.training(config, run, train, more, items=(characters, "chars")):
+        params, speed = jax.device_get(stage.train.params), stage.rate * characters
+        valid_loss = float(validation_loss(model, params, symbols, text.num_train))
+        stage.record(valid_loss, valid_loss=valid_loss, chars_per_second=speed)
+        run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{config.cell} on {text.name}")
+        stage.say(f"validation {valid_loss:.3f} (order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s")
+        key = jax.random.fold_in(jax.random.key(config.seed), stage.step)
+        written = write(model, params, prompt, 150, key, config.temperature)
+        stage.show(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
 
     last, best = run.rows[-1], min(run.rows, key=lambda row: row["valid_loss"])
     common.print_table(
         validation=f"{last['valid_loss']:.3f} nats per character, best {best['valid_loss']:.3f}",
         beside=f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}",
-        training=f"{last['train_loss']:.3f} at the end, after {clock.step:,} updates",
+        training=f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} updates",
         time=f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second",
         curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
         checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",

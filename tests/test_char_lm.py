@@ -169,7 +169,7 @@ def test_every_cell_can_be_named(cell):
     model = char_lm.make_model(config, 9)
     train = jax.eval_shape(lambda: char_lm.begin(config, model, 9))
     symbols = jax.ShapeDtypeStruct((5000,), np.uint8)
-    after, loss = jax.eval_shape(partial(char_lm.update, config, model, mesh), train, symbols, 1, (0.0, 0.1))
+    after, loss = jax.eval_shape(partial(char_lm.update, config, model, mesh), symbols, train, 1, (0.0, 0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == ()
 

@@ -8,6 +8,7 @@ from tables import INPUT, assert_close, draw, draw_params
 
 import jaxrnn
 from jaxrnn.loops import Deferred, Scan
+from jaxrnn.loops.prefetch import prefetching_scan
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 CELL = jaxrnn.PeepholeLSTM(4)
@@ -67,6 +68,34 @@ def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
         assert bool(carried & weights) == isinstance(loop, Scan)
     products = 2 if isinstance(cell, jaxrnn.ResetBeforeGRU) else 1
     assert number == {Deferred(): 2 * products, Scan(): 3 * products}
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"), [(jaxrnn.Elman(4), 4), (jaxrnn.LSTM(4), 16), (jaxrnn.GRU(4), 16), (jaxrnn.ResetBeforeGRU(4), 12)]
+)
+def test_sums_are_kept_instead_of_their_terms(cell, kept):
+    """Beside the states: of an LSTM one array for all gates, of a GRU r, z and the two parts of n."""
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    _, pull = jax.vjp(lambda p: jaxrnn.unroll(cell, p, xs)[1], params)
+    sizes = sum(leaf.size for leaf in jax.tree.leaves(pull) if leaf.shape[:2] == (TIME, BATCH))
+    states = 4 * (len(jax.tree.leaves(cell.initial_state(params))))
+    assert sizes == TIME * BATCH * (kept + states + INPUT)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 5])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_prefetching_scan_is_a_scan(length, reverse, unroll):
+    xs = {"a": draw(length, 3), "none": None, "n": jnp.arange(length)}
+
+    def body(carry, x):
+        carry = jnp.sin(carry + x["a"]) * (1 + x["n"])
+        return carry, (carry, x["n"])
+
+    ours, theirs = (
+        loop(body, jnp.ones(3), xs, reverse=reverse, unroll=unroll) for loop in (prefetching_scan, jax.lax.scan)
+    )
+    assert_close(ours, theirs, rtol=1e-12)
 
 
 def test_checkpoints_and_blocks_bound_the_memory_of_long_sequences():
