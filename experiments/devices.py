@@ -13,7 +13,7 @@ Devices = Literal["one", "all"]
 AXIS = "devices"
 SHARED = PartitionSpec()  # everyone has a copy
 BATCH = PartitionSpec(AXIS)  # [batch, ...], dealt out
-TIME_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...]
+TIME_BATCH = MEMBERS_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...], [members, batch, ...]
 
 
 def make_mesh(which: Devices, batch: int) -> Mesh:
@@ -25,8 +25,6 @@ def make_mesh(which: Devices, batch: int) -> Mesh:
     return Mesh(jax.devices()[: max(n for n in range(1, most + 1) if batch % n == 0)], AXIS)
 
 
-def place(train: Any, mesh: Mesh) -> Any:
-    """A NamedTuple of all that training changes, on its devices: the field `state` dealt out, all else copied."""
-    shared, dealt = NamedSharding(mesh, SHARED), NamedSharding(mesh, BATCH)
-    where = {name: dealt if name == "state" else shared for name in train._fields}
-    return type(train)(**{name: jax.device_put(value, where[name]) for name, value in train._asdict().items()})
+def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
+    """A pytree on the mesh, `specs` saying how each part of it is dealt out."""
+    return jax.device_put(tree, jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs))

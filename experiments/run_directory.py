@@ -36,7 +36,7 @@ class BadInputError(Exception):
 
 
 def saved_config(kind: Any, run_dir: Path) -> Any:
-    options = read_run(run_dir)["config"]
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in read_run(run_dir)["config"].items()}
     if options.keys() != {field.name for field in kind.run_fields()}:
         raise BadInputError(f"the run in {run_dir} was made by another version of this script")
     paths = {f.name: Path(options[f.name]) for f in kind.run_fields() if "Path" in str(f.type) and options[f.name]}
@@ -142,13 +142,19 @@ class Run:
         write(self.path / "metrics.csv", text.getvalue())
 
     def plot(self, baselines: dict[str, float], ylabel: str, title: str) -> None:
-        """Draws the losses of metrics.csv against the step, and baselines as horizontal lines."""
+        """Draws the losses of metrics.csv against the step, members' thin, and baselines as horizontal lines."""
         curves = [name for name in self.rows[-1] if name.endswith("_loss")]
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
         steps = [row["step"] for row in self.rows]
         for name, colour in zip(curves, ("#9aa5b1", "#1f5fa8", "#3a923a"), strict=False):
             label = f"{name.replace('_loss', '').replace('valid', 'validation')}, last {self.rows[-1][name]:.3f}"
             axes.plot(steps, [row[name] for row in self.rows], color=colour, marker=".", linewidth=1.8, label=label)
+        members = [name for name in self.rows[-1] if name.startswith("member_")]
+        for name in members:
+            axes.plot(steps, [row[name] for row in self.rows], color="#1f5fa8", linewidth=0.6, alpha=0.6)
+        if members:
+            all_of = [[row[name] for name in members] for row in self.rows]
+            axes.fill_between(steps, [*map(min, all_of)], [*map(max, all_of)], color="#1f5fa8", alpha=0.12, linewidth=0)
         for name, value in baselines.items():
             axes.axhline(value, color="#c1440e", linestyle="--", linewidth=1.3, label=f"{name}, {value:.3f}")
         axes.set(xlabel="update", ylabel=ylabel, title=title)
@@ -159,6 +165,11 @@ class Run:
         figure.savefig(unfinished, dpi=160)
         plt.close(figure)
         os.replace(unfinished, self.path / "curves.png")
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row of the best checkpoint."""
+        return next(row for row in self.rows if row["step"] == self.checkpoints.best_step)
 
     def kept(self) -> str:
         """What is left where a run has gone wrong."""

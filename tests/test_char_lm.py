@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_and_killed_ends_as_one_that_was_not(here):
     assert re.search(r"model +Stack\(LSTM\(hidden_size=24.*[\d,]+ parameters\n", out)
     assert re.search(r"device +\S.*\n", out)
     assert len(re.findall(r"validation \d\.\d{3} \(order-5 n-gram \d\.\d{3}\)", out)) == 20
-    assert re.search(r"validation +\d\.\d{3} nats per character, best \d\.\d{3}\n", out)
+    assert re.search(r"validation +\d\.\d{3} nats per character, \d\.\d{3} bits; best \d\.\d{3} nats\n", out)
 
     # What is learnt: more than how often each letter occurs.
     symbols = text.Text.of(Path("prose.txt"))
@@ -184,6 +184,20 @@ def test_devices_share_the_work(here):
         assert float(one["valid_loss"]) == pytest.approx(float(other["valid_loss"]), rel=1e-3)
     for one, other in zip(saved("one")[1], saved("all")[1], strict=True):
         np.testing.assert_allclose(one, other, rtol=0.02, atol=1e-3)
+
+
+def test_several_models_as_one_program_learn_what_each_learns_alone(here, monkeypatch, capsys):
+    options = (*SMALL, "--data", "prose.txt", "--steps", "100", "--dropout", "0")
+    assert (
+        call(monkeypatch, *options, "--seeds", "2", "--learning-rate", "1e-3", "1e38", "1e-2", "--run-dir", "all") == 0
+    )
+    assert "model 4      seed 1, learning rate 1e+38: validation inf" in capsys.readouterr().out
+    assert call(monkeypatch, *options, "--seed", "1", "--learning-rate", "1e-2", "--run-dir", "one") == 0
+    for alone, together in zip(rows("one"), rows("all"), strict=True):
+        assert float(together["member_5"]) == pytest.approx(float(alone["valid_loss"]), rel=1e-3)
+    capsys.readouterr()
+    assert call(monkeypatch, "--sample", "30", "--run-dir", "all") == 0  # of the best, which has learnt
+    assert set(capsys.readouterr().out) <= set(prose(20_000))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
