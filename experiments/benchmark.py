@@ -84,7 +84,9 @@ class Benchmark:
         self.bound = max(2e-6 * size**3 / min(ms) for ms in samples.values())
         self.add("bound", "product", "product", dict.fromkeys("BTIH", size), samples, work=2e-9 * size**3)
 
-    def contenders(self, cell: str, make: Callable[[str], Task], among: Sequence[str] = NAMES) -> dict[str, Task]:
+    def contenders(
+        self, cell: str, make: Callable[[str], Task], among: Sequence[str] = NAMES, tolerance: float = 2e-4
+    ) -> dict[str, Task]:
         """Those that have the cell, run here, and compute what ours does."""
         chosen, expected = {}, None
         known = [name for name in among if name in self.config.contenders and name != OURS and knows(name, cell)]
@@ -100,7 +102,7 @@ class Benchmark:
             expected = results if expected is None else expected
             for array, ours in zip(results, expected, strict=True):
                 error = np.abs(array - ours).max() / np.abs(ours).max()
-                if not error < (2e-4 if self.config.precision == "float32" else 5e-2):
+                if not error < (tolerance if self.config.precision == "float32" else 5e-2):
                     common.fail(f"{name} is not the same function as ours: its relative error is {error:.1e}", 1)
             chosen[name] = task
         return chosen
@@ -165,7 +167,8 @@ def model_suite(bench: Benchmark) -> None:
         for name in filter(MODEL_CELLS.__contains__, bench.config.cells):
             case = make_case(name, size, symbols=SYMBOLS)
             among = LAYERS if bench.config.quick else NAMES
-            chosen = bench.contenders(name, lambda name, case=case: tasks.model(name, case), among)
+            # Adam's first updates go by gradients' signs, and the sign of what is almost zero is a matter of rounding.
+            chosen = bench.contenders(name, lambda name, case=case: tasks.model(name, case), among, tolerance=2e-3)
             samples = measure(chosen, bench.config.rounds)
             bench.add("model", name, "training", sizes_of(case), samples, work=gigaflop(case, "training"))
 
