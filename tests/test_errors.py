@@ -133,7 +133,7 @@ def test_errors_that_only_tracing_could_see_do_not_hide_under_jit():
 # ---- completeness ----------------------------------------------------------------------------------------------------
 
 ROOT = Path(jaxrnn.__file__).parent
-ELSEWHERE = {"_flax.py", "linen.py", "nnx.py", "testing.py"}  # their messages are tested beside them
+ELSEWHERE = {"_flax.py", "linen.py", "nnx.py", "testing.py", "trees.py"}  # their messages are tested beside them
 
 
 def raises():

@@ -31,6 +31,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "combinators.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.loops"},
     "convert/": {"jaxrnn.cells", "jaxrnn.combinators"},
     "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},
+    "trees.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "_flax.py": FLAX,
     "linen.py": FLAX,
     "nnx.py": FLAX,
