@@ -26,7 +26,7 @@ import run_directory
 import tasks
 from cases import Case, gigaflop, make_case, make_cell, sizes_of
 from common import BadInputError
-from contenders import NAMES, OURS, SLEEPING, knows, missing
+from contenders import NAMES, OURS, SLEEPING, knows, missing, unfit
 from report import plot, print_ratios
 from tasks import Task, Unavailable, measure
 
@@ -48,7 +48,9 @@ class Config:
     sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size, the input's too
     contenders: tuple[str, ...] = tuple(NAMES)  # Beside ours
     rounds: int = 7  # How often contenders take turns
-    precision: Literal["float32", "tf32"] = "float32"  # Of products on a GPU, everyone's
+    precision: Literal["float32", "tf32", "bfloat16"] = (
+        "float32"  # Of products on a GPU; bfloat16: of one layer's arrays
+    )
 
     continues = False  # as a training run would
 
@@ -62,6 +64,8 @@ class Config:
                 raise BadInputError(f"there is no contender {name!r}; they are {', '.join(NAMES)}")
         for name in self.cells:
             make_cell(name, 1)
+        if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer"}:
+            raise BadInputError("--precision bfloat16 is for --suite layer")
 
     @property
     def points(self) -> list[tuple[int, int, int]]:
@@ -94,6 +98,8 @@ class Benchmark:
             try:
                 if package := missing(name):
                     raise Unavailable(f"{package} is not installed")
+                if reason := unfit(name, self.config.precision):
+                    raise Unavailable(reason)
                 task = make(name)
             except Unavailable as reason:
                 self.leave_out(name, str(reason))
@@ -102,7 +108,7 @@ class Benchmark:
             expected = results if expected is None else expected
             for array, ours in zip(results, expected, strict=True):
                 error = np.abs(array - ours).max() / np.abs(ours).max()
-                if not error < (tolerance if self.config.precision == "float32" else 5e-2):
+                if not error < {"float32": tolerance, "tf32": 5e-2, "bfloat16": 1e-1}[self.config.precision]:
                     common.fail(f"{name} is not the same function as ours: its relative error is {error:.1e}", 1)
             chosen[name] = task
         return chosen
@@ -158,7 +164,8 @@ def layer_suite(bench: Benchmark) -> None:
     for size in bench.config.points:
         for name in bench.config.cells:
             for mode in ("forward", "gradient"):
-                time_layers(bench, "layer", make_case(name, size), mode, LAYERS)
+                dtype = "bfloat16" if bench.config.precision == "bfloat16" else "float32"
+                time_layers(bench, "layer", make_case(name, size, dtype=dtype), mode, LAYERS)
 
 
 def model_suite(bench: Benchmark) -> None:

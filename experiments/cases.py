@@ -25,7 +25,9 @@ def make_cell(name: str, hidden: int) -> Any:
     return jaxrnn.Elman(hidden, jax.nn.relu) if name == "ReluElman" else common.make_cell(name, hidden)
 
 
-def make_case(name: str, size: tuple[int, int, int], layers: int = 1, symbols: int | None = None) -> Case:
+def make_case(
+    name: str, size: tuple[int, int, int], layers: int = 1, symbols: int | None = None, dtype: str = "float32"
+) -> Case:
     (batch, time, hidden), cell = size, make_cell(name, size[2])
     keys = iter(jax.random.split(jax.random.key(0), 2 * layers + 2))
     params = []
@@ -37,7 +39,9 @@ def make_case(name: str, size: tuple[int, int, int], layers: int = 1, symbols: i
         return Case(name, cell, params, xs, jaxrnn.Dense(symbols).init(next(keys), hidden).w)
     xs = jax.random.normal(next(keys), (time, batch, hidden))
     ys = jax.eval_shape(lambda: jaxrnn.unroll(cell, params[0], xs)[1])
-    return Case(name, cell, params, xs, jax.random.normal(next(keys), ys.shape))
+    case = Case(name, cell, params, xs, jax.random.normal(next(keys), ys.shape))
+    params, xs, weights = jax.tree.map(lambda x: x.astype(dtype), (case.params, case.xs, case.weights))
+    return case._replace(params=params, xs=xs, weights=weights)
 
 
 def gigaflop(case: Case, mode: str) -> float:

@@ -191,6 +191,25 @@ def equinox(kind: str) -> Build:
     return build
 
 
+# --- cuDNN, as JAX has it ---
+
+
+def cudnn(cell: Any, params: Any) -> Layer:
+    """The weights stay matrices, as everyone's; making one vector of them is part of a call."""
+    from jax.experimental import rnn
+
+    def run(weights: dict[str, Array], xs: Array) -> Array:
+        (batch, _, size), hidden = xs.shape, cell.hidden_size
+        flat = jnp.concatenate([weights[name].ravel() for name in ("w_ih", "w_hh", "b_ih", "b_hh")])
+        zero, lengths = jnp.zeros((1, batch, hidden)), jnp.full(batch, xs.shape[1], jnp.int32)
+        precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+        out: Any = rnn.lstm(xs, zero, zero, flat, lengths, size, hidden, 1, 0.0, False, precision)
+        return out[0]
+
+    weights = {"w_ih": params.w_x.T, "w_hh": params.w_h.T, "b_ih": params.b, "b_hh": jnp.zeros_like(params.b)}
+    return Layer(weights, run, batch_major=True)
+
+
 ANY = ""  # cell: whatever the benchmark is asked for
 BUILDS: dict[str, dict[str, Build]] = {
     OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
@@ -220,6 +239,7 @@ BUILDS: dict[str, dict[str, Build]] = {
         "ReluElman": keras("SimpleRNN", activation="relu"),
     },
     "equinox": {"LSTM": equinox("LSTMCell"), "GRU": equinox("GRUCell")},
+    "jax.experimental.rnn": {"LSTM": cudnn},
 }
 NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}
 SLEEPING = "torch, threads asleep"
@@ -230,6 +250,15 @@ TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
 def knows(name: str, cell: str) -> bool:
     """Whether a contender has such a cell."""
     return cell in TORCH if name.startswith("torch") else bool({cell, ANY} & BUILDS[name].keys())
+
+
+def unfit(name: str, precision: str) -> str | None:
+    """Why a contender does not run on this machine, or in this precision."""
+    if name != "jax.experimental.rnn":
+        return None
+    if jax.default_backend() != "gpu":
+        return "needs an NVIDIA GPU"
+    return "knows no bfloat16" if precision == "bfloat16" else None
 
 
 def missing(name: str) -> str | None:

@@ -98,7 +98,7 @@ def jax_layers(contender: str, case: Case, mode: str) -> Task:
     def results(out: Any) -> list[Any]:
         grads, sequence = ([], out) if mode == "forward" else out[1]
         norms = [matrices_norm([np.asarray(leaf) for leaf in jax.tree.leaves(grads)])] if grads else []
-        return [np.asarray(sequence.swapaxes(0, 1) if batch_major else sequence), *norms]
+        return [np.asarray(sequence.swapaxes(0, 1) if batch_major else sequence, "float32"), *norms]
 
     return Task(lambda: jax.block_until_ready(function(*args)), results)
 
@@ -172,8 +172,12 @@ def torch_task(contender: str, maker: str, gradient: bool = False, **options: An
 
 
 def as_arrays(case: Case) -> dict[str, Any]:
-    params = [{name: np.asarray(leaf) for name, leaf in p._asdict().items()} for p in case.params]
-    return {"name": case.name, "params": params, "xs": np.asarray(case.xs), "weights": np.asarray(case.weights)}
+    def array(x: Array) -> Any:  # NumPy has no bfloat16 that PyTorch knows
+        return np.asarray(x.astype("float32") if x.dtype == "bfloat16" else x)
+
+    params = [{name: array(leaf) for name, leaf in p._asdict().items()} for p in case.params]
+    arrays = {"params": params, "xs": array(case.xs), "weights": array(case.weights)}
+    return {"name": case.name, "dtype": str(case.weights.dtype), **arrays}
 
 
 def layers(contender: str, case: Case, mode: str) -> Task:

@@ -39,8 +39,9 @@ def make_rnn(name: str, layers: list[dict[str, Any]], device: str) -> nn.RNNBase
 
 def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], list[Any]]:
     """The outputs, or the gradient of inputs and parameters."""
-    module = make_rnn(case["name"], case["params"], device)
-    xs, weights = (torch.tensor(case[name], device=device) for name in ("xs", "weights"))
+    dtype = getattr(torch, case["dtype"])
+    module = make_rnn(case["name"], case["params"], device).to(dtype)
+    xs, weights = (torch.tensor(case[name], device=device).to(dtype) for name in ("xs", "weights"))
     xs.requires_grad_(mode == "gradient")
 
     def forward() -> list[Any]:
@@ -105,7 +106,7 @@ def serve(requests: Any, answers: Any) -> None:
                 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
                 call = makers[maker](device=device, **options)
             elif what == "results":
-                answer = [array.detach().cpu().numpy() for array in call()]
+                answer = [array.detach().float().cpu().numpy() for array in call()]
             else:
                 started = time.perf_counter()
                 call()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 pytest.importorskip("orbax.checkpoint")
@@ -17,7 +18,9 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import benchmark  # noqa: E402
+import cases  # noqa: E402
 import contenders  # noqa: E402
+import tasks  # noqa: E402
 from common import BadInputError  # noqa: E402
 
 COLUMNS = {"suite", "cell", "contender", "mode", "B", "T", "I", "H", "median_ms", "min_ms", "ratio", "device"}
@@ -59,6 +62,7 @@ def test_every_suite_and_contender(tmp_path):
         ("memory", "gradient"),
     }
     here = {name for name in benchmark.LAYERS if not contenders.missing(name) and contenders.knows(name, "LSTM")}
+    here -= {name for name in here if contenders.unfit(name, "float32")}
     for suite, mode in (("layer", "forward"), ("layer", "gradient"), ("model", "training")):
         some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
         assert {row["contender"] for row in some} == here
@@ -82,6 +86,35 @@ def test_contenders_of_other_cells_agree(tmp_path, cell):
     benchmark.benchmark(small(tmp_path, suite=("layer",), cells=(cell,)))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {contenders.OURS, "jaxrnn Scan", "lax.scan"}
+
+
+@pytest.mark.usefixtures("precision")
+def test_bfloat16(tmp_path):
+    few = ("lax.scan", "flax linen", "torch, threads asleep")
+    options = {"suite": ("layer",), "cells": ("LSTM",), "contenders": few, "precision": "bfloat16"}
+    benchmark.benchmark(small(tmp_path, **options))
+    rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
+    assert {row["contender"] for row in rows} >= {n for n in few if not contenders.missing(n)} | {contenders.OURS}
+
+
+def test_cudnn_has_its_weights_in_its_own_order(monkeypatch):
+    """With JAX's description of it in the place of cuDNN."""
+    from jax.experimental import rnn
+
+    def lstm(x, h, c, weights, lengths, *sizes_and_precision):
+        *sizes, _ = sizes_and_precision
+        unpacked = rnn.unpack_lstm_weights(weights, *sizes[:3], sizes[-1])
+        return rnn.lstm_ref(x, h, c, *unpacked, lengths, *sizes)
+
+    monkeypatch.setattr(rnn, "lstm", lstm)
+    case = cases.make_case("LSTM", (2, 5, 8))
+    for mode in ("forward", "gradient"):
+        ours, theirs = (
+            task.results(task.call())
+            for task in (tasks.layers(name, case, mode) for name in (contenders.OURS, "jax.experimental.rnn"))
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("precision")
@@ -120,6 +153,7 @@ def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch
         ({"sizes": ("0x1x1",)}, "--sizes are like"),
         ({"contenders": ("numpy",)}, "there is no contender 'numpy'"),
         ({"cells": ("lstm",)}, "there is no cell 'lstm'"),
+        ({"precision": "bfloat16"}, "--precision bfloat16 is for --suite layer"),
         ({"rounds": 0}, "--rounds must be at least 1"),
     ],
 )
