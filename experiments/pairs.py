@@ -145,7 +145,7 @@ def draw(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]]]) -> Non
     font = font_for("".join(token for _, *sides in maps for side in sides for token in side))
     figure, grid = plt.subplots(2, 2, figsize=(11, 9), layout="constrained", squeeze=False)
     for axes, (weights, source, target) in zip(grid.flat, maps, strict=False):
-        axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(weights[: len(target), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
         sides = (source, target) if font else ([str(n) for n in range(1, 1 + len(side))] for side in (source, target))
         for axis, tokens in zip((axes.xaxis, axes.yaxis), sides, strict=True):
             rotation = 90 if axis is axes.xaxis and max(map(len, tokens)) > 1 else 0
