@@ -116,10 +116,15 @@ class Finding(NamedTuple):
     truth: np.ndarray
 
 
+def stretch_of(text: Text, labels: dict[str, np.ndarray]) -> tuple[slice, int]:
+    """The text that is looked at: as many characters from training as from what was held out; and how many."""
+    size = min(LONGEST, text.num_train, min(map(len, labels.values())) - text.num_train)
+    return slice(text.num_train - size, text.num_train + size), size
+
+
 def find(cell: jaxrnn.LSTM, networks: list[Any], text: Text, labels: dict[str, np.ndarray]) -> list[Finding]:
     """For each label the best signal of the first network, and the score of that of the second."""
-    size = min(LONGEST, text.num_train, len(labels["string"]) - text.num_train)
-    stretch = slice(text.num_train - size, text.num_train + size)  # half of it from training, half held out
+    stretch, size = stretch_of(text, labels)
     read = [np.asarray(signals_of(cell, p, text.symbols[stretch])).reshape(2 * size, -1) for p in networks]
     findings = []
     for label, truth in ((label, truth[stretch]) for label, truth in labels.items()):
@@ -149,7 +154,7 @@ def page(findings: list[Finding], characters: str, length: int, title: str) -> s
         spans, place = "", start
         for (n, underlined), run in itertools.groupby(zip(shade, inside, strict=True)):
             piece = characters[place : place + (number := len(list(run)))]
-            spans += f'<span class="s{n}{" t" * underlined}">{html.escape(piece)}</span>'
+            spans += f'<span class="s{n}{" t" if underlined else ""}">{html.escape(piece)}</span>'
             place += number
         heading = f"{finding.label}: {finding.name}, {finding.score:.3f}; before training {finding.untrained:.3f}"
         parts.append(f"<h2>{html.escape(heading)}</h2>\n<pre>{spans}</pre>")
@@ -159,15 +164,22 @@ def page(findings: list[Finding], characters: str, length: int, title: str) -> s
 
 
 def main(config: Config) -> None:
+    if config.sample is not None:
+        return char_lm.write_sample(config, config.sample)
     text = Text.of(config.data)
     labels = labels_of(decode(text.symbols, text.alphabet))
     if len(labels["string"]) < text.num_train + len(text.symbols) // 20:
         raise BadInputError(f"{text.name} is not Python source: the tokenizer stops after {len(labels['string']):,}")
+    stretch, size = stretch_of(text, labels)
+    told = {name: set(label[stretch][:size]) & set(label[stretch][size:]) for name, label in labels.items()}
+    labels = {name: label for name, label in labels.items() if len(told[name]) > 1}
+    if not labels:
+        raise BadInputError(f"{text.name} has no {', '.join(told)}: there is nothing to track")
     char_lm.train_model(config)
     path = common.existing_run_dir(config)
     run = common.Run(replace(config, resume=True, run_dir=path), facts={"data": text.digest})
-    model, size = char_lm.make_model(config, len(text.alphabet)), len(text.alphabet)
-    untrained = char_lm.begin(config, model, size)
+    model = char_lm.make_model(config, len(text.alphabet))
+    untrained = char_lm.begin(config, model, len(text.alphabet))
     trained, _ = run.checkpoints.best(jax.eval_shape(lambda: (untrained, 0.0)))
     best = ensemble.best_member(run.best)
     networks = [config.member(train.members.params, best)[0] for train in (trained, untrained)]

@@ -23,23 +23,22 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from common import BadInputError
 from jax import Array
 
 import jaxrnn
 
 CLASSES, NOISE = 4, 4  # symbols to keep, and symbols between which they stand
 LAG_BINS = 20  # in which right answers are counted
-COLOURS = ("#c1440e", "#1f5fa8", "#3a923a", "#8d5fb0", "#9aa5b1", "#b58900", "#2aa198")
+NORM = r"$|v^\top \partial h_T / \partial s_{T-k}|$"
 
 
 @dataclass(frozen=True)
 class Config(common.Config):
     cells: tuple[str, ...] = ("Elman", "LSTM", "GRU")  # Cells of jaxrnn, by name
     hidden_size: int = 32  # Size of each state
-    length: int = 80  # Of the sequences; the longest lag is one less
+    length: int = 60  # Of the sequences; the longest lag is one less
     batch: int = 32  # Sequences an update
-    seeds: int = 3  # Networks of each cell, trained at once
+    seeds: int = 3  # Networks of each cell
     learning_rate: float = 3e-3  # Its highest value
 
     def check(self) -> None:
@@ -47,20 +46,14 @@ class Config(common.Config):
         common.at_least(1, hidden_size=self.hidden_size, batch=self.batch, seeds=self.seeds, cells=len(self.cells))
         common.at_least(LAG_BINS, length=self.length)
         common.above(0, learning_rate=self.learning_rate)
-        if len(self.cells) > len(COLOURS) or len(set(self.cells)) < len(self.cells):
-            raise BadInputError(f"--cells must be at most {len(COLOURS)} different ones, but they are {self.cells}")
 
 
-class Learner(NamedTuple):
-    """The networks of one cell. Each array has an axis of the seeds in front."""
-
+class Learner(NamedTuple):  # the networks of one cell: each array has an axis of the seeds in front
     params: Any
     adam: Any
 
 
-class Train(NamedTuple):
-    """All that training changes."""
-
+class Train(NamedTuple):  # all that training changes
     step: Array
     learners: tuple[Learner, ...]  # one a cell
 
@@ -72,18 +65,14 @@ def make_cells(config: Config) -> list[jaxrnn.Cell]:
     return [common.make_cell(name, config.hidden_size) for name in config.cells]
 
 
-def network(cell: jaxrnn.Cell) -> jaxrnn.Stack:
-    return jaxrnn.Stack(cell, jaxrnn.Dense(CLASSES))
-
-
 def answer(cell: jaxrnn.Cell, params: Any, xs: Array) -> Array:
     """The logits [batch, classes] at the end."""
-    return jaxrnn.unroll(network(cell), params, xs)[1][-1]
+    return jaxrnn.unroll(jaxrnn.Stack(cell, jaxrnn.Dense(CLASSES)), params, xs)[1][-1]
 
 
 def begin(config: Config) -> Train:
     def one(cell: jaxrnn.Cell, seed: Array) -> Learner:
-        params = network(cell).init(jax.random.key(seed), CLASSES + NOISE)
+        params = jaxrnn.Stack(cell, jaxrnn.Dense(CLASSES)).init(jax.random.key(seed), CLASSES + NOISE)
         return Learner(params, optimizer.init(params))
 
     seeds = config.seed + jnp.arange(config.seeds)
@@ -145,78 +134,63 @@ def gradient_norms(cell: jaxrnn.Cell, params: Any, xs: Array, key: Array) -> Arr
     return jnp.sqrt(squares).mean(1)[::-1]
 
 
-@partial(jax.jit, static_argnames="config")
-def norms_of(config: Config, train: Train, key: Array) -> Array:
-    """The gradient's norms [cells, lags], the mean over the seeds."""
-    k_draw, k_v = jax.random.split(key)
-    xs, _classes, _lags = draw(k_draw, 200, config.length)
-    networks = zip(make_cells(config), train.learners, strict=True)
-    of_seeds = (jax.vmap(lambda p, c=cell: gradient_norms(c, p[0], xs, k_v))(net.params) for cell, net in networks)
-    return jnp.stack([norms.mean(0) for norms in of_seeds])
-
-
 @partial(jax.jit, static_argnames=("config", "number"))
-def right(config: Config, train: Train, key: Array, number: int) -> tuple[Array, Array]:
-    """How many of the seeds know each of so many sequences [cells, number], and the lags [number]."""
-    xs, classes, lags = draw(key, number, config.length)
+def measure(config: Config, train: Train, key: Array, number: int) -> tuple[Array, Array, Array]:
+    """On new sequences: the gradient's norms [cells, lags], how many seeds are right [cells, number], the lags."""
+    k_draw, k_v = jax.random.split(key)
+    xs, classes, lags = draw(k_draw, number, config.length)
+
+    def one(cell: jaxrnn.Cell, params: Any) -> tuple[Array, Array]:
+        return gradient_norms(cell, params[0], xs[:, :100], k_v), answer(cell, params, xs).argmax(-1) == classes
+
     networks = zip(make_cells(config), train.learners, strict=True)
-    answers = (jax.vmap(lambda p, c=cell: answer(c, p, xs))(net.params).argmax(-1) for cell, net in networks)
-    return jnp.stack([(guess == classes).mean(0) for guess in answers]), lags
+    of_seeds = [jax.vmap(partial(one, cell))(learner.params) for cell, learner in networks]
+    norms, right = (jnp.stack([measured.mean(0) for measured in each]) for each in zip(*of_seeds, strict=True))
+    return norms, right, lags
 
 
 def plot(path: Path, config: Config, before: np.ndarray, after: np.ndarray, shares: np.ndarray) -> None:
-    """The gradients' norms before and after training, and the right answers, against the lag."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-    titles = ("The gradient at initialisation", "The gradient after training", "Right answers after training")
-    lags = (np.arange(LAG_BINS) + 0.5) * config.length / LAG_BINS
-    for n, (name, colour) in enumerate(zip(config.cells, COLOURS, strict=False)):
-        axes[0].semilogy(before[n], color=colour, linewidth=1.8, label=name)
-        axes[1].semilogy(after[n], color=colour, linewidth=1.8)
-        axes[2].plot(lags, shares[n], color=colour, marker=".", linewidth=1.8)
-    axes[2].axhline(1 / CLASSES, color="#777777", linestyle="--", linewidth=1.3, label="chance")
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set(xlabel="lag, in steps", title=title)
+    for n, name in enumerate(config.cells):
+        axes[0].semilogy(before[n], color=f"C{n}", label=name)
+        axes[1].semilogy(after[n], color=f"C{n}")
+        axes[2].plot((np.arange(LAG_BINS) + 0.5) * config.length / LAG_BINS, shares[n], color=f"C{n}", marker=".")
+    axes[2].axhline(1 / CLASSES, color="#777777", linestyle="--", label="chance")
+    for ax in axes:
         ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    norms = np.concatenate([before, after])
-    limits = (max(1e-12, norms[norms > 0].min() / 3), 3 * norms.max())
-    for ax in axes[:2]:
-        ax.set(ylim=limits, ylabel=r"$|v^\top \partial h_T / \partial s_{T-k}|$")
-    axes[2].set(ylim=(0, 1.05), ylabel="share")
+    lowest = max(1e-12, min(before.min(), after.min()) / 3)
+    axes[0].set(title="Gradient at initialisation", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
+    axes[1].set(title="Gradient after training", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
+    axes[2].set(title="Answers after training", xlabel="lag", ylim=(0, 1.05), ylabel="share that is right")
     figure.legend(frameon=False, loc="outside lower center", ncols=len(config.cells) + 1)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
 
 def main(config: Config) -> None:
-    train = begin(config)
-    k_valid, k_test, k_norms = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1), 3)
-    before = np.asarray(norms_of(config, train, k_norms))
+    train, lag = begin(config), config.length // 2
+    k_valid, k_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1))  # no update's
+    before = np.asarray(measure(config, train, k_test, 1000)[0])
     run = common.Run(config, facts={})
-    print(f"task    which of {CLASSES} symbols stood among {config.length - 1} of noise")
-    print(f"models  {', '.join(config.cells)} of {config.hidden_size} units, {config.seeds} seeds of each")
-    print(f"run     {run.path}", flush=True)
+    print(f"run     {config.seeds} seeds of {', '.join(config.cells)}; {run.path}", flush=True)
     for stage in common.training(config, run, train, partial(update, config)):
-        shares = dict(zip(config.cells, right(config, stage.train, k_valid, 500)[0].mean(1).tolist(), strict=True))
+        shares = dict(zip(config.cells, measure(config, stage.train, k_valid, 200)[1].mean(1).tolist(), strict=True))
         stage.record(1 - float(np.mean(list(shares.values()))), **{f"right_{cell}": v for cell, v in shares.items()})
         stage.say(", ".join(f"{cell} {share:.0%} right" for cell, share in shares.items()))
 
     # There is no checkpoint to choose: every sequence is new, and the learning rate has come down to zero.
     train, _ = run.checkpoints.latest(jax.eval_shape(lambda: (begin(config), 0.0)))
-    after = np.asarray(norms_of(config, train, k_norms))
-    hits, lags = map(np.asarray, right(config, train, k_test, 5000))
+    after, hits, lags = map(np.asarray, measure(config, train, k_test, 1000))
     bins = lags * LAG_BINS // config.length
     shares = np.array([np.bincount(bins, hit, LAG_BINS) / np.bincount(bins, minlength=LAG_BINS) for hit in hits])
     plot(run.path / "gradients.png", config, before, after, shares)
-    shown = [config.length // 8, config.length // 2, config.length - 1]
-    rows = {}
-    for n, cell in enumerate(config.cells):
-        norms = (", ".join(f"{norms[n, k]:.0e}" for k in shown) for norms in (before, after))
-        answers = f"right {hits[n].mean():.1%}, from lag {shown[1]} on {hits[n, lags >= shown[1]].mean():.1%}"
-        rows[cell] = f"{answers}; gradient {' before and '.join(norms)} after training"
     common.print_table(
-        **rows,
-        beside=f"chance {1 / CLASSES:.0%} right; the gradients are those at lags {', '.join(map(str, shown))}",
+        **{
+            cell: f"{hits[n].mean():.1%} right, {hits[n, lags >= lag].mean():.1%} from lag {lag} on; gradient there "
+            f"{before[n, lag]:.1e} before training, {after[n, lag]:.1e} after it"
+            for n, cell in enumerate(config.cells)
+        },
+        beside=f"chance {1 / CLASSES:.1%} right",
         time=f"{common.span(run.rows[-1]['seconds'])}, {run.rows[-1]['step']:,.0f} updates",
         plot=str(run.path / "gradients.png"),
     )

@@ -26,13 +26,16 @@ def read_numbers(path: Path | None) -> np.ndarray:
     try:
         rows = list(csv.reader(path.read_text().splitlines()))
         numbers = {int(float(year)): float(number) for year, number, *_ in rows[1:]}
-        return np.array([numbers[year] for year in YEARS.tolist()])
+        found = np.array([numbers[year] for year in YEARS.tolist()])
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:  # a UnicodeDecodeError too
         raise BadInputError(f"{path} must have a line of names, then year,sunspots in each line: {error}") from None
     except KeyError as error:
         raise BadInputError(f"{path} must have each year from {FIRST} to {LAST}, but {error} is missing") from None
+    if not np.isfinite(found).all():
+        raise BadInputError(f"{path} must have numbers that are finite")
+    return found
 
 
 def blocks(number: int) -> np.ndarray:
