@@ -69,8 +69,9 @@ class Data(NamedTuple):
 
         tf_idf = TfidfVectorizer(analyzer=grams)  # type: ignore[arg-type]
         known = tf_idf.fit_transform([source for source, _ in self.train])
-        best = [(tf_idf.transform([source]) @ known.T).toarray().argmax() for source, _ in self.test]
-        return [self.train[n][1] for n in best]
+        asked = tf_idf.transform([source for source, _ in self.test])
+        likeness = ((asked[i : i + 100] @ known.T).toarray() for i in range(0, len(self.test), 100))
+        return [self.train[n][1] for part in likeness for n in part.argmax(axis=1)]
 
 
 def arrays(pairs: list[Pair], *vocabularies: list[str]) -> tuple[np.ndarray, ...]:
