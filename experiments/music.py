@@ -41,8 +41,8 @@ class Config(common.Config):
     sequence_length: int = 100  # Frames the gradient goes back; longer pieces are cut
     batch: int = 16  # Pieces, or parts of them, in a minibatch
     learning_rate: float = 1e-2  # Its highest value
-    weight_noise: float = 0.075  # Standard deviation of what is added to every weight while training
-    dropout: float = 0.0  # Share of the inputs and of the outputs of the cell dropped while training
+    weight_noise: float = 0.05  # Standard deviation of what is added to every weight while training
+    dropout: float = 0.1  # Share of the inputs and of the outputs of the cell dropped while training
     compose: int = 128  # Frames to compose at the end
 
     def check(self) -> None:

@@ -27,12 +27,9 @@ import optax
 from common import BadInputError
 from jax import Array
 from text import write
-from words import END, Corpus, kneser_ney, windows_of
+from words import END, Corpus, best_ngram, windows_of
 
 import jaxrnn
-
-ORDERS = 6  # of n-grams that are tried; the best on the validation text is compared with
-STREAMS = 10  # in which a text is read to evaluate it
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,8 @@ class Config(common.Config):
 def make_model(config: Config, num_words: int) -> jaxrnn.Stack:
     cell = common.make_cell(config.cell, config.hidden_size)
     dropout = [jaxrnn.Dropout(config.dropout, shared=config.variational)] if config.dropout else []
-    embedding = jaxrnn.Embedding(config.hidden_size)
-    return jaxrnn.Stack(embedding, *dropout, *[cell, *dropout] * config.layers, jaxrnn.Dense(num_words))
+    layers = (jaxrnn.Embedding(config.hidden_size), *dropout, *[cell, *dropout] * config.layers)
+    return jaxrnn.Stack(*layers, jaxrnn.Dense(num_words))
 
 
 class Train(NamedTuple):
@@ -101,19 +98,19 @@ def whole(params: Any) -> Any:
     return (*params[:-1], params[-1]._replace(w=params[0].w.T)) if params[-1].w is None else params
 
 
-@partial(jax.jit, static_argnames=("model", "window"))
-def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35) -> Array:
+@partial(jax.jit, static_argnames=("model", "window", "streams"))
+def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, streams: int = 10) -> Array:
     """The mean loss over all words, read in streams side by side, each with the word before it."""
-    windows = -(-len(words) // (STREAMS * window))
-    places = jnp.arange(STREAMS) * windows * window + jnp.arange(windows * window)[:, None]
-    places = places.reshape(windows, window, STREAMS)
+    windows = -(-len(words) // (streams * window))
+    places = jnp.arange(streams) * windows * window + jnp.arange(windows * window)[:, None]
+    places = places.reshape(windows, window, streams)
 
     def read(state: Any, places: Array) -> tuple[Any, Array]:
         state, logits = jaxrnn.unroll(model, params, words[jnp.maximum(places - 1, 0)], state)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, words[jnp.minimum(places, len(words) - 1)])
         return state, jnp.sum(losses, where=(places > 0) & (places < len(words)))
 
-    state = model.initial_state(params, (STREAMS,))
+    state = model.initial_state(params, (streams,))
     return jax.lax.scan(read, state, places)[1].sum() / (len(words) - 1)
 
 
@@ -132,6 +129,8 @@ def update(
         state, logits = jaxrnn.unroll(model, whole(params), window[:-1], state, key=key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
 
+    gradient_of = jax.value_and_grad(loss_and_state, has_aux=True)
+
     def anneal(train: Train) -> Train:
         loss = evaluate(model, whole(train.params), valid)
         return train._replace(
@@ -143,15 +142,12 @@ def update(
         key = jax.random.fold_in(jax.random.key(config.seed), train.step) if config.dropout else None
         place = train.step % len(words)
         state = jaxrnn.ops.where(place == 0, model.initial_state(whole(train.params), (config.batch,)), train.state)
-        gradient_of = jax.value_and_grad(loss_and_state, has_aux=True)
         (loss, state), gradient = gradient_of(train.params, words[place], state, key)
         direction, optimizer = optimizer_of(config).update(gradient, train.optimizer)
-        if config.optimizer == "adam":
-            progress = schedule[0] + schedule[1] * train.step
-            rate = jnp.minimum(1, (train.step + 1) / 100) * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
-        else:
-            rate = train.rate
-        params = optax.apply_updates(train.params, optax.tree.scale(-config.learning_rate * rate, direction))
+        progress = schedule[0] + schedule[1] * train.step
+        cosine = jnp.minimum(1, (train.step + 1) / 100) * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
+        rate = config.learning_rate * (cosine if config.optimizer == "adam" else train.rate)
+        params = optax.apply_updates(train.params, optax.tree.scale(-rate, direction))
         train = train._replace(step=train.step + 1, params=params, optimizer=optimizer, state=state)
         if config.optimizer == "sgd":
             train = jax.lax.cond(train.step % len(words) == 0, anneal, lambda train: train, train)
@@ -167,22 +163,17 @@ def main(config: Config) -> None:
     model = make_model(config, size)
     train = begin(config, model, size)
     run = common.Run(config, facts={"data": corpus.digest})
-    text = np.concatenate([corpus.train, corpus.valid, corpus.test])
-    ngrams = -kneser_ney(text, len(corpus.train), size, ORDERS)
-    order = int(ngrams[:, : len(corpus.valid)].mean(1).argmin())
-    of_valid, of_test = (part.mean() for part in np.split(ngrams[order], [len(corpus.valid)]))
-    name = f"Kneser-Ney {order + 1}-gram"
+    order, of_valid, of_test = best_ngram(corpus)
+    name = f"Kneser-Ney {order}-gram"
     print(f"data    {corpus}")
     print(f"n-gram  {name}: validation perplexity {math.exp(of_valid):.2f}")
     print(f"model   {model}, {sum(leaf.size for leaf in jax.tree.leaves(train.params)):,} parameters")
     print(f"run     {run.path}", flush=True)
 
-    valid, test = jnp.asarray(corpus.valid), jnp.asarray(corpus.test)
-    limit, stages = config, 20
-    if config.epochs:
-        limit, stages = dataclasses.replace(config, steps=config.epochs * len(windows)), config.epochs
+    valid = jnp.asarray(corpus.valid)
+    limit = dataclasses.replace(config, steps=config.epochs * len(windows) if config.epochs else config.steps)
     more, items = partial(update, config, model, windows, valid), config.batch * config.sequence_length
-    for stage in common.training(limit, run, train, more, items=(items, "words"), stages=stages):
+    for stage in common.training(limit, run, train, more, items=(items, "words"), stages=config.epochs or 20):
         loss = float(evaluate(model, whole(stage.train.params), valid))
         stage.record(loss, valid_loss=loss, epoch=stage.step / len(windows), words_per_second=stage.rate * items)
         run.plot({name: of_valid}, "nats a word", f"{config.cell} on {corpus.name}")
@@ -190,10 +181,9 @@ def main(config: Config) -> None:
         stage.say(f"epoch {stage.step / len(windows):.1f}, {perplexity}, {stage.rate * items:,.0f} words/s")
 
     (train, _), last = run.checkpoints.best(jax.eval_shape(lambda: (begin(config, model, size), 0.0))), run.rows[-1]
-    params = whole(train.params)
-    loss, best = float(evaluate(model, params, test)), min(row["valid_loss"] for row in run.rows)
-    prompt = np.array([corpus.vocabulary.index(END)])
-    written = write(model, params, prompt, 60, jax.random.key(config.seed), jnp.float32(0.8))
+    params, best = whole(train.params), min(row["valid_loss"] for row in run.rows)
+    loss = float(evaluate(model, params, jnp.asarray(corpus.test)))
+    written = write(model, params, np.zeros(1, int), 60, jax.random.key(config.seed), jnp.float32(0.8))
     print("    | " + " ".join(corpus.vocabulary[n] for n in written).replace(f" {END} ", "\n    | "))
     common.print_table(
         test=f"perplexity {math.exp(loss):.2f} ({loss:.3f} nats a word)",

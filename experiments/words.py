@@ -20,7 +20,7 @@ LENGTH = 300_000  # words of the standard library, at most
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as words in three splits, each an array of integers into the vocabulary, the most frequent first."""
+    """A text as words in three splits, each an array of integers into the vocabulary, in which a line's end is 0."""
 
     name: str
     vocabulary: tuple[str, ...]
@@ -40,8 +40,8 @@ class Corpus:
             name, splits = f"Python {platform.python_version()}'s standard library", standard_library()
         else:
             name, splits = folder.name, [read(folder / f"{split}.txt") for split in SPLITS]
-        frequent = [word for word, _ in Counter(splits[0]).most_common() if word != UNKNOWN][: size - 1]
-        vocabulary = (*frequent, UNKNOWN)
+        frequent = [word for word, _ in Counter(splits[0]).most_common() if word not in (END, UNKNOWN)][: size - 2]
+        vocabulary = (END, *frequent, UNKNOWN)
         number = {word: n for n, word in enumerate(vocabulary)}
         unknown = number[UNKNOWN]
         ids = (np.array([number.get(word, unknown) for word in split], np.int32) for split in splits)
@@ -149,3 +149,12 @@ def kneser_ney(text: np.ndarray, num_train: int, num_words: int, order: int) -> 
         before = np.bincount(grams[n][longer], minlength=len(firsts[n]))
         lower = interpolated(n, before, lower)
     return np.array(logs)
+
+
+def best_ngram(corpus: Corpus, orders: int = 6) -> tuple[int, float, float]:
+    """The order of the best n-gram on the validation text, and its mean losses there and on the test."""
+    text = np.concatenate([corpus.train, corpus.valid, corpus.test])
+    losses = -kneser_ney(text, len(corpus.train), len(corpus.vocabulary), orders)
+    valid, test = (part.mean(1) for part in np.split(losses, [len(corpus.valid)], axis=1))
+    best = int(valid.argmin())
+    return best + 1, float(valid[best]), float(test[best])

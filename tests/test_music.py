@@ -29,6 +29,8 @@ import music  # noqa: E402
 import piano_rolls  # noqa: E402
 from piano_rolls import KEYS, Chunks, Music, Streams  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -96,6 +98,7 @@ def test_it_learns_composes_and_goes_on(here, monkeypatch, capsys):
         if step == 150:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(common.Run, "plot", lambda *_: None)  # it takes most of the time
     monkeypatch.setattr(common.Run, "record", record)
     assert call(monkeypatch, *options, "--run-dir", "halves") == 130
     monkeypatch.setattr(common.Run, "record", stop)
@@ -107,7 +110,7 @@ def test_networks_side_by_side_are_those_alone():
     chunks = Chunks.of(random_pieces(12, 30, 7), 10)
 
     def trained(seeds: int) -> music.Train:
-        config = music.Config(hidden_size=5, seeds=seeds, batch=4, dropout=0.1)
+        config = music.Config(hidden_size=5, seeds=seeds, batch=4)
         model = music.make_model(config)
         return music.update(config, model, chunks, music.begin(config, model), 5, (0.0, 0.1))[0]
 

@@ -26,6 +26,7 @@ import common
 import word_lm
 import words
 
+pytestmark = pytest.mark.usefixtures("quick")
 SMALL = ("--hidden-size", "24", "--batch", "4", "--sequence-length", "12", "--dropout", "0.1")
 
 
@@ -82,6 +83,7 @@ def test_it_learns_what_an_ngram_cannot_and_goes_on(here, monkeypatch, capsys):
         if step == 150:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(common.Run, "plot", lambda *_: None)  # it takes most of the time
     monkeypatch.setattr(common.Run, "record", stop)
     assert call(monkeypatch, *options, "--run-dir", "halves") == 130
     monkeypatch.setattr(common.Run, "record", record)
@@ -91,11 +93,11 @@ def test_it_learns_what_an_ngram_cannot_and_goes_on(here, monkeypatch, capsys):
 
 def test_the_classic_recipe_learns_and_anneals(here, monkeypatch, capsys):
     options = ("--data", "corpus", *SMALL, "--optimizer", "sgd", "--clip", "0.25", "--learning-rate", "5")
-    assert call(monkeypatch, *options, "--no-tied", "--layers", "2", "--epochs", "12", "--run-dir", "run") == 0
+    assert call(monkeypatch, *options, "--no-tied", "--layers", "2", "--epochs", "7", "--run-dir", "run") == 0
     perplexity, ngram = perplexities(capsys.readouterr().out)
     assert perplexity < 1.05 * ngram
     losses = [float(row["valid_loss"]) for row in rows("run")]
-    assert [float(row["epoch"]) for row in rows("run")] == list(range(1, 13))
+    assert [float(row["epoch"]) for row in rows("run")] == list(range(1, 8))
     best = [math.inf, *np.minimum.accumulate(losses)[:-1]]
     expected = 0.25 ** sum(loss >= before for loss, before in zip(losses, best, strict=True))
     config = common.saved_config(word_lm.Config, Path("run"))
@@ -141,6 +143,11 @@ def test_ngrams_are_those_of_a_slow_one():
     last = [words.kneser_ney(one, num_train, num_words, 4)[:, -1] for one in texts]
     np.testing.assert_allclose(np.exp(last).sum(0), 1)
 
+    corpus = words.Corpus("", tuple("abcdef"), text[:num_train], text[num_train:350], text[350:])
+    order, valid, test = words.best_ngram(corpus, 4)
+    assert valid == pytest.approx(-found[:, :50].mean(1).max())
+    assert test == pytest.approx(-found[order - 1, 50:].mean())
+
 
 def test_evaluation_is_that_of_streams_read_word_by_word():
     model = jaxrnn.Stack(jaxrnn.Embedding(4), jaxrnn.LSTM(4), jaxrnn.Dense(7))
@@ -168,9 +175,9 @@ def test_the_corpus_is_read_as_it_stands(here):
     Path("corpus/test.txt").write_text("a a new\nb")
     Path("corpus/train.txt").write_text(" a b a <unk> \n\n a b c \n")
     corpus = words.Corpus.of(Path("corpus"), 4)
-    assert corpus.vocabulary == ("a", "<eos>", "b", "<unk>")
-    assert corpus.train.tolist() == [0, 2, 0, 3, 1, 1, 0, 2, 3, 1]
-    assert corpus.test.tolist() == [0, 0, 3, 1, 2, 1]
+    assert corpus.vocabulary == ("<eos>", "a", "b", "<unk>")
+    assert corpus.train.tolist() == [1, 2, 1, 3, 0, 0, 1, 2, 3, 0]
+    assert corpus.test.tolist() == [1, 1, 3, 0, 2, 0]
 
 
 def test_tokens_of_a_module(here):
