@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -104,8 +105,7 @@ def sources(number: int, time: int = 5) -> tuple[jax.Array, jax.Array]:
     return symbols, 1 + jnp.arange(number) % time
 
 
-@pytest.mark.parametrize("window", [None, 3.0])
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(("score", "window"), [("dot", None), ("general", 3.0), ("additive", None)])
 def test_attention_is_that_of_numpy(score, window):
     cell = Attention(jaxrnn.GRU(6), score, window)
     params = jax.tree.map(lambda p: 3 * p, cell.init(jax.random.key(0), 3))
@@ -134,23 +134,24 @@ def test_attention_is_that_of_numpy(score, window):
         np.testing.assert_allclose(attended[step, b], h_tilde, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("feeding", [False, True])
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(("score", "feeding"), [("dot", False), ("additive", True)])
 def test_weights_sum_to_one_and_vanish_on_padding(score, feeding):
     model, params = make(Attention(jaxrnn.LSTM(8), score, input_feeding=feeding))
     (source, lengths), target = sources(5), jnp.full((3, 5), 2)
-    weights = model.alignment(params, source, lengths, target)
+    alignment = jax.jit(model.alignment)
+    weights = alignment(params, source, lengths, target)
     assert weights.shape == (3, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     assert (weights[:, np.arange(5) >= lengths[:, None]] == 0).all()
     assert (weights[:, 4] > 0).all()
     other = jnp.where(jnp.arange(5)[:, None] < lengths, source, 5)  # what stands in the padding
-    np.testing.assert_array_equal(model.alignment(params, other, lengths, target), weights)
+    np.testing.assert_array_equal(alignment(params, other, lengths, target), weights)
 
 
 @pytest.mark.parametrize("feeding", [False, True])
 def test_the_cell_keeps_the_contract_and_loops_agree(feeding):
-    check_cell(Attention(jaxrnn.LSTM(8), "dot", input_feeding=feeding))
+    if feeding:
+        check_cell(Attention(jaxrnn.LSTM(8), "dot", input_feeding=True))
     cell = Attention(jaxrnn.GRU(6), "additive", 3.0, feeding)
     params, (values, xs) = cell.init(jax.random.key(0), 3), (jnp.cos(jnp.arange(n)) for n in (2 * 5 * 6, 4 * 2 * 3))
 
@@ -158,19 +159,27 @@ def test_the_cell_keeps_the_contract_and_loops_agree(feeding):
         params = cell.remember(params, values, jnp.array([5, 3]))
         return (jaxrnn.unroll(cell, params, xs.reshape(4, 2, 3), loop=loop)[1] ** 2).sum()
 
-    gradients = [jax.grad(loss, (0, 1))(params, values.reshape(2, 5, 6), loop) for loop in (Scan(), Deferred())]
+    gradients = [
+        jax.jit(jax.grad(lambda *p, loop=loop: loss(*p, loop), (0, 1)))(params, values.reshape(2, 5, 6))
+        for loop in (Scan(), Deferred())
+    ]
     for one, other in zip(*map(jax.tree.leaves, gradients), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
         assert (one != 0).any()
 
 
-def log_probabilities(
-    model: Translator, params: object, source: jax.Array, outputs: list[tuple[int, ...]]
-) -> np.ndarray:
-    """log p of each output for one source, each alone, step by step."""
-    lengths = jnp.array([len(source)])
-    p_decoder, first = model.encode(params, source[:, None], lengths)
-    p_decoder, first = jax.tree.map(lambda x: x, (p_decoder, first))
+encode = jax.jit(Translator.encode, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def decode(model: Translator, params: object, state: object, read: jax.Array) -> tuple[object, jax.Array]:
+    state, logits = jaxrnn.step(model.decoder, params, state, read)
+    return state, jax.nn.log_softmax(logits)[0]
+
+
+def log_probabilities(model: Translator, params: object, source, length, outputs: list[tuple[int, ...]]) -> np.ndarray:
+    """log p of each output for one source, step by step."""
+    p_decoder, first = encode(model, params, source[:, None], length[None])
     found: dict[tuple[int, ...], tuple[float, object, np.ndarray]] = {}
 
     def after(prefix: tuple[int, ...]) -> tuple[float, object, np.ndarray]:
@@ -179,8 +188,8 @@ def log_probabilities(
             if following is not None:
                 log_p += following[prefix[-1]]
             read = jnp.array([prefix[-1] if prefix else END])
-            state, logits = jaxrnn.step(model.decoder, p_decoder, state, read)
-            found[prefix] = log_p, state, np.asarray(jax.nn.log_softmax(logits)[0])
+            state, following = decode(model, p_decoder, state, read)
+            found[prefix] = log_p, state, np.asarray(following)
         return found[prefix]
 
     return np.array([after(output[:-1])[0] + after(output[:-1])[2][output[-1]] for output in outputs])
@@ -196,7 +205,7 @@ def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
     wide = {power: search(model, params, source, lengths, steps, len(outputs), power) for power in (0.0, 1.0)}
     narrow, greedy = (search(model, params, source, lengths, steps, width, 0.0) for width in (2, 1))
     for b in range(4):
-        log_p = log_probabilities(model, params, source[: lengths[b], b], outputs)
+        log_p = log_probabilities(model, params, source[:, b], lengths[b], outputs)
         for power, (symbols, total) in wide.items():
             best = max(range(len(outputs)), key=lambda n: log_p[n] / len(outputs[n]) ** power)
             padded = (*outputs[best], *[END] * (steps - len(outputs[best])))
@@ -204,10 +213,10 @@ def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
             assert total[b] == pytest.approx(log_p[best], rel=1e-4)
         written = tuple(int(s) for s in greedy[0][:, b])
         written = written[: written.index(END) + 1] if END in written else written
-        prefix = ()
+        prefix: tuple[int, ...] = ()
         while not prefix or (prefix[-1] != END and len(prefix) < steps):  # greedily, one symbol after the other
             options = [(*prefix, n) for n in (END, *words)]
-            prefix = options[int(log_probabilities(model, params, source[: lengths[b], b], options).argmax())]
+            prefix = options[int(log_probabilities(model, params, source[:, b], lengths[b], options).argmax())]
         assert written == prefix
     assert (wide[0.0][1] >= narrow[1] - 1e-5).all()
     assert (wide[0.0][1] >= greedy[1] - 1e-5).all()
@@ -226,7 +235,7 @@ def test_the_loss_is_that_of_each_symbol_given_those_before_it():
     targets = [(2, 3, END), (4, END), (3, 2, 2, END)]
     padded = jnp.array([[*t, 3, 3, 3, 3][:4] for t in targets]).T  # whatever stands in the padding
     loss = model.loss(params, (source, lengths, padded, jnp.array([*map(len, targets)])))
-    log_p = [log_probabilities(model, params, source[: lengths[b], b], [t])[0] for b, t in enumerate(targets)]
+    log_p = [log_probabilities(model, params, source[:, b], lengths[b], [t])[0] for b, t in enumerate(targets)]
     assert loss == pytest.approx(-sum(log_p) / 9, rel=1e-4)
 
 
@@ -273,15 +282,15 @@ def test_symbols_scores_and_the_baseline():
 
     hypotheses, right = ["the cat sat on the mat .", "it did"], ["the cat sat on a mat .", "it did n't"]
     scored = data.score_of([h.split() for h in hypotheses], [([], r.split()) for r in right])
-    precisions = 7 / 9, 4 / 7, 2 / 5, 1 / 4  # counted by hand, of one to four words; the second is too short for more
+    precisions = 8 / 9, 5 / 7, 2 / 5, 1 / 4  # counted by hand, of one to four words; the second is too short for more
     penalty = math.exp(1 - 10 / 9)
     assert scored == pytest.approx(100 * penalty * math.prod(precisions) ** 0.25, abs=0.01)
     assert scored == sacrebleu.corpus_bleu(hypotheses, [right], tokenize="none", force=True).score
     assert data._replace(words=False).score_of([["1"], ["2"]], [([], ["1"]), ([], ["3"])]) == 50
 
 
-@pytest.mark.parametrize("cell", [n for n in jaxrnn.cells.__all__ if not n.endswith(("Params", "State"))])
-def test_every_cell_can_be_named(cell):
+@pytest.mark.parametrize("cell", ["GRU", "ProjectedLSTM"])
+def test_cells_by_name(cell):
     config = translate.Config(cell=cell, hidden_size=8, embedding_size=4, input_feeding=True)
     model = translate.make_model(config, 9)
     train = jax.eval_shape(lambda: translate.begin(config, model, 7))
