@@ -61,6 +61,8 @@ def labels_of(source: str) -> dict[str, np.ndarray]:
         for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
             first, end = (int(starts[min(row - 1, len(lines))]) + column for row, column in (token.start, token.end))
             kind = tokenize.tok_name[token.type]
+            if kind == "ERRORTOKEN":  # up to Python 3.11 what cannot be read is a token too
+                break
             if kind in ("STRING", "COMMENT"):  # a string's last quote is no longer inside
                 changes[kind.lower()][[first, end - (kind == "STRING")]] += (1, -1)
             elif kind.endswith("STRING_START"):  # from Python 3.12 on, an f-string is several tokens

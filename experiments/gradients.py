@@ -3,7 +3,7 @@
 The task: a sequence of noise symbols, at one random place in it a symbol to be kept; at the end the network says which
 it was. The lag from that place to the end is uniform. The gradient that is drawn is that of the last output h_T, in a
 random direction v, with regard to the state k steps before: |v' dh_T/ds_{T-k}|, in the mean over sequences, directions
-and seeds. A network learns across a lag only as far as this has not vanished.
+and seeds. Beside it stands what was learnt: how often the answer is right at each lag.
 
 J. Hochreiter, "Untersuchungen zu dynamischen neuronalen Netzen", 1991; Y. Bengio, P. Simard, P. Frasconi, "Learning
 long-term dependencies with gradient descent is difficult", 1994; R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty
