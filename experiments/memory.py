@@ -118,8 +118,7 @@ def begin(config: Config, entry: Entry) -> Train:
 @partial(jax.jit, static_argnames=("config", "entry"), donate_argnames="train")
 def update(config: Config, entry: Entry, train: Train, updates: Array) -> tuple[Train, Array]:
     """Makes some updates, each on new sequences; and each seed's measure in their mean."""
-    task, model = TASKS[entry.task], config.model(entry)
-    rate = config.learning_rate or task.learning_rate
+    task, model, rate = TASKS[entry.task], config.model(entry), config.learning_rate or TASKS[entry.task].learning_rate
 
     def loss_of(params: Any, sequences: Sequences) -> tuple[Array, tuple[Array, Array]]:
         return judge(task, jaxrnn.unroll(model, params, sequences.xs)[1], sequences)
@@ -169,8 +168,7 @@ def train_entry(config: Config, entry: Entry, results: Results, bar: tqdm, inter
         curves.append(np.asarray(measured))
         bar.set_description(f"{entry}: {TASKS[entry.task].measure} {np.median(curves[-1]):.3f}")
         bar.update(updates)
-    wrong = np.asarray(wrong_in_test(config, entry, train.learners))
-    results.add(entry, train.learners, wrong, curves, time.perf_counter() - started)
+    results.add(entry, train.learners, wrong_in_test(config, entry, train.learners), curves, started)
     results.plot()
     bar.write(results.summary(entry))
 
@@ -187,10 +185,10 @@ def compare(config: Config) -> None:
             bar.update((n + 1) * config.updates - bar.n)  # solved sooner, or there before
     missing = sum(not results.of(entry) for entry in config.entries)
     if interrupt.requested and missing:
-        common.fail(f"stopped, {missing} entries are missing; go on with: {run.command('--resume')}", 130)
+        common.fail(f"stopped with {missing} entries missing; go on with: {run.command('--resume')}", 130)
     print("", *map(results.summary, config.entries), "", sep="\n")
-    going_on = {"go on with": run.command("--resume")} if missing else {}
-    common.print_table(results=str(results.path), curves=str(run.path / "curves.png"), **going_on)
+    rest = {"go on with": run.command("--resume")} if missing else {"curves": str(run.path / "curves.png")}
+    common.print_table(results=str(results.path), **rest)
 
 
 def main() -> None:

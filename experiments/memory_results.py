@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,9 +46,11 @@ class Results:
         key = {name: str(value) for name, value in entry._asdict().items()}
         return [row for row in self.rows if key.items() <= row.items()]
 
-    def add(self, entry: Entry, learners: Any, wrong: Any, curves: list[Any], seconds: float) -> None:
-        for seed, after, number, curve in zip(learners.seed, learners.solved, wrong, np.transpose(curves), strict=True):
-            told = {"seed": seed, "solved_after": after, "wrong": number, "seconds": f"{seconds:.1f}"}
+    def add(self, entry: Entry, learners: Any, wrong: Any, curves: list[Any], started: float) -> None:
+        columns = (learners.seed, learners.solved, np.asarray(wrong), np.transpose(curves))
+        seconds = f"{time.perf_counter() - started:.1f}"
+        for seed, after, number, curve in zip(*columns, strict=True):
+            told = {"seed": seed, "solved_after": after, "wrong": number, "seconds": seconds}
             row = entry._asdict() | told | {"curve": " ".join(f"{measure:.4g}" for measure in curve)}
             self.rows.append({name: str(value) for name, value in row.items()})
         text = io.StringIO()

@@ -23,7 +23,8 @@ BATCH = 4000
 
 
 def draw(task: str, length: int) -> Sequences:
-    return Sequences(*map(np.asarray, TASKS[task].draw(jax.random.key(1), length, BATCH)))
+    draw = jax.jit(TASKS[task].draw, static_argnums=(1, 2))
+    return Sequences(*map(np.asarray, draw(jax.random.key(1), length, BATCH)))
 
 
 def last_steps(sequences: Sequences, length: int) -> np.ndarray:
@@ -93,7 +94,7 @@ def test_copying(length):
     assert float(loss) == pytest.approx(TASKS["copying"].baseline(length), rel=1e-5)
 
 
-@pytest.mark.parametrize("length", [10, 40, 100])
+@pytest.mark.parametrize("length", [10, 40])
 def test_order(length):
     sequences = draw("order", length)
     last = last_steps(sequences, length)
@@ -141,7 +142,7 @@ def test_errors_are_those_of_numpy():
     np.testing.assert_allclose(errors, np.where(counted, 1 - of_true, 0).max(0), rtol=1e-5)
 
 
-def test_short_tasks_are_solved_and_a_table_is_resumed(tmp_path, monkeypatch, capsys):
+def test_short_tasks_are_solved(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--task", "adding", "order", "--length", "10", "--cell", "GRU", "--steps", "2000", "--seeds", "2")
     assert call(monkeypatch, *options) == 0
@@ -155,24 +156,24 @@ def test_short_tasks_are_solved_and_a_table_is_resumed(tmp_path, monkeypatch, ca
                 assert int(row["wrong"]) < 0.02 * memory.TEST
     assert Path("runs/memory/1/curves.png").read_bytes().startswith(b"\x89PNG")
 
-    # Without its last entry the table is as it would have been if the run had been stopped there.
+
+def test_a_table_is_resumed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ("--task", "parity", "--length", "10", "11", "--cell", "Elman", "--steps", "3", "--seeds", "2")
+    assert call(monkeypatch, *options) == 0
+    assert re.search(r"parity 10 \| Elman +not solved after 60 .*baseline 0.500", capsys.readouterr().out)
+
+    # Without its last entry the table is as if the run had been stopped there.
     whole, table = results_of("runs/memory/1"), Path("runs/memory/1/results.csv")
+    assert [row["length"] for row in whole] == ["10", "10", "11", "11"]
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-2]))
     assert call(monkeypatch, "--resume", "--minutes", "1e-9") == 0  # there is no time for it either
     out = capsys.readouterr().out
-    assert re.search(r"adding 10 \| GRU +solved", out)
-    assert re.search(r"order 10 \| GRU +not run", out)
-    assert re.search(r"go on with .*memory/1 --resume", out) or "--resume" in out
+    assert re.search(r"parity 11 \| Elman +not run", out)
+    assert re.search(r"go on with .*--run-dir runs/memory/1 --resume", out)
     assert len(rows("runs/memory/1")) == 2
     assert call(monkeypatch, "--resume") == 0
     assert results_of("runs/memory/1") == whole
-
-
-def test_what_is_not_solved_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    options = ("--task", "parity", "--length", "10", "--cell", "Elman", "--steps", "3", "--seeds", "1")
-    assert call(monkeypatch, *options) == 0
-    assert re.search(r"parity 10 \| Elman +not solved after 60 .*baseline 0.500", capsys.readouterr().out)
 
 
 def test_the_entries():
@@ -199,7 +200,7 @@ def test_the_entries():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--task", "subtracting"], "--task.*subtracting"),
+        (["--task", "subtracting"], "'subtracting'.*--task"),
         (["--length", "9"], "--length must be at least 10"),
         (["--cell", "LSMT"], "no cell 'LSMT'; the cells are Elman, GRU"),
         (["--cell", "Elman", "--forget-bias", "chrono"], "Elman has no --forget-bias"),
