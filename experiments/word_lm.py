@@ -35,7 +35,7 @@ import jaxrnn
 @dataclass(frozen=True)
 class Config(common.Config):
     data: Path | None = None  # A folder of train.txt, valid.txt, test.txt; None: source of the standard library
-    vocabulary: int = 10_000  # Most frequent words that are kept
+    vocabulary: int = 2000  # Most frequent words that are kept
     cell: str = "LSTM"  # A cell of jaxrnn, by name
     hidden_size: int = 128  # Size of the embedding and of each layer's state
     layers: int = 1  # Recurrent layers
