@@ -57,7 +57,7 @@ def scans(jaxpr):
 
 @pytest.mark.parametrize("cell", [jaxrnn.LSTM(4), jaxrnn.GRU(4), jaxrnn.ResetBeforeGRU(4)], ids=str)
 def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
-    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    params, xs = draw_params(cell), draw(TIME, 2 * BATCH, INPUT)
     number = {}
     for loop in (Deferred(), Scan()):
         found = list(scans(jax.make_jaxpr(jax.grad(lambda p, loop=loop: loss(p, xs, loop, cell)))(params).jaxpr))
