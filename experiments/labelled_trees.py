@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 import re
@@ -144,6 +145,10 @@ def nodes(tree: Node) -> Iterator[Node]:
     yield tree
     for child in tree.children:
         yield from nodes(child) if child else ()
+
+
+def digest(parts: Iterable[Examples]) -> str:
+    return hashlib.sha256(b"".join(leaf.tobytes() for part in parts for leaf in (*part.trees, *part[1:]))).hexdigest()
 
 
 def by_depth(examples: Examples, hits: np.ndarray, group: int) -> dict[int, tuple[float, float]]:

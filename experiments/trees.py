@@ -1,16 +1,13 @@
-"""A label for every node of a tree: Tree-LSTMs beside a sequence LSTM that reads the same tree in brackets.
+"""A label for every node of a tree: Tree-LSTMs (K. S. Tai et al., 2015) beside an LSTM that reads the tree in brackets.
 
 By default the trees are expressions and a node's label is the value of its subexpression, in arithmetic modulo 10 or in
 logic. Networks learn from shallow ones and are tested on deeper ones too. All are taught the same labels: the sequence
 network gives a leaf's at its symbol and an inner node's at its closing bracket. --data reads train.txt, dev.txt and
 test.txt in the format of the Stanford sentiment treebank (Socher et al., 2013): (3 (2 It) (4 (4 great) (2 film))).
-
-Tree-LSTMs: K. S. Tai, R. Socher, C. Manning, "Improved semantic representations from tree-structured LSTMs", 2015.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +21,7 @@ import optax
 import scipy.stats
 from common import BadInputError
 from jax import Array
-from labelled_trees import Examples, by_depth, draw, generated, in_words, treebank
+from labelled_trees import Examples, by_depth, digest, draw, generated, in_words, treebank
 
 import jaxrnn
 from jaxrnn import trees
@@ -161,11 +158,10 @@ def train_model(config: Config) -> None:
     (data, valid, test), num_symbols, num_classes = treebank(config.data) if config.data else generated(*made)
     nets = tuple(Network.of(config, name, num_classes) for name in dict.fromkeys(config.networks))
     train = begin(config, nets, valid, num_symbols)
-    digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves((data, valid, test)))).hexdigest()
-    run = common.Run(config, {"data": digest})
+    run = common.Run(config, {"data": digest((data, valid, test))})
     counts = np.bincount(data.trees.labels[..., 0][data.counted])
     most, group, entropy = int(counts.argmax()), 5 if config.data else 1, float(scipy.stats.entropy(counts))
-    sizes = ", ".join(f"{len(part.lengths):,}" for part in (data, valid, test))
+    sizes = " + ".join(str(len(part.lengths)) for part in (data, valid, test))
     print(f"data    {config.data or config.task}: {sizes} trees to train, validate and test, {num_symbols:,} symbols")
     for net in nets:
         print(f"model   {net.cell}, {sum(leaf.size for leaf in jax.tree.leaves(train.params[net.name])):,} parameters")
@@ -191,7 +187,7 @@ def train_model(config: Config) -> None:
         more = f" to {depth + group - 1}" if config.data else ", never seen" * (depth > config.seen)
         rows[f"depth {depth}{more}"] = in_words({name: share[depth] for name, share in shares.items()})
     rows["all"] = in_words({name: by_depth(test, hit, 10**6)[0] for name, hit in hits.items()})
-    common.print_table(**rows, pictures=f"{run.path / 'depths.png'}, {run.path / 'curves.png'}")
+    common.print_table(**rows, pictures=f"depths.png and curves.png in {run.path}")
 
 
 def main() -> None:
