@@ -143,7 +143,7 @@ def find(cell: jaxrnn.LSTM, networks: list[Any], text: Text, labels: dict[str, n
 
 def page(findings: list[Finding], characters: str, length: int, title: str) -> str:
     """An HTML page of held-out text, red where the signal is high and blue where it is low."""
-    shades = [(f"rgba(193,68,14,{s / 5:.1f})" if s > 0 else f"rgba(31,95,168,{-s / 5:.1f})") for s in range(-5, 6)]
+    shades = [(f"rgba(193,68,14,{s / 8:.2f})" if s > 0 else f"rgba(31,95,168,{-s / 8:.2f})") for s in range(-5, 6)]
     styles = "".join(f".s{n}{{background:{shade}}}" for n, shade in enumerate(shades))
     parts = []
     for finding in findings:
