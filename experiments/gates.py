@@ -183,9 +183,8 @@ def main(config: Config) -> None:
     model = char_lm.make_model(config, len(text.alphabet))
     untrained = char_lm.begin(config, model, len(text.alphabet))
     trained, _ = run.checkpoints.best(jax.eval_shape(lambda: (untrained, 0.0)))
-    best = ensemble.best_member(run.best)
-    networks = [config.member(train.members.params, best)[0] for train in (trained, untrained)]
-    findings = find(jaxrnn.LSTM(config.hidden_size), networks, text, labels)
+    members = (config.member(train.members.params, ensemble.best_member(run.best)) for train in (trained, untrained))
+    findings = find(jaxrnn.LSTM(config.hidden_size), [params[0] for params in members], text, labels)
     held_out = decode(text.symbols[text.num_train :], text.alphabet)
     title = f"What an LSTM of {config.hidden_size} units knows of {text.name}"
     (path / "gates.html").write_text(page(findings, held_out, config.excerpt, title), encoding="utf-8")

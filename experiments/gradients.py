@@ -170,8 +170,7 @@ def plot(path: Path, config: Config, before: np.ndarray, after: np.ndarray, shar
 def main(config: Config) -> None:
     train, lag = begin(config), config.length // 2
     k_valid, k_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1))  # no update's
-    before = np.asarray(measure(config, train, k_test, 1000)[0])
-    run = common.Run(config, facts={})
+    before, run = np.asarray(measure(config, train, k_test, 1000)[0]), common.Run(config, facts={})
     print(f"run     {config.seeds} seeds of {', '.join(config.cells)}; {run.path}", flush=True)
     for stage in common.training(config, run, train, partial(update, config)):
         shares = dict(zip(config.cells, measure(config, stage.train, k_valid, 200)[1].mean(1).tolist(), strict=True))
