@@ -86,11 +86,16 @@ class Results:
         for (name, length), ax in zip(panels, axes.flat, strict=False):
             for entry in (entry for entry in entries if entry[:2] == (name, length)):
                 curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
-                numbers = np.minimum(EACH * np.arange(1, len(curve) + 1), self.updates) * self.batch
+                numbers = np.minimum(EACH * np.arange(1, len(curve) + 1), self.updates) * self.batch / 1000
                 ax.plot(numbers, curve, color=colours[entry.named_cell], label=entry.named_cell)
             baseline = TASKS[name].baseline(length)
             ax.axhline(baseline, color="#9aa5b1", linestyle="--", label="no memory")
-            ax.set(title=f"{name} {length}", xlabel="sequences", ylabel=TASKS[name].measure, ylim=(0, 1.4 * baseline))
+            ax.set(
+                title=f"{name} {length}",
+                xlabel="thousands of sequences",
+                ylabel=TASKS[name].measure,
+                ylim=(0, 1.4 * baseline),
+            )
             ax.grid(alpha=0.25)
         axes.flat[0].legend(frameon=False, fontsize=8)
         for ax in axes.flat[len(panels) :]:
