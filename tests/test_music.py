@@ -76,7 +76,7 @@ def scales(number: int, seed: int) -> list[np.ndarray]:
 def test_it_learns_composes_and_goes_on(here, monkeypatch, capsys):
     save("scales.mat", train=scales(30, 0), valid=scales(5, 1), test=scales(5, 2))
     options = ("--data", "scales.mat", "--cell", "LSTM", "--hidden-size", "32", "--seeds", "2", "--steps", "300")
-    options += ("--weight-noise", "0.01", "--sequence-length", "30", "--learning-rate", "0.03", "--compose", "40")
+    options += ("--weight-noise", "0.01", "--sequence-length", "30", "--dropout", "0", "--learning-rate", "0.03")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
     loss, low, high = map(float, re.search(r"test +(\S+) nats a frame, of 2 seeds from (\S+) to (\S+)\n", out).groups())
