@@ -84,7 +84,7 @@ def test_proteins_with_several_members(here, monkeypatch, capsys):
 def test_python_source(here, monkeypatch, capsys):
     source = Path(tagging.__file__).read_text("utf-8") * 3
     monkeypatch.setattr(tagged, "standard_library", lambda: source)
-    assert call(monkeypatch, *SMALL, "--steps", "60") == 0
+    assert call(monkeypatch, *SMALL, "--steps", "250") == 0
     out = capsys.readouterr().out
     assert share(out, "bidirectional LSTM") > 1.3 * share(out, "always [a-z]+")
 
