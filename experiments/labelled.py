@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 LONGEST_NAME = 60
+split: Any = train_test_split
 
 
 class Data(NamedTuple):
@@ -68,7 +69,7 @@ def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     """The alphabet of the texts for training; all texts in it; their lengths."""
-    alphabet = "".join(sorted(set("".join(texts[i] for i in train))))
+    alphabet = "".join(sorted(set("".join(texts[i] for i in train))))  # type: ignore
     symbol = {character: number for number, character in enumerate(alphabet)}
     rows = [[symbol.get(character, len(alphabet)) for character in text] for text in texts]
     return alphabet, padded(rows), np.array([len(row) for row in rows], np.int32)
@@ -83,9 +84,10 @@ def read_lines(path: Path) -> list[str]:
 
 def digits() -> Data:
     """scikit-learn's images, their rows as steps; the first half for training, a seventh of it for validation."""
-    images, labels = load_digits(return_X_y=True)
+    loaded: Any = load_digits(return_X_y=True)
+    images, labels = loaded
     half = len(images) // 2
-    train, valid = train_test_split(np.arange(half), test_size=1 / 7, random_state=0, stratify=labels[:half])
+    train, valid = split(np.arange(half), test_size=1 / 7, random_state=0, stratify=labels[:half])
     xs = (images.reshape(-1, 8, 8) / 16).astype(np.float32).swapaxes(0, 1)
     lengths, test = np.full(len(images), 8, np.int32), np.arange(half, len(images))
     return Data("digits", "0123456789", "", xs, lengths, labels.astype(np.int32), train, valid, test)
@@ -105,8 +107,8 @@ def names(folder: Path) -> Data:
             raise BadInputError(f"{path} has more than one name a line: {longest[:LONGEST_NAME]}...")
         found += [(name, label) for name in distinct]
     labels = np.array([label for _, label in found], np.int32)
-    rest, test = train_test_split(np.arange(len(found)), test_size=0.2, random_state=0, stratify=labels)
-    train, valid = train_test_split(rest, test_size=0.1, random_state=0, stratify=labels[rest])
+    rest, test = split(np.arange(len(found)), test_size=0.2, random_state=0, stratify=labels)
+    train, valid = split(rest, test_size=0.1, random_state=0, stratify=labels[rest])
     coded = encoded([name for name, _ in found], train)
     return Data("names", [path.stem for path in paths], *coded, labels, train, valid, test)
 
@@ -120,7 +122,8 @@ def sequence_baselines(data: Data) -> dict[str, float]:
         others = {"logistic regression, 1-3-grams": make_pipeline(grams, LogisticRegression(max_iter=1000))}
     else:
         inputs = 16 * data.xs.swapaxes(0, 1).reshape(len(data.labels), -1)
-        others = {"SVC": SVC(gamma=0.001), "logistic regression": LogisticRegression(max_iter=10_000)}
+        machine: Any = SVC
+        others = {"SVC": machine(gamma=0.001), "logistic regression": LogisticRegression(max_iter=10_000)}
     right = {
         name: float(other.fit(inputs[rest], data.labels[rest]).score(inputs[data.test], data.labels[data.test]))
         for name, other in others.items()
@@ -129,7 +132,7 @@ def sequence_baselines(data: Data) -> dict[str, float]:
 
 
 def majority(classes: Sequence[str], known: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    most = np.bincount(known).argmax()
+    most = int(np.bincount(known).argmax())
     return {f"always {classes[most]}": float((wanted == most).mean())}
 
 
@@ -141,7 +144,7 @@ def warp(key: Array, images: Array) -> Array:
     move = 0.5 * jax.random.normal(k_move, (batch, 2, 1, 1))
     grid = jnp.indices((8, 8)) - middle
     places = jnp.einsum("bij,jrc->birc", turn, grid) + middle + move
-    return jax.vmap(partial(jax.scipy.ndimage.map_coordinates, order=1), (1, 0), 1)(images, places)
+    return jax.vmap(partial(jax.scipy.ndimage.map_coordinates, order=1), (1, 0), 1)(images, places)  # type: ignore
 
 
 def draw_errors(

@@ -28,6 +28,7 @@ from common import BadInputError
 from jax import Array
 from labelled import Data
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Rectangle
 from tagged import proteins, python_source, step_baselines
 
 import jaxrnn
@@ -141,7 +142,7 @@ def draw(path: Path, data: Data, guessed: np.ndarray, title: str, rows: int = 6,
             )
         axes.set(xlim=(-0.5, columns - 0.5), xticks=[], yticks=[0, 1], yticklabels=["right", "guessed"])
         axes.spines[:].set_visible(False)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(data.classes)]]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(data.classes)]]
     figure.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes), frameon=False)
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
