@@ -262,6 +262,7 @@ def test_composing_goes_on_from_the_prompt():
     config = dataclasses.replace(music.Config(), cell="Elman", hidden_size=4, seeds=1)
     model = music.make_model(config)
     params = jax.tree.map(lambda leaf: leaf[0], music.begin(config, model).params)
-    certain = (params[0], params[1]._replace(w=0 * params[1].w, b=jnp.where(jnp.arange(KEYS) == 40, 99.0, -99.0)))
+    only_one = jnp.where(jnp.arange(KEYS) == 40, 99.0, -99.0)
+    certain = (*params[:-1], params[-1]._replace(w=0 * params[-1].w, b=only_one))
     frames = music.go_on(model, certain, np.zeros((3, KEYS), np.uint8), 7, jax.random.key(0))
     np.testing.assert_array_equal(frames, np.tile(np.arange(KEYS) == 40, (7, 1)))
