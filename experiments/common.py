@@ -121,8 +121,8 @@ def from_command_line(kind: type[C], default: C | None = None) -> C:
     except SystemExit as end:
         if not end.code:  # --help
             raise
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()[1:]]
-        rule = next((n for n, line in enumerate(lines) if not line.strip("─╰╯")), len(lines))
+        lines = [line.strip("│| ") for line in complaint.getvalue().splitlines()[1:]]
+        rule = next((n for n, line in enumerate(lines) if not line.strip("─╰╯-+")), len(lines))
         raise BadInputError(f"{' '.join(lines[:rule])}; --help lists the options") from None
     paths = {n: v.absolute() for n, v in vars(config).items() if isinstance(v, Path) and n != "run_dir"}
     return dataclasses.replace(config, **paths)

@@ -12,8 +12,13 @@ SCALE = (0, 2, 4, 5, 7, 9, 11)
 MELODY = [note for note in range(72, 94) if note % 12 in SCALE]
 # How often one root follows another, of the degrees I to VI (here 0 to 5): usually 3, sometimes 1.
 FOLLOWING = (
-    {3: 3, 4: 3, 5: 1}, {4: 3, 3: 1, 5: 1}, {5: 3, 3: 1}, {4: 3, 0: 1, 1: 1}, {0: 3, 3: 1, 5: 1}, {1: 3, 4: 3, 2: 1, 3: 1}
-)  # fmt: skip
+    {3: 3, 4: 3, 5: 1},
+    {4: 3, 3: 1, 5: 1},
+    {5: 3, 3: 1},
+    {4: 3, 0: 1, 1: 1},
+    {0: 3, 3: 1, 5: 1},
+    {1: 3, 4: 3, 2: 1, 3: 1},
+)
 
 
 def compose(rng: np.random.Generator, phrases: int = 4) -> tuple[np.ndarray, np.ndarray]:

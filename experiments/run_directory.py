@@ -36,7 +36,8 @@ class BadInputError(Exception):
 
 
 def saved_config(kind: Any, run_dir: Path) -> Any:
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in read_run(run_dir)["config"].items()}
+    saved: dict[str, Any] = read_run(run_dir)["config"]
+    options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     if options.keys() != {field.name for field in kind.run_fields()}:
         raise BadInputError(f"the run in {run_dir} was made by another version of this script")
     paths = {f.name: Path(options[f.name]) for f in kind.run_fields() if "Path" in str(f.type) and options[f.name]}
