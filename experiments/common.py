@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -121,9 +122,10 @@ def from_command_line(kind: type[C], default: C | None = None) -> C:
     except SystemExit as end:
         if not end.code:  # --help
             raise
-        lines = [line.strip("│| ") for line in complaint.getvalue().splitlines()[1:]]
-        rule = next((n for n, line in enumerate(lines) if not line.strip("─╰╯-+")), len(lines))
-        raise BadInputError(f"{' '.join(lines[:rule])}; --help lists the options") from None
+        # The first paragraph after the title, in the frame that the terminal's encoding has.
+        lines = [line.strip("│ ").strip("─╰╯-") for line in complaint.getvalue().splitlines()[1:]]
+        paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
+        raise BadInputError(f"{' '.join(paragraph)}; --help lists the options") from None
     paths = {n: v.absolute() for n, v in vars(config).items() if isinstance(v, Path) and n != "run_dir"}
     return dataclasses.replace(config, **paths)
 

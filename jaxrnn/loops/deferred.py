@@ -50,7 +50,7 @@ class Deferred(Loop):
     ) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             zs = project(_Projecting(cell), params, steps, key)
-            z = jax.eval_shape(lambda zs: jax.tree.map(lambda z: z[0], zs), zs)
+            z = jax.eval_shape(lambda zs: jax.tree.map(_one_of, zs), zs)
             program = Program(cell.step, params, state, z)
             scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
             restart = cell.initial_state(params)
@@ -91,6 +91,11 @@ def _block(cell: Cell, params: Params, steps: Steps, key: Array | None) -> int |
     most = max(2**21 // step_bytes, 512 // rows, 1)
     fair = [block for block in range(most, most // 2, -1) if steps.length % block == 0]
     return fair[0] if fair else most
+
+
+def _one_of(z: Array) -> Array:
+    """One step's, though there be no steps."""
+    return jnp.concatenate([z, jnp.zeros((1, *z.shape[1:]), z.dtype)])[0]
 
 
 def _read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
