@@ -166,7 +166,8 @@ class _Scan:
         befores = list(befores)
         for n, after in zip(self._output_before(resets), states, strict=False):
             first = state[n][None]
-            befores[n] = jnp.concatenate([after[1:], first] if self.reverse else [first, after[:-1]])
+            parts = [after[1:], first] if self.reverse else [first, after[:-1]]
+            befores[n] = jnp.concatenate(parts)[: len(after)]  # there may be no steps
         w_others = [weights[n] for n in self.program.others]
         multiplies: list[Product] = []
         # Transposed once, not at every step; but a single row is multiplied by columns as they lie.
