@@ -1,4 +1,4 @@
-"""What both flavours of Flax modules share: named parameter trees, and Flax's conventions around `unroll`."""
+"""What both flavours of Flax modules share: checks, dtypes, and Flax's conventions around `unroll`."""
 
 from __future__ import annotations
 
@@ -35,39 +35,6 @@ def check_size(owner: type, input_size: Any) -> None:
 def check_cell(layer: Layer) -> None:
     if not layer.causal:
         raise TypeError(f"Cell runs one step after the other, but {layer} reads the future: wrap it in RNN")
-
-
-def to_dict(params: Params) -> dict[str, Any]:
-    """Any parameter pytree as nested dicts: fields and keys by their names, entries of tuples as `layers_0`, ..."""
-    tree: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        *above, name = _names(path)
-        node = tree
-        for key in above:
-            node = node.setdefault(key, {})
-        node[name] = leaf
-    return tree
-
-
-def from_dict(tree: Any, like: Params) -> Params:
-    """The pytree with the structure of `like` whose `to_dict` is `tree`."""
-    leaves = []
-    for path, _ in jax.tree_util.tree_leaves_with_path(like):
-        node = tree
-        for name in _names(path):
-            if name not in node:
-                raise ValueError(
-                    f"parameters must hold {'/'.join(_names(path))}, but there is no {name!r} in {[*node]}"
-                )
-            node = node[name]
-        leaves.append(node)
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _names(path: tuple[Any, ...]) -> list[str]:
-    if not path:
-        return ["w"]  # parameters that are one array
-    return [f"layers_{k.idx}" if hasattr(k, "idx") else str(getattr(k, "name", getattr(k, "key", k))) for k in path]
 
 
 def cast(tree: Any, dtype: Any) -> Any:

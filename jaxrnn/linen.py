@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, from_dict, run, to_dict
+from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, run
 from jaxrnn.layer import Layer, Params, State
 from jaxrnn.loops import Loop
+from jaxrnn.naming import from_dict, to_dict
 from jaxrnn.ops import is_symbols
 from jaxrnn.unroll import step
 

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, from_dict, run, to_dict
+from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, run
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops import Loop, Scan
+from jaxrnn.naming import from_dict, to_dict
 from jaxrnn.unroll import step
 
 __all__ = ["RNN", "Cell"]
