@@ -14,8 +14,6 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 CORE = ("_flax", "adopt", "combinators", "layer", "loops", "naming", "ops", "unroll")
 FLAX = {"flax"} | {f"jaxrnn.{name}" for name in CORE}
-    f"jaxrnn.{n}" for n in ("_flax", "adopt", "combinators", "layer", "loops", "naming", "ops", "unroll")
-}
 ALLOWED = {  # what of jaxrnn and which other packages a file may import; the longest fitting name counts
     "__init__.py": {"jaxrnn"},
     "layer.py": set(),
