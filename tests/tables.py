@@ -26,6 +26,7 @@ CELLS = {
     "LSTM": Case(jaxrnn.LSTM(4), references.lstm(4)),
     "GRU": Case(jaxrnn.GRU(4), references.gru(4)),
     "ResetBeforeGRU": Case(jaxrnn.ResetBeforeGRU(4), references.reset_before_gru(4)),
+    "ResetAfterMGU": Case(jaxrnn.ResetAfterMGU(4), references.reset_after_mgu(4)),
     "PeepholeLSTM": Case(jaxrnn.PeepholeLSTM(4), references.peephole_lstm(4)),
     "ProjectedLSTM": Case(jaxrnn.ProjectedLSTM(4, 2), references.projected_lstm(4, 2)),
     "Zoneout": Case(

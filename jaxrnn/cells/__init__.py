@@ -5,6 +5,7 @@ from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
+from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "ProjectedLSTMState",
+    "ResetAfterMGU",
+    "ResetAfterMGUParams",
+    "ResetAfterMGUState",
     "ResetBeforeGRU",
     "ResetBeforeGRUParams",
     "ResetBeforeGRUState",

@@ -1,0 +1,73 @@
+"""The minimal gated unit, reset after the product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class ResetAfterMGUParams(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], gates in the order f, n
+    w_h: Array  # [hidden, 2 * hidden]
+    b: Array  # [2 * hidden]
+    b_n: Array  # [hidden], the bias inside the reset
+
+
+class ResetAfterMGUState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class ResetAfterMGU(Cell):
+    r"""Minimal gated unit, its one gate resetting after the recurrent product.
+
+    .. math::
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        n_t &= \tanh(W_n x_t + b_n^x + f_t \odot (R_n h_{t-1} + b_n^h)) \\
+        h_t &= (1 - f_t) \odot n_t + f_t \odot h_{t-1}
+
+    The output is :math:`h_t`. The same function as Flax' `MGUCell`: a `GRU` with one gate for both of its.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
+    Deviations, all as in Flax: the reset comes after the product, with :math:`b_n^h` inside, where the paper
+    multiplies the state before it; and :math:`f_t` keeps the state, where the paper's writes.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> ResetAfterMGUParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        w_h = gates(orthogonal, k_h, (n, n), 2)
+        b_f, _ = gate_biases(k_b, self.forget_bias, n)
+        return ResetAfterMGUParams(w_x, w_h, jnp.concatenate([b_f, jnp.zeros(n)]), jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ResetAfterMGUState:
+        return ResetAfterMGUState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: ResetAfterMGUParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
+        x_f, x_n = jnp.split(z, 2, axis=-1)
+        h_f, h_n = jnp.split(state.h @ params.w_h, 2, axis=-1)
+        f = sigmoid(x_f + h_f)
+        n = tanh(x_n + f * (h_n + params.b_n))
+        return ResetAfterMGUState(h=(1 - f) * n + f * state.h)
+
+    def readout(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> Array:
+        return state.h
