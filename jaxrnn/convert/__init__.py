@@ -1,1 +1,20 @@
 """Weights from and to other libraries, none of which needs to be installed."""
+
+from jaxrnn.convert.equinox import from_equinox, to_equinox
+from jaxrnn.convert.haiku import from_haiku, to_haiku
+from jaxrnn.convert.keras import from_keras, to_keras
+from jaxrnn.convert.linen import from_linen, to_linen
+from jaxrnn.convert.nnx import from_nnx, to_nnx
+
+__all__ = [
+    "from_equinox",
+    "from_haiku",
+    "from_keras",
+    "from_linen",
+    "from_nnx",
+    "to_equinox",
+    "to_haiku",
+    "to_keras",
+    "to_linen",
+    "to_nnx",
+]
