@@ -1,12 +1,14 @@
 """Recurrent networks for JAX: cells as pure functions over explicit parameters, one `unroll` for all."""
 
 from jaxrnn import cells, initializers, loops, ops
+from jaxrnn.adopt import adopt
 from jaxrnn.bidirectional import Bidirectional, concat
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.combinators import DenselyConnected, Highway, Residual, Stack, Using
 from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
 from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, Plan, StepKey
+from jaxrnn.stream import Stream
 from jaxrnn.unroll import step, unroll
 from jaxrnn.wrappers import LearnedInitialState, RecurrentDropout, Zoneout
 
@@ -29,8 +31,10 @@ __all__ = [
     "Residual",
     "Stack",
     "StepKey",
+    "Stream",
     "Using",
     "Zoneout",
+    "adopt",
     "cells",
     "concat",
     "initializers",

@@ -22,7 +22,7 @@ class Equation(NamedTuple):
 
 
 class Equations:
-    """The equations of `function(*args)`, those of nested calls of `jit` among them.
+    """The equations of `function(*args)`, those of nested calls of `jit` among them. The arguments are not read.
 
     Attributes:
       equations: in an order in which they can be run.
@@ -34,7 +34,7 @@ class Equations:
     """
 
     def __init__(self, function: Callable[..., Any], *args: Any):
-        closed, out = jax.make_jaxpr(function, return_shape=True)(*jax.tree.map(jax.typeof, args))
+        closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
         self.equations: list[Equation] = []
         self.constants: dict[int, Any] = {}
         self.avals: list[Any] = []
@@ -49,18 +49,21 @@ class Equations:
         return len(self.avals) - 1
 
     def levels(
-        self, kinds: Iterable[int], lift: Callable[[Equation, int], int] = lambda _, level: level
+        self,
+        kinds: Iterable[int],
+        lift: Callable[[Equation, int], int] = lambda _, level: level,
+        equations: list[Equation] | None = None,
     ) -> tuple[list[int], list[int]]:
         """What each place, and each equation, depends on.
 
         It is the highest kind, one for each argument, of all that the place is made of; of constants 0. `lift` may
-        raise an equation's.
+        raise an equation's. `equations` are others than `self.equations`, if given.
         """
         of_places, of_equations = [0] * len(self.avals), []
         for kind, places in zip(kinds, self.ins, strict=True):
             for place in places:
                 of_places[place] = kind
-        for e in self.equations:
+        for e in self.equations if equations is None else equations:
             of_equations.append(lift(e, max((of_places[p] for p in e.ins), default=0)))
             for place in e.outs:
                 of_places[place] = of_equations[-1]

@@ -79,7 +79,7 @@ class Program:
     """
 
     def __init__(self, step: Callable[..., Any], params: Any, state: Any, z: Any):
-        traced = Equations(step, params, state, z)
+        traced = Equations(step, *jax.tree.map(jax.typeof, (params, state, z)))
         avals, self._constants = traced.avals, traced.constants
         self._outs, self._out_tree = traced.outs, traced.out_tree
         self._params, states, zs = traced.ins
