@@ -5,6 +5,7 @@ from jaxrnn.convert.haiku import from_haiku, to_haiku
 from jaxrnn.convert.keras import from_keras, to_keras
 from jaxrnn.convert.linen import from_linen, to_linen
 from jaxrnn.convert.nnx import from_nnx, to_nnx
+from jaxrnn.convert.torch import from_torch, to_torch
 
 __all__ = [
     "from_equinox",
@@ -12,9 +13,11 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "from_torch",
     "to_equinox",
     "to_haiku",
     "to_keras",
     "to_linen",
     "to_nnx",
+    "to_torch",
 ]
