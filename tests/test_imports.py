@@ -40,11 +40,22 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "convert/__init__.py": {"jaxrnn.convert"},
     "convert/equinox.py": {"jaxrnn.cells", "jaxrnn.convert", "jaxrnn.layer", "equinox"},
     "convert/": {"jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.convert", "jaxrnn.layer"},
+    "convert/torch.py": {
+        *("jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.convert"),
+        *("jaxrnn.feedforward", "jaxrnn.layer"),
+    },
+    "values.py": {
+        *("jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.feedforward", "jaxrnn.initializers"),
+        *("jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.wrappers"),
+    },
+    "files.py": {"jaxrnn.layer", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.values", "safetensors"},
     "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},
     "trees.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
-    "_flax.py": FLAX,
-    "linen.py": FLAX,
-    "nnx.py": FLAX,
+    "_flax.py": FLAX | {"jaxrnn.bidirectional"},
+    "_linen_cells.py": FLAX,
+    "_nnx_cells.py": FLAX,
+    "linen.py": FLAX | {"jaxrnn._linen_cells"},
+    "nnx.py": FLAX | {"jaxrnn._nnx_cells"},
 }
 EVERYWHERE = {"jax", "numpy"} | sys.stdlib_module_names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,12 +60,16 @@ def reorder(x: Array, order: tuple[int, ...]) -> Array:
 
 def checked(cell: Cell, params: Any) -> Any:
     """A cell's parameters, if they have the structure and the shapes of those that its `init` draws."""
-    input_size = max(1, 1, *jnp.shape(getattr(params, "w_x", 0))[:1])
-    expected = jax.eval_shape(lambda key: cell.init(key, input_size), jax.random.key(0))
-    shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (params, expected))
-    if shapes != wanted or type(params) is not type(expected):
+    wanted = _shapes(cell, max(1, 1, *jnp.shape(getattr(params, "w_x", 0))[:1]))
+    shapes = jax.tree.map(jnp.shape, params)
+    if shapes != wanted or type(shapes) is not type(wanted):
         raise ValueError(f"the parameters of {cell} must have the shapes {wanted}, but they have {shapes}")
     return params
+
+
+@functools.lru_cache
+def _shapes(cell: Cell, input_size: int) -> Any:
+    return jax.tree.map(jnp.shape, jax.eval_shape(lambda key: cell.init(key, input_size), jax.random.key(0)))
 
 
 def pair(forward: tuple[Layer, Any], backward: tuple[Layer, Any], **merge: Any) -> tuple[Bidirectional, Any]:
