@@ -6,6 +6,7 @@ from jaxrnn.bidirectional import Bidirectional, concat
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.combinators import DenselyConnected, Highway, Residual, Stack, Using
 from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
+from jaxrnn.files import load, save
 from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, Plan, StepKey
 from jaxrnn.stream import Stream
@@ -38,8 +39,10 @@ __all__ = [
     "cells",
     "concat",
     "initializers",
+    "load",
     "loops",
     "ops",
+    "save",
     "step",
     "unroll",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxrnn.bidirectional import Bidirectional, BidirectionalParams, concat
@@ -124,7 +125,9 @@ def _flat(layer: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
         yield layer, params
         return
     if not isinstance(params, tuple) or len(params) != len(layer.layers):
-        raise ValueError(f"the parameters of {layer} must be a tuple of {len(layer.layers)}, but they are {params!r}")
+        raise ValueError(
+            f"the parameters of {layer} must be a tuple of {len(layer.layers)}, but they are {_form(params)}"
+        )
     for part, p in zip(layer.layers, params, strict=True):
         yield from _flat(part, p)
 
@@ -146,9 +149,13 @@ def _directions(layer: Layer, params: Params) -> list[tuple[Any, Params]]:
         if layer.merge is not concat:
             raise ValueError(f"PyTorch puts both directions side by side, merge=concat, but this is {layer}")
         if not isinstance(params, BidirectionalParams):
-            raise ValueError(f"the parameters of {layer} must be BidirectionalParams, but they are {params!r}")
+            raise ValueError(f"the parameters of {layer} must be BidirectionalParams, but they are {_form(params)}")
         both = [(_without_loop(part), p) for part, p in directions(layer, params)]
     for part, _ in both:
         if type(part) not in KNOWN:
             raise refusal(part, "PyTorch", KNOWN)
     return both
+
+
+def _form(params: Params) -> Any:
+    return jax.tree.map(np.shape, params)
