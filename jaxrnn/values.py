@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from jaxrnn import bidirectional, cells, combinators, feedforward, initializers, loops, trees, wrappers
+from jaxrnn.adopt import Adopted
 from jaxrnn.naming import names
 
 HOME = (bidirectional, cells, combinators, feedforward, initializers, loops, trees, wrappers)
@@ -29,7 +30,7 @@ def _is_ours(value: Any) -> bool:
 
 
 KNOWN = {  # what a file may name, by where its user finds it; files of jaxrnn may move, so that theirs are not named
-    "jaxrnn": {name: value for name, value in _public(*HOME).items() if _is_ours(value)},
+    "jaxrnn": {name: value for name, value in _public(*HOME).items() if _is_ours(value)} | {"Adopted": Adopted},
     "jax.numpy": _public(jnp),
     "jax.nn": _public(jax.nn),
     "operator": {"add": operator.add, "mul": operator.mul},  # to merge two directions

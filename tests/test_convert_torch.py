@@ -138,7 +138,6 @@ def test_biases_that_are_none_are_zero():
 
 
 def test_later_changes_of_the_weights_do_not_reach_the_parameters():
-    """JAX may keep the memory of an array that it is given."""
     big = np.ones((4 * 64, 64), np.float32)
     given = {"weight_ih": big.T.copy().T, "weight_hh": big.T.copy().T, "bias_ih": big[:, 0], "bias_hh": 0 * big[:, 0]}
     _, params = from_torch(given)

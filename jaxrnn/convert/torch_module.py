@@ -140,7 +140,7 @@ def _numpy(name: str, value: Any) -> np.ndarray:
         value = value.detach().cpu()
     if str(getattr(value, "dtype", None)) == "torch.bfloat16":  # which PyTorch gives NumPy as float32 alone
         value = np.asarray(value.float()).astype(jnp.bfloat16)
-    value = np.array(value)  # a copy, since JAX may keep an array's memory and PyTorch may write to it later
+    value = np.asarray(value)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"weights must be arrays of floating-point numbers, but {name} is of {value.dtype}")
     return value
