@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
+from jaxrnn.bidirectional import seen_from_the_end
 from jaxrnn.layer import Layer, Params, State
 from jaxrnn.loops import Loop
 from jaxrnn.ops import is_symbols, leading_shape
@@ -106,3 +107,30 @@ def _flip(y: Array, lengths: Any) -> Array:
     steps = jnp.arange(time).reshape(time, *(1,) * lengths.ndim)
     source = (lengths - 1 - steps) % time  # of a padded step: another padded step, whose output is zero as well
     return jnp.take_along_axis(y, source.reshape(source.shape + (1,) * (y.ndim - source.ndim)), axis=0)
+
+
+def check_features(cell: Any, inputs: Array, time_major: bool) -> tuple[int, tuple[int, ...]]:
+    """The time axis of the inputs of one of Flax's cells, and the shape of one step's."""
+    features = cell.num_feature_axes
+    if is_symbols(inputs):
+        raise TypeError(
+            f"inputs of {type(cell).__name__} must be numbers, but their dtype is {inputs.dtype}: embed or cast them"
+        )
+    if inputs.ndim < 1 + features:
+        raise ValueError(
+            f"inputs must have the axes [*batch, time, {features} of features], "
+            f"but their shape is {inputs.shape}: add the missing axes"
+        )
+    axis = 0 if time_major else inputs.ndim - features - 1
+    return axis, inputs.shape[:axis] + inputs.shape[axis + 1 :]
+
+
+def other_direction(resets: Any, lengths: Any, time_major: bool) -> Array:
+    """Resets, batch-major or time-major as they are given, for the layer that reads the last step first."""
+    resets = jnp.asarray(resets) if time_major else jnp.moveaxis(jnp.asarray(resets), -1, 0)
+    valid = None
+    if lengths is not None:
+        valid = jnp.arange(len(resets)).reshape(-1, *(1,) * (resets.ndim - 1)) < jnp.asarray(lengths)
+    back = seen_from_the_end(resets, valid)
+    assert back is not None
+    return back if time_major else jnp.moveaxis(back, 0, -1)

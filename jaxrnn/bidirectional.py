@@ -75,21 +75,22 @@ class Bidirectional(Layer):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
         forward, backward = self._layers
-        back = plan._replace(reverse=not plan.reverse, resets=_seen_from_the_end(plan))
+        resets = seen_from_the_end(plan.resets, plan.valid, plan.reverse)
+        back = plan._replace(reverse=not plan.reverse, resets=resets)
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
         s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, back)
         return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)
 
 
-def _seen_from_the_end(plan: Plan) -> Array | None:
-    """The resets that part the same sequences when the steps are read in the other direction.
+def seen_from_the_end(resets: Array | None, valid: Array | None, reverse: bool = False) -> Array | None:
+    """The resets that part the same sequences when the steps are read in the other direction than `reverse`.
 
     A sequence that begins at a step ends the one before it: read backwards, that one begins a step earlier.
     """
-    if plan.resets is None:
+    if resets is None:
         return None
-    resets = plan.resets if plan.valid is None else plan.resets & plan.valid  # none may come out of the padding
+    resets = resets if valid is None else resets & valid  # none may come out of the padding
     nowhere = jnp.zeros_like(resets[:1])
-    if plan.reverse:
+    if reverse:
         return jnp.concatenate([nowhere, resets[:-1]])
     return jnp.concatenate([resets[1:], nowhere])

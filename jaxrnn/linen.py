@@ -13,13 +13,14 @@ from flax import linen as nn
 from jax import Array
 
 from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, run
+from jaxrnn._linen_cells import Bidirectional, FlaxRNN
 from jaxrnn.layer import Layer, Params, State
 from jaxrnn.loops import Loop
 from jaxrnn.naming import from_dict, to_dict
 from jaxrnn.ops import is_symbols
 from jaxrnn.unroll import step
 
-__all__ = ["RNN", "Cell", "from_dict", "to_dict"]
+__all__ = ["RNN", "Bidirectional", "Cell", "from_dict", "to_dict"]
 
 
 class _Module(nn.Module):
@@ -143,8 +144,18 @@ class Cell(_Module, nn.RNNCellBase):
         return self.layer.num_feature_axes
 
 
-class RNN(_Module):
+class _Either(type(nn.Module)):
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        given = args[0] if args else options.get("cell")
+        return FlaxRNN(*args, **options) if isinstance(given, nn.RNNCellBase) else super().__call__(*args, **options)
+
+
+class RNN(_Module, metaclass=_Either):
     """A whole jaxrnn layer (a cell, a stack, both directions, ...) over time, with the call of `flax.linen.RNN`.
+
+    Or a cell of Flax's, `RNN(nn.LSTMCell(64))`: then it is `flax.linen.RNN`, with its options, parameters and
+    results, but in jaxrnn's loop, with `resets`, and with `seq_lengths` as below. A cell that changes its variables or
+    draws random numbers in the step is refused.
 
     Dropout and the like are random where a 'dropout' rng is given to `apply`, and only there.
 

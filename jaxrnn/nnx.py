@@ -14,12 +14,13 @@ from flax import nnx
 from jax import Array
 
 from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, run
+from jaxrnn._nnx_cells import Bidirectional, FlaxRNN
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops import Loop, Scan
 from jaxrnn.naming import from_dict, to_dict
 from jaxrnn.unroll import step
 
-__all__ = ["RNN", "Cell"]
+__all__ = ["RNN", "Bidirectional", "Cell"]
 
 Rngs = nnx.Rngs | nnx.RngStream | None
 
@@ -143,8 +144,18 @@ class Cell(_Module, nnx.RNNCellBase):
         return self.layer.num_feature_axes
 
 
-class RNN(_Module):
+class _Either(type(nnx.Module)):
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        given = args[0] if args else options.get("cell")
+        return FlaxRNN(*args, **options) if isinstance(given, nnx.RNNCellBase) else super().__call__(*args, **options)
+
+
+class RNN(_Module, metaclass=_Either):
     """A whole jaxrnn layer (a cell, a stack, both directions, ...) over time, with the call of `flax.nnx.RNN`.
+
+    Or a cell of Flax's, `RNN(nnx.LSTMCell(3, 64, rngs=rngs))`: then it is `flax.nnx.RNN`, with its options, variables
+    and results, but in jaxrnn's loop, with `resets`, and with `seq_lengths` as below. A cell that changes its variables
+    or draws random numbers in the step is refused.
 
     Args:
       layer: the jaxrnn layer.
