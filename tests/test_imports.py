@@ -45,15 +45,8 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
         *("jaxrnn.feedforward", "jaxrnn.layer"),
     },
     "values.py": {
-        *(
-            "jaxrnn.adopt",
-            "jaxrnn.bidirectional",
-            "jaxrnn.cells",
-            "jaxrnn.combinators",
-            "jaxrnn.feedforward",
-            "jaxrnn.initializers",
-        ),
-        *("jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.wrappers"),
+        *("jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.feedforward", "jaxrnn.initializers"),
+        *("jaxrnn.adopt", "jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.wrappers"),
     },
     "files.py": {"jaxrnn.layer", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.values", "safetensors"},
     "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},
