@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conversions import assert_same, other_weights, params_of, step_and_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import raises, untested
-from tables import assert_close, draw, draw_params, to_numpy
+from tables import assert_close, draw, to_numpy
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Elman, ResetAfterMGU, unroll
@@ -33,35 +34,8 @@ BATCH, TIME = 2, 4
 sizes = st.integers(1, 3)
 
 
-def other_weights(tree, seed=0):
-    """None of them zero, so that no two can be swapped unseen."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), tree)
-
-
-def assert_same(one, other):
-    """Equality of two trees bit for bit, or of two layers with their parameters."""
-    if isinstance(one, tuple) and isinstance(one[0], jaxrnn.Layer):
-        assert one[0] == other[0]
-        one, other = one[1], other[1]
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-
-
 def weights_of(module, *args):
     return other_weights(jax.eval_shape(module.init, jax.random.key(0), *args))
-
-
-def value_and_gradient(run, tree, carry, x):
-    """Of one step: its carry and the gradient by weights, carry and input."""
-
-    def loss(*args):
-        carry = run(*args)
-        return sum((leaf * jnp.cos(1 + jnp.arange(leaf.size)).reshape(leaf.shape)).sum() for leaf in carry), carry
-
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(tree, carry, x)
 
 
 def ours(convert):
@@ -103,7 +77,7 @@ def test_linen(name, input_size, hidden):
         return last if kind is LSTM else (last,)
 
     args = tree, carry, x
-    assert_close(value_and_gradient(ours(from_linen), *args), value_and_gradient(theirs, *args), rtol=1e-11)
+    assert_close(step_and_gradients(ours(from_linen), *args), step_and_gradients(theirs, *args), rtol=1e-11)
     layer, params = from_linen(tree)
     assert type(layer) is kind
     assert_same(to_linen(layer, params), tree)
@@ -191,7 +165,7 @@ def test_nnx(name, input_size, hidden):
         return last if kind is LSTM else (last,)
 
     args = state, carry_of(kind, hidden), draw(BATCH, input_size)
-    assert_close(value_and_gradient(ours(from_nnx), *args), value_and_gradient(theirs, *args), rtol=1e-11)
+    assert_close(step_and_gradients(ours(from_nnx), *args), step_and_gradients(theirs, *args), rtol=1e-11)
     layer, params = from_nnx(state)
     assert type(layer) is kind
     tree = nnx.to_pure_dict(state)
@@ -221,17 +195,13 @@ def test_nnx_rnn_and_bidirectional(names):
 @pytest.mark.parametrize("kind", dict.fromkeys(LINEN.values()))
 def test_dtypes_are_kept(kind, dtype):
     layer = kind(3)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), draw_params(layer, input_size=2))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params_of(layer))
     assert_same(from_linen(to_linen(layer, params)), (layer, params))
     assert_same(from_linen(to_numpy(to_linen(layer, params))), (layer, params))
     if kind is not ResetAfterMGU:
         params = params._replace(b_n=jnp.zeros(3, dtype)) if kind is GRU else params
         for optimized in (False, True):
             assert_same(from_nnx(to_nnx(layer, params, optimized=optimized)), (layer, params))
-
-
-def params_of(layer):
-    return draw_params(layer, input_size=2)
 
 
 def tree_of(layer):
@@ -258,8 +228,8 @@ def no_reset():
 
 
 ERRORS = {
-    "no tree": (TypeError, "be a tree of names, as from init or nnx.state, but they are 3$", lambda: from_linen(3)),
-    "a module": (TypeError, "must be a tree of names", lambda: from_nnx(nnx_cell("GRUCell", 2, 2))),
+    "no tree": (TypeError, "a tree of names, as from init or nnx.state, but .* of type int$", lambda: from_linen(3)),
+    "a module": (TypeError, "but they are of type GRUCell$", lambda: from_nnx(nnx_cell("GRUCell", 2, 2))),
     "float64": (ValueError, "must keep their dtype float64, but JAX would make them float32: call jax", without_x64),
     "odd gates": (ValueError, r"must have 4 gates of one size .* but their shape is \(7,\)", odd_gates),
     "two cells": (

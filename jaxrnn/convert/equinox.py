@@ -32,7 +32,7 @@ def from_equinox(cell: Any) -> tuple[Cell, Any]:
     """
     names = "weight_ih", "weight_hh", "bias", "hidden_size", "use_bias"
     if not all(hasattr(cell, name) for name in names):
-        raise TypeError(f"cell must be an eqx.nn.LSTMCell or GRUCell, but it is {cell!r}")
+        raise TypeError(f"cell must be an eqx.nn.LSTMCell or GRUCell, but it is of type {type(cell).__name__}")
     w_x, w_h = array(cell.weight_ih).T, array(cell.weight_hh).T
     n = cell.hidden_size
     layer, gates = (GRU(n), 3) if hasattr(cell, "bias_n") else (LSTM(n), 4)

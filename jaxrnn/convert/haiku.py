@@ -36,8 +36,10 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]]) -> tuple[Cell, Any]:
       TypeError: `params` is no dict of dicts.
       ValueError: it is not that of one core, or its shapes do not fit together.
     """
-    if not isinstance(params, Mapping) or not all(isinstance(module, Mapping) for module in params.values()):
-        raise TypeError(f"params must be Haiku's dict of modules, each a dict of arrays, but they are {params!r}")
+    found = [params, *(params.values() if isinstance(params, Mapping) else [])]
+    if not all(isinstance(tree, Mapping) for tree in found):
+        kinds = " of ".join(dict.fromkeys(type(tree).__name__ for tree in found))
+        raise TypeError(f"params must be Haiku's dict of dicts, as from hk.transform(...).init, but they are {kinds}")
     modules = {name: {key: array(leaf) for key, leaf in params[name].items()} for name in sorted(params)}
     names, kinds = [*modules], [set(module) for module in modules.values()]
     if kinds == [{"w_i", "w_h", "b"}]:
@@ -81,7 +83,9 @@ def to_haiku(layer: Layer, params: Any, *, name: str | None = None) -> dict[str,
     name, p = name or NAMES[type(layer)], checked(layer, params)
     if isinstance(layer, Elman):
         if layer.activation is not jax.nn.relu:
-            raise TypeError(f"{layer} cannot be converted to Haiku: VanillaRNN has relu, so activation must be it")
+            raise TypeError(
+                f"{layer} cannot be converted to Haiku: VanillaRNN has relu, so activation must be jax.nn.relu"
+            )
         return {f"{name}/linear": {"w": p.w_x, "b": p.b}, f"{name}/linear_1": {"w": p.w_h, "b": jnp.zeros_like(p.b)}}
     if isinstance(layer, LSTM):
         w, b = jnp.concatenate([p.w_x, p.w_h]), p.b.at[layer.hidden_size : 2 * layer.hidden_size].add(-1)

@@ -95,7 +95,7 @@ def to_keras(layer: Layer, params: Any) -> tuple[dict[str, Any], list[np.ndarray
     (forward, w_forward), (backward, w_backward) = (_to_cell(part, p) for part, p in directions(layer, params))
     backward["config"]["go_backwards"] = True
     config = {"layer": forward, "backward_layer": backward, "merge_mode": modes[0]}
-    return {"class_name": "Bidirectional", "config": config}, w_forward + w_backward
+    return {"module": "keras.layers", "class_name": "Bidirectional", "config": config}, w_forward + w_backward
 
 
 def _from_cell(layer: Any, *, backward: bool) -> tuple[Cell, Any]:
@@ -153,7 +153,8 @@ def _to_cell(layer: Layer, params: Any) -> tuple[dict[str, Any], list[np.ndarray
         options["reset_after"] = True
         b_h = jnp.zeros_like(p.b).at[2 * n :].set(p.b_n)
         weights = [*(reorder(x, (1, 0, 2)) for x in (p.w_x, p.w_h)), jnp.stack([reorder(p.b, (1, 0, 2)), b_h])]
-    return {"class_name": NAMES[type(layer)], "config": options}, [np.asarray(x) for x in weights]
+    config = {"module": "keras.layers", "class_name": NAMES[type(layer)], "config": options}
+    return config, [np.asarray(x) for x in weights]
 
 
 def _turned(x: Array, n: int) -> Array:

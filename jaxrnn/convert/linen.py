@@ -65,7 +65,9 @@ def to_linen(layer: Layer, params: Any) -> dict[str, Any]:
 def read(tree: Any, cell: Callable[[Leaves], tuple[Cell, Any]]) -> tuple[Layer, Any]:
     """A layer from a tree of names: the cell, or the two of a bidirectional layer, below the names of what holds it."""
     if not isinstance(tree, Mapping):
-        raise TypeError(f"weights must be a tree of names, as from init or nnx.state, but they are {tree!r}")
+        raise TypeError(
+            f"weights must be a tree of names, as from init or nnx.state, but they are of type {type(tree).__name__}"
+        )
     tree = {name: node for name, node in tree.items() if name != "rngs"}
     if {"forward_rnn", "backward_rnn"} == set(tree):
         return pair(read(tree["forward_rnn"], cell), read(tree["backward_rnn"], cell))
