@@ -17,6 +17,13 @@ class Reference(NamedTuple):
     initial: Callable[[Any], tuple]
 
 
+class Case(NamedTuple):
+    """A cell, and what it must equal."""
+
+    cell: Any
+    reference: Reference
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 

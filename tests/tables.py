@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import catalogue
 import jax
 import jax.numpy as jnp
 import numpy as np
 import references
-from references import Reference
+from references import Case
 
 import jaxrnn
 from jaxrnn import loops
 
 INPUT = 3  # features of one step in every test that runs over a table
-
-
-class Case(NamedTuple):
-    cell: jaxrnn.Cell
-    reference: Reference
 
 
 CELLS = {
@@ -52,6 +46,7 @@ LAYERS = {
     "LayerNorm": jaxrnn.LayerNorm(),
 }
 
+CATALOGUE = catalogue.CELLS  # held to less in more cells: test_catalogue.py
 ALL = {name: case.cell for name, case in CELLS.items()} | LAYERS
 
 LOOPS = {  # every loop that can run any cell, and must equal `Scan()`

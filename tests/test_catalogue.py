@@ -1,0 +1,42 @@
+"""Every cell of the catalogue against its NumPy reference, the contract, and each loop against `Scan`."""
+
+import jax
+import numpy as np
+import pytest
+import references
+from tables import CATALOGUE, INPUT, LOOPS, draw, draw_params, draw_state, to_numpy
+from test_loops import BATCH, TIME, compare
+
+import jaxrnn
+from jaxrnn.testing import check_cell
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+
+over_cells = pytest.mark.parametrize("name", CATALOGUE)
+
+
+@over_cells
+def test_value_equals_the_reference(name):
+    cell, reference = CATALOGUE[name]
+    params = draw_params(cell)
+    xs, state = draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+    last, ys = jaxrnn.unroll(cell, params, xs, state)
+    expected_last, expected_ys = references.run(reference, to_numpy(params), xs, to_numpy(tuple(state)))
+    np.testing.assert_allclose(ys, expected_ys, rtol=1e-12, atol=1e-14)
+    for leaf, expected in zip(last, expected_last, strict=True):
+        np.testing.assert_allclose(np.reshape(leaf, (BATCH, -1)), expected, rtol=1e-12, atol=1e-14)
+    zero = jaxrnn.unroll(cell, params, xs)[1]
+    np.testing.assert_allclose(zero, references.run(reference, to_numpy(params), xs)[1], rtol=1e-12, atol=1e-14)
+
+
+@over_cells
+def test_check_cell(name):
+    check_cell(CATALOGUE[name].cell, INPUT, rtol=1e-9)
+
+
+@over_cells
+def test_every_loop_equals_scan(name):
+    cell = CATALOGUE[name].cell
+    lengths, resets = np.array([TIME, 0, 4]), draw(TIME, BATCH) > 0.7
+    for loop in LOOPS.values():
+        compare(cell, loop, key=jax.random.key(1), lengths=lengths, resets=resets, reverse=True)
