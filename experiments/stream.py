@@ -94,16 +94,16 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
 
 
 def plot(path: Path, served: dict[str, Served]) -> None:
-    """How many steps, and how many first characters, took no longer than so much."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    """How many steps, and how many requests' first characters, took no longer than so much."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
     for (name, each), colour in zip(served.items(), COLOURS, strict=True):
-        for axis, seconds, what in zip(axes, (each.steps, each.waited), ("a step", "its first character"), strict=True):
-            label = f"{name}, median {1000 * np.median(seconds):.3g} ms"
-            axis.ecdf(1000 * np.asarray(seconds), color=colour, label=label)
-            axis.set(xscale="log", xlabel=f"milliseconds for {what}", ylabel="share within")
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.legend(frameon=False, loc="lower right")
+        for axis, seconds in zip(axes, (each.steps, each.waited), strict=True):
+            axis.ecdf(1000 * np.asarray(seconds), color=colour, label=name)
+    for axis, what, whose in zip(axes, ("a step", "a request's first character"), ("steps", "requests"), strict=True):
+        axis.set(xscale="log", xlabel=f"milliseconds for {what}", ylabel=f"share of {whose} within")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 

@@ -18,7 +18,8 @@ from jaxrnn.ops import where
 from jaxrnn.unroll import unroll
 
 
-# The layer is a value: streams of equal layers share the compiled programs. The state is updated in place.
+# The layer is a value: streams of equal layers share the compiled programs. The state is updated in place. `Scan`,
+# because without gradients it is as fast as any loop and the soonest compiled.
 @partial(jax.jit, static_argnames=("layer", "dtype"), donate_argnames="state")
 def step(
     layer: Layer, dtype: Any, params: Params, state: State, xs: Any, fed: Array, fresh: Array
@@ -45,7 +46,7 @@ def feed(
     """Several steps of the slots `rows`; with `last`, only the output at the last of each is put out."""
     own = jax.tree.map(lambda s: s.at[rows].get(mode="clip"), state)
     own = where(fresh, layer.initial_state(params, rows.shape, dtype), own)
-    own, ys = unroll(layer, params, xs, own, lengths=lengths)
+    own, ys = unroll(layer, params, xs, own, lengths=lengths, loop=Scan())
     state = jax.tree.map(lambda s, o: s.at[rows].set(o, mode="drop"), state, own)
     if last:
         ys = jax.tree.map(lambda y: y[lengths - 1, jnp.arange(len(rows))], ys)

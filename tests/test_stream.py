@@ -424,6 +424,6 @@ def test_without_safetensors(monkeypatch):
     stream.insert(draw(3, INPUT))
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ImportError, match="the package safetensors: pip install 'jaxrnn\[save\]'"):
+    with pytest.raises(ImportError, match=r"the package safetensors: pip install 'jaxrnn\[save\]'"):
         stream.state(0)
     stream.remove(0)
