@@ -61,12 +61,12 @@ def to_equinox(layer: Layer, params: Any) -> Any:
       TypeError: Equinox has no counterpart of the layer.
       ValueError: the parameters are not the layer's.
     """
+    if not isinstance(layer, LSTM | GRU):
+        raise refusal(layer, "Equinox", (LSTM, GRU))
     try:
         import equinox
     except ImportError as error:
         raise ImportError("to_equinox needs Equinox: pip install equinox") from error
-    if not isinstance(layer, LSTM | GRU):
-        raise refusal(layer, "Equinox", (LSTM, GRU))
     p = checked(layer, params)
     kind = equinox.nn.LSTMCell if isinstance(layer, LSTM) else equinox.nn.GRUCell
     weights = {"weight_ih": p.w_x.T, "weight_hh": p.w_h.T, "bias": p.b} | ({"bias_n": p.b_n} if len(p) == 4 else {})
