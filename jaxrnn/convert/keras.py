@@ -80,8 +80,8 @@ def to_keras(layer: Layer, params: Any) -> tuple[dict[str, Any], list[np.ndarray
       params: its parameters.
 
     Returns:
-      `(config, weights)`. The layer gives the outputs of all steps (`return_sequences`), and computes in the
-      parameters' dtype.
+      `(config, weights)`. The layer gives the outputs of all steps (`return_sequences`); its `dtype` is that of the
+      parameters.
 
     Raises:
       TypeError: Keras has no counterpart of the layer.
