@@ -143,7 +143,7 @@ class Benchmark:
             tokens = sizes["B"] * sizes["T"]
             row["characters_per_second"] = 1e3 * tokens / median if mode == "training" else None
             self.rows.append(row)
-            line = f"  {name:<22} {median:10.3f} {unit}  least {least:10.3f}  ratio {row['ratio']:6.2f}"
+            line = f"  {name:<32} {median:10.3f} {unit}  least {least:10.3f}  ratio {row['ratio']:6.2f}"
             line += f"  {row['fraction_of_bound']:6.1%} of the bound" if work else ""
             line += f"  {row['characters_per_second']:12,.0f} characters/s" if mode == "training" else ""
             print(line, flush=True)

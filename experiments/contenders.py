@@ -5,6 +5,7 @@ Weights take a library's own form before anything is timed, and gradients are ta
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 import jaxrnn
+from jaxrnn import convert
 
 OURS = "jaxrnn"
 
@@ -32,11 +34,6 @@ class Layer(NamedTuple):
 
 
 Build = Callable[[Any, Any], Layer]  # from a cell of ours and its parameters
-
-
-def swap_gates(order: tuple[int, ...], array: Array) -> Array:
-    parts = jnp.split(array, len(order), axis=-1)
-    return jnp.concatenate([parts[n] for n in order], axis=-1)
 
 
 # --- ours, and what a user of JAX writes without a library ---
@@ -58,56 +55,37 @@ def textbook(cell: Any, params: Any) -> Layer:
     return Layer(params, run)
 
 
-# --- Flax ---
+# --- Flax, in its own loop and in ours ---
 
 
-def linen(kind: str, convert: Callable[[Any], Any]) -> Build:
+def linen(kind: str, rnn: str = "flax.linen") -> Build:
     def build(cell: Any, params: Any) -> Layer:
         from flax import linen as nn
 
-        rnn = nn.RNN(getattr(nn, kind)(cell.hidden_size), time_major=True)
-        return Layer({"params": {"cell": convert(params)}}, lambda params, xs: rnn.apply(params, xs))
+        inner = getattr(nn, kind)(cell.hidden_size)
+        run = importlib.import_module(rnn).RNN(inner, time_major=True)
+        return Layer({"params": {"cell": convert.to_linen(cell, params)}}, lambda params, xs: run.apply(params, xs))
 
     return build
 
 
-def dense(kernel: Array, bias: Array | None = None) -> dict[str, Array]:
-    return {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
-
-
-def linen_lstm(p: Any) -> Any:
-    gates = zip("ifgo", *(jnp.split(leaf, 4, axis=-1) for leaf in p), strict=True)
-    return {name: d for n, x, h, b in gates for name, d in ((f"i{n}", dense(x)), (f"h{n}", dense(h, b)))}
-
-
-def linen_gru(p: Any) -> Any:
-    gates = zip("rzn", *(jnp.split(leaf, 3, axis=-1) for leaf in p[:3]), strict=True)
-    out = {name: d for n, x, h, b in gates for name, d in ((f"i{n}", dense(x, b)), (f"h{n}", dense(h)))}
-    return out | {"hn": dense(out["hn"]["kernel"], p.b_n)}
-
-
-def linen_elman(p: Any) -> Any:
-    return {"i": dense(p.w_x, p.b), "h": dense(p.w_h)}
-
-
-def nnx(kind: str, bias_in: str) -> Build:
+def nnx(kind: str, rnn: str = "flax.nnx") -> Build:
     def build(cell: Any, params: Any) -> Layer:
         from flax import nnx
 
         inner = getattr(nnx, kind)(params.w_x.shape[0], cell.hidden_size, rngs=nnx.Rngs(0))
-        inner.dense_i.kernel.set_value(params.w_x)
-        inner.dense_h.kernel.set_value(params.w_h)
-        getattr(inner, bias_in).bias.set_value(params.b)
-        graph, own, rest = nnx.split(nnx.RNN(inner, time_major=True), nnx.Param, ...)
+        nnx.update(inner, convert.to_nnx(cell, params, optimized=True))
+        run = importlib.import_module(rnn).RNN(inner, time_major=True)
+        graph, own, rest = nnx.split(run, nnx.Param, ...)
         return Layer(own, lambda own, xs: nnx.merge(graph, own, rest)(xs, rngs=nnx.Rngs(0)))
 
     return build
 
 
-# --- Haiku, Keras, Equinox ---
+# --- Haiku, Keras, Equinox; the first and the last also in our loop ---
 
 
-def haiku(kind: str, convert: Callable[[Any], Any]) -> Build:
+def haiku(kind: str) -> Build:
     def build(cell: Any, params: Any) -> Layer:
         import haiku as hk
 
@@ -115,80 +93,62 @@ def haiku(kind: str, convert: Callable[[Any], Any]) -> Build:
             core = getattr(hk, kind)(cell.hidden_size)
             return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
 
-        return Layer(convert(params), hk.without_apply_rng(hk.transform(forward)).apply)
+        return Layer(convert.to_haiku(cell, params), hk.without_apply_rng(hk.transform(forward)).apply)
 
     return build
 
 
-def haiku_lstm(p: Any) -> Any:
-    """Gates in the order i, g, f, o; one is added to the forget gate at every step."""
-    order = partial(swap_gates, (0, 2, 1, 3))
-    one = jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), len(p.b) // 4)
-    return {"lstm/linear": {"w": order(jnp.concatenate([p.w_x, p.w_h])), "b": order(p.b - one)}}
-
-
-def haiku_gru(p: Any) -> Any:
-    """Gates in the order z, r, a."""
-    order = partial(swap_gates, (1, 0, 2))
-    return {"gru": {"w_i": order(p.w_x), "w_h": order(jnp.concatenate([p.w_h, p.w_a], axis=-1)), "b": order(p.b)}}
-
-
-def haiku_elman(p: Any) -> Any:
-    return {"vanilla_rnn/linear": {"w": p.w_x, "b": p.b}, "vanilla_rnn/linear_1": {"w": p.w_h, "b": 0 * p.b}}
-
-
-def keras(kind: str, convert: Callable[[Any], Any] = tuple, **options: Any) -> Build:
+def adopted_haiku(kind: str) -> Build:
     def build(cell: Any, params: Any) -> Layer:
-        import keras
+        import haiku as hk
 
-        layer = getattr(keras.layers, kind)(cell.hidden_size, return_sequences=True, **options)
-        layer.build((None, None, params.w_x.shape[0]))
+        core = hk.without_apply_rng(hk.transform(lambda x, state: getattr(hk, kind)(cell.hidden_size)(x, state)))
+        begin = hk.without_apply_rng(hk.transform(lambda: getattr(hk, kind)(cell.hidden_size).initial_state(None)))
 
-        def run(weights: Any, xs: Array) -> Any:
-            fixed = [variable.value for variable in layer.non_trainable_variables]
-            return layer.stateless_call(list(weights), fixed, xs)[0]
+        def first_state(params: Any, batch_shape: tuple[int, ...]) -> Any:
+            return jax.tree.map(lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), begin.apply({}))
 
-        return Layer(convert(params), run, batch_major=True)
-
-    return build
-
-
-def keras_gru(p: Any) -> Any:
-    """Gates in the order z, r, n; two biases."""
-    order = partial(swap_gates, (1, 0, 2))
-    return order(p.w_x), order(p.w_h), jnp.stack([order(p.b), jnp.concatenate([0 * p.b[: -len(p.b_n)], p.b_n])])
-
-
-def keras_reset_before_gru(p: Any) -> Any:
-    """Gates in the order z, r, a; its z keeps where ours writes."""
-
-    def order(array: Array) -> Array:
-        r, z, a = jnp.split(array, 3, axis=-1)
-        return jnp.concatenate([-z, r, a], axis=-1)
-
-    return order(p.w_x), order(jnp.concatenate([p.w_h, p.w_a], axis=-1)), order(p.b)
-
-
-def equinox(kind: str) -> Build:
-    def build(cell: Any, params: Any) -> Layer:
-        import equinox as eqx
-
-        inner = getattr(eqx.nn, kind)(params.w_x.shape[0], cell.hidden_size, key=jax.random.key(0))
-        names = ("weight_ih", "weight_hh", "bias", "bias_n")[: len(params)]
-        values = [leaf.T for leaf in params]
-        inner = eqx.tree_at(lambda cell: [getattr(cell, name) for name in names], inner, values)
-
-        def one(inner: Any, xs: Array) -> Array:
-            def body(state: Any, x: Array) -> Any:
-                state = inner(x, state)
-                return state, state[0] if kind == "LSTMCell" else state
-
-            zero = jnp.zeros(cell.hidden_size)
-            return jax.lax.scan(body, (zero, zero) if kind == "LSTMCell" else zero, xs)[1]
-
-        return Layer(inner, jax.vmap(one, in_axes=(None, 1), out_axes=1))
+        adopted = jaxrnn.adopt(lambda params, state, x: core.apply(params, x, state)[::-1], first_state)
+        return Layer(convert.to_haiku(cell, params), lambda params, xs: jaxrnn.unroll(adopted, params, xs)[1])
 
     return build
+
+
+def keras_layer(cell: Any, params: Any) -> Layer:
+    import keras
+
+    config, weights = convert.to_keras(cell, params)
+    layer = keras.layers.deserialize(config)
+    layer.build((None, None, params.w_x.shape[0]))
+
+    def run(weights: Any, xs: Array) -> Any:
+        fixed = [variable.value for variable in layer.non_trainable_variables]
+        return layer.stateless_call(list(weights), fixed, xs)[0]
+
+    return Layer(tuple(map(jnp.asarray, weights)), run, batch_major=True)
+
+
+def of_equinox(inner: Any, state: Any, x: Array) -> tuple[Any, Array]:
+    state = inner(x, state)
+    return state, state[0] if isinstance(state, tuple) else state
+
+
+def zeros(inner: Any, batch_shape: tuple[int, ...]) -> Any:
+    """The state that a cell of Equinox begins with: a GRU's has a bias of its own, an LSTM's is two arrays."""
+    zero = jnp.zeros((*batch_shape, inner.hidden_size))
+    return zero if hasattr(inner, "bias_n") else (zero, zero)
+
+
+def equinox(cell: Any, params: Any) -> Layer:
+    def one(inner: Any, xs: Array) -> Array:
+        return jax.lax.scan(partial(of_equinox, inner), zeros(inner, ()), xs)[1]
+
+    return Layer(convert.to_equinox(cell, params), jax.vmap(one, in_axes=(None, 1), out_axes=1))
+
+
+def adopted_equinox(cell: Any, params: Any) -> Layer:
+    adopted = jaxrnn.adopt(of_equinox, zeros, batched=False)
+    return Layer(convert.to_equinox(cell, params), lambda inner, xs: jaxrnn.unroll(adopted, inner, xs)[1])
 
 
 # --- cuDNN, as JAX has it ---
@@ -215,30 +175,29 @@ BUILDS: dict[str, dict[str, Build]] = {
     OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
     "jaxrnn Scan": {ANY: unrolled(jaxrnn.loops.Scan())},
     "lax.scan": {ANY: textbook},
-    "flax linen": {
-        "LSTM": linen("LSTMCell", linen_lstm),
-        "GRU": linen("GRUCell", linen_gru),
-        "Elman": linen("SimpleCell", linen_elman),
+    "flax linen": {"LSTM": linen("LSTMCell"), "GRU": linen("GRUCell"), "Elman": linen("SimpleCell")},
+    "flax linen, our loop": {
+        "LSTM": linen("LSTMCell", "jaxrnn.linen"),
+        "GRU": linen("GRUCell", "jaxrnn.linen"),
+        "Elman": linen("SimpleCell", "jaxrnn.linen"),
     },
-    "flax linen, optimized": {"LSTM": linen("OptimizedLSTMCell", linen_lstm)},
-    "flax nnx": {
-        "LSTM": nnx("OptimizedLSTMCell", "dense_h"),
-        "GRU": nnx("GRUCell", "dense_i"),
-        "Elman": nnx("SimpleCell", "dense_i"),
+    "flax linen, optimized": {"LSTM": linen("OptimizedLSTMCell")},
+    "flax linen, optimized, our loop": {"LSTM": linen("OptimizedLSTMCell", "jaxrnn.linen")},
+    "flax nnx": {"LSTM": nnx("OptimizedLSTMCell"), "GRU": nnx("GRUCell"), "Elman": nnx("SimpleCell")},
+    "flax nnx, our loop": {
+        "LSTM": nnx("OptimizedLSTMCell", "jaxrnn.nnx"),
+        "GRU": nnx("GRUCell", "jaxrnn.nnx"),
+        "Elman": nnx("SimpleCell", "jaxrnn.nnx"),
     },
-    "haiku": {
-        "LSTM": haiku("LSTM", haiku_lstm),
-        "ResetBeforeGRU": haiku("GRU", haiku_gru),
-        "ReluElman": haiku("VanillaRNN", haiku_elman),
+    "haiku": {"LSTM": haiku("LSTM"), "ResetBeforeGRU": haiku("GRU"), "ReluElman": haiku("VanillaRNN")},
+    "haiku, our loop": {
+        "LSTM": adopted_haiku("LSTM"),
+        "ResetBeforeGRU": adopted_haiku("GRU"),
+        "ReluElman": adopted_haiku("VanillaRNN"),
     },
-    "keras": {
-        "LSTM": keras("LSTM"),
-        "GRU": keras("GRU", keras_gru),
-        "ResetBeforeGRU": keras("GRU", keras_reset_before_gru, reset_after=False),
-        "Elman": keras("SimpleRNN"),
-        "ReluElman": keras("SimpleRNN", activation="relu"),
-    },
-    "equinox": {"LSTM": equinox("LSTMCell"), "GRU": equinox("GRUCell")},
+    "keras": dict.fromkeys(("LSTM", "GRU", "ResetBeforeGRU", "Elman", "ReluElman"), keras_layer),
+    "equinox": {"LSTM": equinox, "GRU": equinox},
+    "equinox, our loop": {"LSTM": adopted_equinox, "GRU": adopted_equinox},
     "jax.experimental.rnn": {"LSTM": cudnn},
 }
 NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}

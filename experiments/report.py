@@ -22,9 +22,9 @@ def print_ratios(rows: Rows, ours: str) -> None:
     for suite, mode in dict.fromkeys((row["suite"], row["mode"]) for row in rows if row["suite"] in ("layer", "model")):
         some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
         cells = list(dict.fromkeys(row["cell"] for row in some))
-        print(f"\n{suite + ', ' + mode:<24}" + "".join(f"{cell:>16}" for cell in cells))
+        print(f"\n{suite + ', ' + mode:<34}" + "".join(f"{cell:>16}" for cell in cells))
         for name in dict.fromkeys(row["contender"] for row in some if row["contender"] != ours):
-            line = f"  {name:<22}"
+            line = f"  {name:<32}"
             for cell in cells:
                 found = [row["ratio"] for row in some if (row["contender"], row["cell"]) == (name, cell)]
                 mean = math.exp(sum(map(math.log, found)) / len(found)) if found else 0
