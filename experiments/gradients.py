@@ -36,7 +36,7 @@ NORM = r"$|v^\top \partial h_T / \partial s_{T-k}|$"
 class Config(common.Config):
     cells: tuple[str, ...] = ("Elman", "LSTM", "GRU")  # Cells of jaxrnn, by name
     hidden_size: int = 32  # Size of each state
-    length: int = 60  # Of the sequences; the longest lag is one less
+    length: int = 120  # Of the sequences; the longest lag is one less
     batch: int = 32  # Sequences an update
     seeds: int = 3  # Networks of each cell
     learning_rate: float = 3e-3  # Its highest value
