@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -112,10 +113,6 @@ def _flip(y: Array, lengths: Any) -> Array:
 def check_features(cell: Any, inputs: Array, time_major: bool) -> tuple[int, tuple[int, ...]]:
     """The time axis of the inputs of one of Flax's cells, and the shape of one step's."""
     features = cell.num_feature_axes
-    if is_symbols(inputs):
-        raise TypeError(
-            f"inputs of {type(cell).__name__} must be numbers, but their dtype is {inputs.dtype}: embed or cast them"
-        )
     if inputs.ndim < 1 + features:
         raise ValueError(
             f"inputs must have the axes [*batch, time, {features} of features], "
@@ -134,3 +131,27 @@ def other_direction(resets: Any, lengths: Any, time_major: bool) -> Array:
     back = seen_from_the_end(resets, valid)
     assert back is not None
     return back if time_major else jnp.moveaxis(back, 0, -1)
+
+
+def hide_integers(inputs: Array) -> Array:
+    """Integers in floating point, bit for bit: to Flax they are numbers with a feature axis, to `unroll` symbols."""
+    if not is_symbols(inputs):
+        return inputs
+    wide = inputs.dtype.itemsize == 8
+    inputs = inputs.astype(jnp.int64 if wide else jnp.int32)
+    return jax.lax.bitcast_convert_type(inputs, jnp.float64 if wide else jnp.float32)
+
+
+def shown_integers(x: Array, dtype: Any) -> Array:
+    """What `hide_integers` has made of inputs of that dtype."""
+    if not jnp.issubdtype(dtype, jnp.integer):
+        return x
+    return jax.lax.bitcast_convert_type(x, jnp.int64 if x.dtype.itemsize == 8 else jnp.int32).astype(dtype)
+
+
+def carry_of(
+    begin: Callable[[tuple[int, ...]], State], batch_shape: tuple[int, ...], features: tuple[int, ...]
+) -> State:
+    """The state that `begin(input_shape)` makes, which may know one batch axis only."""
+    count = math.prod(batch_shape)
+    return jax.tree.map(lambda s: s.reshape(*batch_shape, *s.shape[1:]), begin((count, *features)))

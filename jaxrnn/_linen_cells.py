@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from jaxrnn._flax import check_features, other_direction, run
+from jaxrnn._flax import carry_of, check_features, hide_integers, other_direction, run, shown_integers
 from jaxrnn.adopt import adopt
 from jaxrnn.layer import Params, State
 from jaxrnn.loops import Deferred, Loop
@@ -49,9 +49,9 @@ class FlaxRNN(nn.RNN):
             initial_carry = _initial(cell, variables, key, step_shape)
         features = step_shape[len(step_shape) - cell.num_feature_axes :]
         carry, outputs = run(
-            adopt(_Step(cell), _First(cell, features), num_feature_axes=cell.num_feature_axes),
+            adopt(_Step(cell, inputs.dtype), _First(cell, features), num_feature_axes=cell.num_feature_axes),
             variables,
-            inputs,
+            hide_integers(inputs),
             initial_carry,
             seq_lengths=seq_lengths,
             resets=resets,
@@ -103,10 +103,11 @@ class Bidirectional(nn.Bidirectional):
 @dataclass(frozen=True)
 class _Step:
     cell: nn.RNNCellBase
+    dtype: Any
 
     def __call__(self, variables: Params, carry: State, x: Any) -> tuple[State, Any]:
         try:
-            return self.cell.apply(variables, carry, x)  # type: ignore[return-value]
+            return self.cell.apply(variables, carry, shown_integers(x, self.dtype))  # type: ignore[return-value]
         except flax.errors.ModifyScopeVariableError as e:
             raise TypeError(f"{self.cell} changes its variables in the step: use flax.linen.RNN ({e})") from None
         except flax.errors.InvalidRngError as e:
@@ -119,7 +120,8 @@ class _First:
     features: tuple[int, ...]
 
     def __call__(self, variables: Params, batch_shape: tuple[int, ...]) -> State:
-        return _initial(self.cell, variables, jax.random.key(0), (*batch_shape, *self.features))
+        key = jax.random.key(0)
+        return carry_of(lambda shape: _initial(self.cell, variables, key, shape), batch_shape, self.features)
 
 
 def _initial(cell: nn.RNNCellBase, variables: Params, key: Array, shape: tuple[int, ...]) -> State:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn._flax import check_features, other_direction, run
+from jaxrnn._flax import carry_of, check_features, hide_integers, other_direction, run, shown_integers
 from jaxrnn.adopt import adopt
 from jaxrnn.layer import Params, State
 from jaxrnn.loops import Deferred, Loop
@@ -48,9 +48,9 @@ class FlaxRNN(nnx.RNN):
         axes = self.cell.num_feature_axes
         features = step_shape[len(step_shape) - axes :]
         carry, outputs = run(
-            adopt(_Step(graph), _First(graph, features), num_feature_axes=axes),
+            adopt(_Step(graph, inputs.dtype), _First(graph, features), num_feature_axes=axes),
             variables,
-            inputs,
+            hide_integers(inputs),
             initial_carry,
             seq_lengths=seq_lengths,
             resets=resets,
@@ -103,11 +103,12 @@ class Bidirectional(nnx.Bidirectional):
 @dataclass(frozen=True)
 class _Step:
     graph: Any
+    dtype: Any
 
     def __call__(self, variables: Params, carry: State, x: Any) -> tuple[State, Any]:
         before = jax.tree.leaves(variables)  # taken now: the merged module changes variables in their place
         cell = nnx.merge(self.graph, variables)
-        result = cell(carry, x)
+        result = cell(carry, shown_integers(x, self.dtype))
         graph, after = nnx.split(cell)
         if graph != self.graph or any(a is not b for a, b in zip(jax.tree.leaves(after), before, strict=True)):
             raise TypeError(
@@ -122,5 +123,5 @@ class _First:
     features: tuple[int, ...]
 
     def __call__(self, variables: Params, batch_shape: tuple[int, ...]) -> State:
-        cell = nnx.merge(self.graph, variables)
-        return cell.initialize_carry((*batch_shape, *self.features), nnx.RngStream(0, tag="carry"))
+        cell, rngs = nnx.merge(self.graph, variables), nnx.RngStream(0, tag="carry")
+        return carry_of(lambda shape: cell.initialize_carry(shape, rngs), batch_shape, self.features)

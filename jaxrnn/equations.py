@@ -88,7 +88,7 @@ class Equations:
                 outs = self._inline(eqn.params["jaxpr"], read)
             else:
                 outs = [self.place(var.aval) for var in eqn.outvars]
-                self.equations.append(_equation(eqn, read, outs))
+                self.equations.append(_equation(eqn, read, outs, jaxpr.debug_info.with_unknown_names()))
             places |= dict(zip(eqn.outvars, outs, strict=True))
         return [place(atom) for atom in jaxpr.outvars]
 
@@ -99,18 +99,20 @@ def evaluate(equations: Iterable[Equation], values: dict[int, Any]) -> None:
         values.update(zip(e.outs, e.run(*(values[p] for p in e.ins)), strict=True))
 
 
-def _equation(eqn: Any, read: list[int], outs: list[int]) -> Equation:
+def _equation(eqn: Any, read: list[int], outs: list[int], about: Any) -> Equation:
     def size(atoms: Any) -> int:
         return sum(getattr(atom.aval, "size", 0) for atom in atoms)
 
     grows = size(eqn.outvars) > size(eqn.invars)
-    return Equation(_function(eqn), tuple(read), tuple(outs), eqn.primitive.name, eqn.params, bool(eqn.effects), grows)
+    return Equation(
+        _function(eqn, about), tuple(read), tuple(outs), eqn.primitive.name, eqn.params, bool(eqn.effects), grows
+    )
 
 
-def _function(eqn: Any) -> Callable[..., list[Any]]:
+def _function(eqn: Any, about: Any) -> Callable[..., list[Any]]:
     """One equation as a function of the values it reads, literals included."""
     atoms = {n: atom for n, atom in enumerate(eqn.invars) if not isinstance(atom, Literal)}
     variables = list(dict.fromkeys(atoms.values()))
     first = [next(n for n, atom in atoms.items() if atom is var) for var in variables]
-    run = jaxpr_as_fun(ClosedJaxpr(Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects), []))
+    run = jaxpr_as_fun(ClosedJaxpr(Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects, about), []))
     return lambda *operands: run(*(operands[n] for n in first))

@@ -147,7 +147,7 @@ class Cell(_Module, nn.RNNCellBase):
 class _Either(type(nn.Module)):
     def __call__(cls, *args: Any, **options: Any) -> Any:
         given = args[0] if args else options.get("cell")
-        return FlaxRNN(*args, **options) if isinstance(given, nn.RNNCellBase) else super().__call__(*args, **options)
+        return FlaxRNN(*args, **options) if isinstance(given, nn.Module) else super().__call__(*args, **options)
 
 
 class RNN(_Module, metaclass=_Either):

@@ -147,7 +147,7 @@ class Cell(_Module, nnx.RNNCellBase):
 class _Either(type(nnx.Module)):
     def __call__(cls, *args: Any, **options: Any) -> Any:
         given = args[0] if args else options.get("cell")
-        return FlaxRNN(*args, **options) if isinstance(given, nnx.RNNCellBase) else super().__call__(*args, **options)
+        return FlaxRNN(*args, **options) if isinstance(given, nnx.Module) else super().__call__(*args, **options)
 
 
 class RNN(_Module, metaclass=_Either):

@@ -165,6 +165,38 @@ def test_shared_cell_keeps_its_place():
     assert_close(Model(jaxrnn.linen.RNN).apply(variables, XS), Model(nn.RNN).apply(variables, XS))
 
 
+class Reading(nnx.Module):
+    """A user's cell of integers, that knows one batch axis."""
+
+    num_feature_axes = 1
+
+    def __init__(self):
+        self.embed = nnx.Embed(7, HIDDEN, rngs=nnx.Rngs(0), **F64)
+        self.dense = nnx.Linear(2 * HIDDEN, HIDDEN, rngs=nnx.Rngs(1), **F64)
+
+    def __call__(self, carry, x):
+        carry = jnp.tanh(self.dense(jnp.concatenate([self.embed(x[:, 0]), carry], axis=-1)))
+        return carry, carry
+
+    def initialize_carry(self, input_shape, rngs):
+        batch, _ = input_shape
+        return jnp.ones((batch, HIDDEN))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint32"])
+def test_integers_are_numbers(dtype):
+    xs, cell = (np.arange(2 * TIME).reshape(2, TIME, 1) % 7).astype(dtype), Reading()
+    expected = nnx.RNN(cell, return_carry=True)(xs)
+    assert_close(jaxrnn.nnx.RNN(cell, return_carry=True)(xs), expected)
+    restarted = jaxrnn.nnx.RNN(cell)(xs, resets=np.arange(TIME) == [[2], [2]])
+    assert_close(restarted[:, 2:], jaxrnn.nnx.RNN(cell)(xs[:, 2:]))
+    whole = np.arange(TIME * 2).reshape(1, TIME, 2).astype(dtype)
+    variables = nn.RNN(LINEN["GRUCell"]).init(KEY, whole)
+    assert_close(
+        jaxrnn.linen.RNN(LINEN["GRUCell"]).apply(variables, whole), nn.RNN(LINEN["GRUCell"]).apply(variables, whole)
+    )
+
+
 def test_loop_and_state():
     cell = LINEN["LSTMCell"]
     module = jaxrnn.linen.RNN(cell, loop=loops.Scan(), return_carry=True)
@@ -219,7 +251,5 @@ def test_errors():
         jaxrnn.nnx.RNN(NnxDropping())(XS)
     with pytest.raises(TypeError, match=r"cannot be scanned over in this loop: use flax\.nnx\.RNN"):
         jaxrnn.nnx.RNN(NNX["GRUCell"](), state_axes={"params": 0})
-    with pytest.raises(TypeError, match="must be numbers, but their dtype is int64: embed or cast them"):
-        jaxrnn.linen.RNN(Mean()).init(KEY, np.zeros((2, 3), int))
     with pytest.raises(ValueError, match=r"add the missing axes"):
         jaxrnn.nnx.RNN(NNX["GRUCell"]())(XS[0, 0])
