@@ -12,7 +12,18 @@ from jax.numpy import tanh
 
 from jaxrnn.layer import Layer, joint_dtype
 
-__all__ = ["affine", "dropout_mask", "is_symbols", "leading_shape", "sigmoid", "spread_like", "tanh", "where", "zeros"]
+__all__ = [
+    "affine",
+    "check_input_size",
+    "dropout_mask",
+    "is_symbols",
+    "leading_shape",
+    "sigmoid",
+    "spread_like",
+    "tanh",
+    "where",
+    "zeros",
+]
 
 
 def is_symbols(x: Any) -> bool:
@@ -50,6 +61,15 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size that is fed"
         )
     return y if b is None else y + b
+
+
+def check_input_size(layer: Layer, input_size: int, size: int) -> None:
+    """For cells that read their input as it is, beside their states."""
+    if input_size != size:
+        raise ValueError(
+            f"{type(layer).__name__} reads its input as it is, not through a matrix, so that the input size must be "
+            f"{size}, but it is {input_size}: put a Dense({size}) before it, or an Embedding({size}) for symbols"
+        )
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:

@@ -96,6 +96,8 @@ ERRORS = {
     "residual sizes": (ValueError, r"Residual needs a layer with as many .* 3 went in and 4 came out: put a Dense",
                        lambda: run(Residual(LSTM(4)))),
     "highway sizes": (ValueError, "Highway needs a layer with as many", lambda: run(jaxrnn.Highway(LSTM(4)))),
+    "input as it is": (ValueError, r"MUT1 reads its input .* size must be 4, but it is 3: put a Dense\(4\) before it",
+                       lambda: jaxrnn.MUT1(4).init(KEY, 3)),
     # initial values
     "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
     "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),

@@ -1,0 +1,63 @@
+"""The addition-subtraction twin-gated recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, zeros
+
+
+class ATRParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    w_h: Array  # [hidden, hidden]
+
+
+class ATRState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class ATR(Cell):
+    r"""Addition-subtraction twin-gated recurrent network: two gates from the sum and the difference of two products.
+
+    .. math::
+        p_t &= W x_t \\
+        q_t &= R h_{t-1} \\
+        i_t &= \sigma(p_t + q_t) \\
+        f_t &= \sigma(p_t - q_t) \\
+        h_t &= i_t \odot p_t + f_t \odot h_{t-1}
+
+    The output is :math:`h_t`. There are no biases; nothing bounds the state.
+
+    Args:
+      hidden_size: size of :math:`h`.
+
+    References: B. Zhang, D. Xiong, J. Su, Q. Lin, H. Zhang, "Simplifying neural machine translation with
+    addition-subtraction twin-gated recurrent networks", 2018.
+    """
+
+    hidden_size: int
+
+    def init(self, key: Array, input_size: int) -> ATRParams:
+        n = self.hidden_size
+        k_x, k_h = jax.random.split(key)
+        return ATRParams(glorot_uniform(k_x, (input_size, n)), orthogonal(k_h, (n, n)))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ATRState:
+        return ATRState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: ATRParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x)
+
+    def step(self, params: ATRParams, state: ATRState, z: Array) -> ATRState:
+        q = state.h @ params.w_h
+        return ATRState(h=sigmoid(z + q) * z + sigmoid(z - q) * state.h)
+
+    def readout(self, params: ATRParams, state: ATRState, z: Array) -> Array:
+        return state.h

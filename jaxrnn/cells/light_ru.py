@@ -1,0 +1,69 @@
+"""The light recurrent unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class LightRUParams(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], gates in the order f, a
+    w_h: Array  # [hidden, hidden], of the gate
+    b: Array  # [hidden], of the gate
+
+
+class LightRUState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class LightRU(Cell):
+    r"""Light recurrent unit: one gate, and candidates of the input alone.
+
+    .. math::
+        a_t &= \tanh(W_a x_t) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        h_t &= (1 - f_t) \odot h_{t-1} + f_t \odot a_t
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of :math:`-b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: H. Ye, Y. Zhang, H. Liu, X. Li, J. Chang, H. Zheng, "Light recurrent unit: towards an
+    interpretable recurrent neural network for modeling long-range dependency", 2024.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> LightRUParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        return LightRUParams(w_x, orthogonal(k_h, (n, n)), -b_keep)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> LightRUState:
+        return LightRUState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: LightRUParams, x: Array, key: Keys = None) -> Array:
+        x_f, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
+        return jnp.concatenate([x_f + params.b, tanh(x_a)], axis=-1)
+
+    def step(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUState:
+        x_f, a = jnp.split(z, 2, axis=-1)
+        f = sigmoid(x_f + state.h @ params.w_h)
+        return LightRUState(h=(1 - f) * state.h + f * a)
+
+    def readout(self, params: LightRUParams, state: LightRUState, z: Array) -> Array:
+        return state.h

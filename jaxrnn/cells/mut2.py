@@ -1,0 +1,74 @@
+"""The mutated unit 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, check_input_size, sigmoid, tanh, zeros
+
+
+class MUT2Params(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], gates in the order z, a
+    w_h: Array  # [hidden, 2 * hidden], gates in the order z, r
+    w_a: Array  # [hidden, hidden], of the candidate
+    b: Array  # [3 * hidden], of z, r, a
+
+
+class MUT2State(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class MUT2(Cell):
+    r"""Second of the three units that a search over mutations found: a reset gate that adds the input as it is.
+
+    .. math::
+        z_t &= \sigma(W_z x_t + R_z h_{t-1} + b_z) \\
+        r_t &= \sigma(x_t + R_r h_{t-1} + b_r) \\
+        a_t &= \tanh(R_a (r_t \odot h_{t-1}) + W_a x_t + b_a) \\
+        h_t &= z_t \odot a_t + (1 - z_t) \odot h_{t-1}
+
+    The output is :math:`h_t`. The input itself is a summand. Symbols need an `Embedding` of that size first.
+
+    Args:
+      hidden_size: size of :math:`h` and of the input.
+      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network
+    architectures", 2015.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> MUT2Params:
+        n = self.hidden_size
+        check_input_size(self, input_size, n)
+        k_x, k_h, k_a, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        w_h = gates(orthogonal, k_h, (n, n), 2)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        return MUT2Params(w_x, w_h, orthogonal(k_a, (n, n)), jnp.concatenate([-b_keep, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MUT2State:
+        return MUT2State(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: MUT2Params, x: Array, key: Keys = None) -> Array:
+        x_z, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
+        return jnp.concatenate([x_z, x, x_a], axis=-1) + params.b
+
+    def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:
+        n = self.hidden_size
+        update, r = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
+        a = tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a)
+        return MUT2State(h=update * a + (1 - update) * state.h)
+
+    def readout(self, params: MUT2Params, state: MUT2State, z: Array) -> Array:
+        return state.h

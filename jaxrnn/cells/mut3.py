@@ -1,0 +1,73 @@
+"""The mutated unit 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class MUT3Params(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], gates in the order z, r, a
+    w_h: Array  # [hidden, 2 * hidden], gates in the order z, r
+    w_a: Array  # [hidden, hidden], of the candidate
+    b: Array  # [3 * hidden], of z, r, a
+
+
+class MUT3State(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class MUT3(Cell):
+    r"""Third of the three units that a search over mutations found: an update gate that sees a squashed state.
+
+    .. math::
+        z_t &= \sigma(W_z x_t + R_z \tanh(h_{t-1}) + b_z) \\
+        r_t &= \sigma(W_r x_t + R_r h_{t-1} + b_r) \\
+        a_t &= \tanh(R_a (r_t \odot h_{t-1}) + W_a x_t + b_a) \\
+        h_t &= z_t \odot a_t + (1 - z_t) \odot h_{t-1}
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network
+    architectures", 2015.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> MUT3Params:
+        n = self.hidden_size
+        k_x, k_h, k_a, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 3)
+        w_h = gates(orthogonal, k_h, (n, n), 2)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        return MUT3Params(w_x, w_h, orthogonal(k_a, (n, n)), jnp.concatenate([-b_keep, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MUT3State:
+        return MUT3State(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: MUT3Params, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: MUT3Params, state: MUT3State, z: Array) -> MUT3State:
+        x_z, x_r, x_a = jnp.split(z, 3, axis=-1)
+        w_z, w_r = jnp.split(params.w_h, 2, axis=-1)
+        update = sigmoid(x_z + tanh(state.h) @ w_z)
+        a = tanh(x_a + (sigmoid(x_r + state.h @ w_r) * state.h) @ params.w_a)
+        return MUT3State(h=update * a + (1 - update) * state.h)
+
+    def readout(self, params: MUT3Params, state: MUT3State, z: Array) -> Array:
+        return state.h
