@@ -136,20 +136,14 @@ class Stream:
     def feed(self, xs: Mapping[int, Any]) -> dict[int, Any]:
         """Feeds several steps at once to some of the slots, to each as many as it is given: `unroll` of their states.
 
-        Args:
-          xs: by slot, its inputs [time, features], or symbols [time].
-
-        Returns:
-          By slot, its outputs [time, ...], as NumPy arrays.
-
-        Raises:
-          ValueError: a slot holds no sequence, or the inputs are not of one kind and shape.
+        Takes, by slot, inputs [time, features], or symbols [time]; returns, by slot, outputs [time, ...], as NumPy
+        arrays. Raises as `step` does.
         """
         self._check(xs)
         return self._feed(xs, last=False) if xs else {}
 
     def state(self, slot: int) -> bytes:
-        """The state of a slot as a safetensors file, to go on with by `insert(state=...)`."""
+        """The state of a slot as a safetensors file, for `insert(state=...)` of any stream of the same layer."""
         self._check([slot])
         row = slots.read(self.layer, self._dtype, self.params, self._state, np.int32(slot), self._fresh[slot])
         return slots.to_bytes(row)
@@ -185,17 +179,16 @@ class Stream:
         lengths = [slots.length(x) for x in steps]
         slots.check(self.layer, steps)
         time, width = (1 << (number - 1).bit_length() for number in (max(1, *lengths), len(xs)))
-        rows = np.array([*xs, *(width - len(xs)) * [self.slots]], np.int32)  # padding is of no slot
-        fresh = self._fresh[np.minimum(rows, self.slots - 1)]
+        padding = width - len(xs)
+        rows = np.array([*xs, *padding * [self.slots]], np.int32)  # the padding is of no slot
+        fresh = np.append(self._fresh, False)[rows]
         padded = slots.side_by_side(steps, range(len(xs)), (time, width))
-        lengths_of_rows = np.array([*lengths, *(width - len(xs)) * [0]], np.int32)
-        how = (self.layer, self._dtype, last, self.params)
-        self._state, ys = slots.feed(*how, self._state, rows, fresh, padded, lengths_of_rows)
-        self._fresh = _marked(self._fresh, [slot for slot, length in zip(xs, lengths, strict=True) if length], False)
+        how = (self.layer, self._dtype, last, self.params, self._state)
+        self._state, ys = slots.feed(*how, rows, fresh, padded, np.array([*lengths, *padding * [0]], np.int32))
+        self._fresh = _marked(self._fresh, [*xs], False)  # the initial state has been written in its place
         ys = jax.tree.map(np.asarray, ys)
-        if last:
-            return {slot: jax.tree.map(lambda y, n=n: y[n], ys) for n, slot in enumerate(xs)}
-        return {slot: jax.tree.map(lambda y, n=n: y[: lengths[n], n], ys) for n, slot in enumerate(xs)}
+        own = (lambda y, n: y[n]) if last else (lambda y, n: y[: lengths[n], n])
+        return {slot: jax.tree.map(lambda y, n=n: own(y, n), ys) for n, slot in enumerate(xs)}
 
 
 def _marked(flags: np.ndarray, slots: list[int], value: bool) -> np.ndarray:

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tables import CELLS, INPUT, LAYERS, assert_close, draw
+from messages import raises, untested
+from tables import INPUT, LAYERS, assert_close, draw
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Dense, Dropout, LearnedInitialState, Residual, Stack, Stream, Zoneout, slots, unroll
@@ -182,7 +184,13 @@ Interleaved.TestCase.settings = settings(max_examples=12, stateful_step_count=25
 TestInterleaved = pytest.mark.usefixtures("x64", "quick")(Interleaved.TestCase)
 
 
-CELLS_IN_TURN = Stack(*(case.cell for case in CELLS.values()))
+CELLS_IN_TURN = Stack(  # of one state, of two, of two sizes, and all wrappers
+    GRU(4),
+    jaxrnn.ProjectedLSTM(4, 2),
+    Zoneout(LSTM(4), jaxrnn.LSTMState(h=0.1, c=0.4)),
+    jaxrnn.RecurrentDropout(jaxrnn.Elman(3), 0.5),
+    LearnedInitialState(LSTM(3)),
+)
 SAME_SIZE = [LAYERS[name] for name in ("Residual", "Highway", "LayerNorm", "Dropout")]
 LAYERS_IN_TURN = Stack(
     jaxrnn.Embedding(INPUT), *SAME_SIZE, *(LAYERS[name] for name in ("DenselyConnected", "Using", "Dense"))
@@ -410,13 +418,24 @@ ERRORS = {
 }  # fmt: skip
 
 
+def stream_of_three():
+    stream = Stream(LSTM(4), draw_params(LSTM(4)), 3)
+    stream.insert(np.ones((2, INPUT)))
+    return stream
+
+
 @pytest.mark.parametrize("name", ERRORS)
 def test_error(name):
     kind, message, call = ERRORS[name]
-    stream = Stream(LSTM(4), draw_params(LSTM(4)), 3)
-    stream.insert(np.ones((2, INPUT)))
     with pytest.raises(kind, match=message):
-        call(stream)
+        call(stream_of_three())
+
+
+def test_every_message_is_tested():
+    found = list(raises(Path(jaxrnn.__file__).with_name(name) for name in ("slots.py", "stream.py")))
+    assert len(found) > 10
+    missing = untested(found, (partial(call, stream_of_three()) for _, _, call in ERRORS.values()))
+    assert all("the package safetensors" in where for where in missing), missing  # tested below
 
 
 def test_without_safetensors(monkeypatch):
