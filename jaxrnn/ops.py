@@ -18,6 +18,7 @@ __all__ = [
     "dropout_mask",
     "is_symbols",
     "leading_shape",
+    "normalized",
     "sigmoid",
     "spread_like",
     "tanh",
@@ -70,6 +71,12 @@ def check_input_size(layer: Layer, input_size: int, size: int) -> None:
             f"{type(layer).__name__} reads its input as it is, not through a matrix, so that the input size must be "
             f"{size}, but it is {input_size}: put a Dense({size}) before it, or an Embedding({size}) for symbols"
         )
+
+
+def normalized(x: Array, epsilon: float) -> Array:
+    """`x` less its mean over the last axis, divided by its standard deviation: `epsilon` is added to the variance."""
+    centered = x - x.mean(-1, keepdims=True)
+    return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
