@@ -1,43 +1,93 @@
 """The cells: one published equation, one class, one file."""
 
 from jaxrnn.cells.atr import ATR, ATRParams, ATRState
+from jaxrnn.cells.brc import BRC, BRCParams, BRCState
 from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
+from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
+from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
+from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
+from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
+from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
+from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams, IntersectionRNNState
+from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
+from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
 from jaxrnn.cells.mgu import MGU, MGUParams, MGUState
+from jaxrnn.cells.minimal_rnn import MinimalRNN, MinimalRNNParams, MinimalRNNState
 from jaxrnn.cells.miru1 import MiRU1, MiRU1Params, MiRU1State
 from jaxrnn.cells.miru2 import MiRU2, MiRU2Params, MiRU2State
 from jaxrnn.cells.mut1 import MUT1, MUT1Params, MUT1State
 from jaxrnn.cells.mut2 import MUT2, MUT2Params, MUT2State
 from jaxrnn.cells.mut3 import MUT3, MUT3Params, MUT3State
+from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
 from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
+from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
+from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
+from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
+from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
+from jaxrnn.cells.star import STAR, STARParams, STARState
+from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
 
 __all__ = [
     "ATR",
+    "BRC",
     "CFN",
+    "DSGU",
     "GRU",
     "LSTM",
     "MGU",
     "MUT1",
     "MUT2",
     "MUT3",
+    "NBRC",
+    "SCRN",
+    "SGRN",
+    "SGU",
+    "STAR",
+    "UGRNN",
     "ATRParams",
     "ATRState",
+    "BRCParams",
+    "BRCState",
     "CFNParams",
     "CFNState",
+    "ClockworkRNN",
+    "ClockworkRNNParams",
+    "ClockworkRNNState",
+    "DSGUParams",
+    "DSGUState",
     "Elman",
     "ElmanParams",
     "ElmanState",
+    "FastGRNN",
+    "FastGRNNParams",
+    "FastGRNNState",
+    "FastRNN",
+    "FastRNNParams",
+    "FastRNNState",
     "GRUParams",
     "GRUState",
+    "IndRNN",
+    "IndRNNParams",
+    "IndRNNState",
+    "IntersectionRNN",
+    "IntersectionRNNParams",
+    "IntersectionRNNState",
+    "Jordan",
+    "JordanParams",
+    "JordanState",
     "LSTMParams",
     "LSTMState",
+    "LayerNormElman",
+    "LayerNormElmanParams",
+    "LayerNormElmanState",
     "LiGRU",
     "LiGRUParams",
     "LiGRUState",
@@ -58,6 +108,11 @@ __all__ = [
     "MiRU2",
     "MiRU2Params",
     "MiRU2State",
+    "MinimalRNN",
+    "MinimalRNNParams",
+    "MinimalRNNState",
+    "NBRCParams",
+    "NBRCState",
     "PeepholeLSTM",
     "PeepholeLSTMParams",
     "PeepholeLSTMState",
@@ -70,4 +125,17 @@ __all__ = [
     "ResetBeforeGRU",
     "ResetBeforeGRUParams",
     "ResetBeforeGRUState",
+    "ResidualElman",
+    "ResidualElmanParams",
+    "ResidualElmanState",
+    "SCRNParams",
+    "SCRNState",
+    "SGRNParams",
+    "SGRNState",
+    "SGUParams",
+    "SGUState",
+    "STARParams",
+    "STARState",
+    "UGRNNParams",
+    "UGRNNState",
 ]

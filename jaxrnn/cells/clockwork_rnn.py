@@ -1,0 +1,86 @@
+"""The clockwork recurrent network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, spread_like, tanh, zeros
+
+
+class ClockworkRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    w_h: Array  # [hidden, hidden], read where the row's period is not shorter than the column's
+    b: Array  # [hidden]
+
+
+class ClockworkRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    t: Array  # int [*batch], the number of the next step, modulo the least common multiple of the periods
+
+
+@dataclass(frozen=True)
+class ClockworkRNN(Cell):
+    r"""Clockwork recurrent network: groups of units, each updated at its own period.
+
+    .. math::
+        h_t^{(i)} = \begin{cases}
+        \phi(W_i x_t + \sum_{j : T_j \geq T_i} R_{ij} h_{t-1}^{(j)} + b_i) & t \bmod T_i = 0 \\
+        h_{t-1}^{(i)} & \text{otherwise} \end{cases}
+
+    The groups :math:`i` have one size. Steps count from 0, so that every group reads the first one. The output is
+    :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`, a multiple of the number of periods.
+      periods: :math:`T_i`, positive integers, increasing.
+      activation: :math:`\phi`, elementwise.
+
+    References: J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, "A clockwork RNN", 2014.
+    """
+
+    hidden_size: int
+    periods: tuple[int, ...] = (1, 2, 4, 8)
+    activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        periods = self.periods
+        if not periods or periods[0] < 1 or list(periods) != sorted(set(periods)):
+            raise ValueError(f"ClockworkRNN's periods must be positive and increasing, but they are {periods}")
+        if self.hidden_size % len(periods):
+            raise ValueError(
+                f"ClockworkRNN's hidden_size must be a multiple of the number of periods, {len(periods)}, "
+                f"but it is {self.hidden_size}"
+            )
+
+    def init(self, key: Array, input_size: int) -> ClockworkRNNParams:
+        n = self.hidden_size
+        k_x, k_h = jax.random.split(key)
+        return ClockworkRNNParams(glorot_uniform(k_x, (input_size, n)), orthogonal(k_h, (n, n)), jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ClockworkRNNState:
+        (h,) = zeros(params, batch_shape, dtype, self.hidden_size)
+        return ClockworkRNNState(h, spread_like(params, jnp.zeros(batch_shape, jnp.int32)))
+
+    def project(self, params: ClockworkRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: ClockworkRNNParams, state: ClockworkRNNState, z: Array) -> ClockworkRNNState:
+        periods = np.repeat(np.array(self.periods, np.int32), self.hidden_size // len(self.periods))
+        read = periods[:, None] >= periods  # each group those not faster than itself
+        new = self.activation(z + state.h @ jnp.where(read, params.w_h, 0))
+        h = jnp.where(state.t[..., None] % periods == 0, new, state.h)
+        return ClockworkRNNState(h=h, t=(state.t + 1) % math.lcm(*self.periods))
+
+    def readout(self, params: ClockworkRNNParams, state: ClockworkRNNState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,64 @@
+"""The independently recurrent network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import relu
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, zeros
+
+
+class IndRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    w_h: Array  # [hidden]
+    b: Array  # [hidden]
+
+
+class IndRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class IndRNN(Cell):
+    r"""Independently recurrent network: each unit sees of the past only itself.
+
+    .. math:: h_t = \phi(W x_t + u \odot h_{t-1} + b)
+
+    The output is :math:`h_t`. At first :math:`u` is uniform on :math:`[0, 1)`. The paper keeps :math:`|u|` below
+    :math:`2^{1/T}`, for sequences of T steps, by clipping it after each update.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      activation: :math:`\phi`, elementwise, such as `jax.nn.relu` or `jnp.tanh`.
+
+    References: S. Li, W. Li, C. Cook, C. Zhu, Y. Gao, "Independently recurrent neural network (IndRNN): building a
+    longer and deeper RNN", 2018. Deviation: the clipping is left to the optimizer.
+    """
+
+    hidden_size: int
+    activation: Callable[[Array], Array] = relu
+
+    def init(self, key: Array, input_size: int) -> IndRNNParams:
+        n = self.hidden_size
+        k_x, k_h = jax.random.split(key)
+        return IndRNNParams(glorot_uniform(k_x, (input_size, n)), jax.random.uniform(k_h, (n,)), jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> IndRNNState:
+        return IndRNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: IndRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: IndRNNParams, state: IndRNNState, z: Array) -> IndRNNState:
+        return IndRNNState(h=self.activation(z + params.w_h * state.h))
+
+    def readout(self, params: IndRNNParams, state: IndRNNState, z: Array) -> Array:
+        return state.h
