@@ -21,7 +21,6 @@ __all__ = [
     "normalized",
     "sigmoid",
     "spread_like",
-    "standardize",
     "tanh",
     "where",
     "zeros",
@@ -76,12 +75,6 @@ def check_input_size(layer: Layer, input_size: int, size: int) -> None:
 
 def normalized(x: Array, epsilon: float) -> Array:
     """`x` less its mean over the last axis, divided by its standard deviation: `epsilon` is added to the variance."""
-    centered = x - x.mean(-1, keepdims=True)
-    return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
-
-
-def standardize(x: Array, epsilon: float) -> Array:
-    """Less its mean over the last axis, over its standard deviation; `epsilon` is added to the variance."""
     centered = x - x.mean(-1, keepdims=True)
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
 

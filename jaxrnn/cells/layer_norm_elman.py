@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, standardize, tanh, zeros
+from jaxrnn.ops import affine, normalized, tanh, zeros
 
 
 class LayerNormElmanParams(NamedTuple):
@@ -63,7 +63,7 @@ class LayerNormElman(Cell):
 
     def step(self, params: LayerNormElmanParams, state: LayerNormElmanState, z: Array) -> LayerNormElmanState:
         a = z + state.h @ params.w_h
-        return LayerNormElmanState(h=self.activation(params.gain * standardize(a, self.epsilon) + params.b))
+        return LayerNormElmanState(h=self.activation(params.gain * normalized(a, self.epsilon) + params.b))
 
     def readout(self, params: LayerNormElmanParams, state: LayerNormElmanState, z: Array) -> Array:
         return state.h
