@@ -2,17 +2,21 @@
 
 from jaxrnn.cells.atr import ATR, ATRParams, ATRState
 from jaxrnn.cells.brc import BRC, BRCParams, BRCState
+from jaxrnn.cells.capped_lstm import CappedLSTM, CappedLSTMParams, CappedLSTMState
 from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
+from jaxrnn.cells.coupled_lstm import CoupledLSTM, CoupledLSTMParams, CoupledLSTMState
 from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
 from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
 from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
+from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
 from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams, IntersectionRNNState
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
 from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
+from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams, LayerNormLSTMState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
@@ -20,20 +24,26 @@ from jaxrnn.cells.mgu import MGU, MGUParams, MGUState
 from jaxrnn.cells.minimal_rnn import MinimalRNN, MinimalRNNParams, MinimalRNNState
 from jaxrnn.cells.miru1 import MiRU1, MiRU1Params, MiRU1State
 from jaxrnn.cells.miru2 import MiRU2, MiRU2Params, MiRU2State
+from jaxrnn.cells.mogrifier_lstm import MogrifierLSTM, MogrifierLSTMParams, MogrifierLSTMState
+from jaxrnn.cells.multiplicative_lstm import MultiplicativeLSTM, MultiplicativeLSTMParams, MultiplicativeLSTMState
 from jaxrnn.cells.mut1 import MUT1, MUT1Params, MUT1State
 from jaxrnn.cells.mut2 import MUT2, MUT2Params, MUT2State
 from jaxrnn.cells.mut3 import MUT3, MUT3Params, MUT3State
 from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
+from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
 from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
+from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMParams, ResidualLSTMState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
 from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.star import STAR, STARParams, STARState
 from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
+from jaxrnn.cells.ur_lstm import URLSTM, URLSTMParams, URLSTMState
+from jaxrnn.cells.wmc_lstm import WMCLSTM, WMCLSTMParams, WMCLSTMState
 
 __all__ = [
     "ATR",
@@ -52,15 +62,23 @@ __all__ = [
     "SGU",
     "STAR",
     "UGRNN",
+    "URLSTM",
+    "WMCLSTM",
     "ATRParams",
     "ATRState",
     "BRCParams",
     "BRCState",
     "CFNParams",
     "CFNState",
+    "CappedLSTM",
+    "CappedLSTMParams",
+    "CappedLSTMState",
     "ClockworkRNN",
     "ClockworkRNNParams",
     "ClockworkRNNState",
+    "CoupledLSTM",
+    "CoupledLSTMParams",
+    "CoupledLSTMState",
     "DSGUParams",
     "DSGUState",
     "Elman",
@@ -74,6 +92,9 @@ __all__ = [
     "FastRNNState",
     "GRUParams",
     "GRUState",
+    "HighwayLSTM",
+    "HighwayLSTMParams",
+    "HighwayLSTMState",
     "IndRNN",
     "IndRNNParams",
     "IndRNNState",
@@ -88,6 +109,9 @@ __all__ = [
     "LayerNormElman",
     "LayerNormElmanParams",
     "LayerNormElmanState",
+    "LayerNormLSTM",
+    "LayerNormLSTMParams",
+    "LayerNormLSTMState",
     "LiGRU",
     "LiGRUParams",
     "LiGRUState",
@@ -111,8 +135,17 @@ __all__ = [
     "MinimalRNN",
     "MinimalRNNParams",
     "MinimalRNNState",
+    "MogrifierLSTM",
+    "MogrifierLSTMParams",
+    "MogrifierLSTMState",
+    "MultiplicativeLSTM",
+    "MultiplicativeLSTMParams",
+    "MultiplicativeLSTMState",
     "NBRCParams",
     "NBRCState",
+    "OriginalLSTM",
+    "OriginalLSTMParams",
+    "OriginalLSTMState",
     "PeepholeLSTM",
     "PeepholeLSTMParams",
     "PeepholeLSTMState",
@@ -128,6 +161,9 @@ __all__ = [
     "ResidualElman",
     "ResidualElmanParams",
     "ResidualElmanState",
+    "ResidualLSTM",
+    "ResidualLSTMParams",
+    "ResidualLSTMState",
     "SCRNParams",
     "SCRNState",
     "SGRNParams",
@@ -138,4 +174,8 @@ __all__ = [
     "STARState",
     "UGRNNParams",
     "UGRNNState",
+    "URLSTMParams",
+    "URLSTMState",
+    "WMCLSTMParams",
+    "WMCLSTMState",
 ]

@@ -1,0 +1,74 @@
+"""Long short-term memory with a capped input gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class CappedLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    b: Array  # [4 * hidden]
+
+
+class CappedLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class CappedLSTM(Cell):
+    r"""Long short-term memory that writes at most as much as it forgets, so that :math:`|c_t|` stays below 1.
+
+    .. math::
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        c_t &= f_t \odot c_{t-1} + \min(i_t, 1 - f_t) \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`. Where the minimum takes :math:`1 - f_t`, the input gate has no gradient.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: G. Melis, C. Dyer, P. Blunsom, "On the state of the art of evaluation in neural language
+    models", 2018. Deviation: without its down-projection of the output.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> CappedLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return CappedLSTMParams(w_x, w_h, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> CappedLSTMState:
+        return CappedLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: CappedLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> CappedLSTMState:
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        i, f = sigmoid(i), sigmoid(f)
+        c = f * state.c + jnp.minimum(i, 1 - f) * tanh(g)
+        return CappedLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,74 @@
+"""Long short-term memory whose input and forget gates are one (CIFG)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class CoupledLSTMParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], gates in the order f, g, o
+    w_h: Array  # [hidden, 3 * hidden]
+    b: Array  # [3 * hidden]
+
+
+class CoupledLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class CoupledLSTM(Cell):
+    r"""Long short-term memory with coupled input and forget gates: what is written takes the place of what was.
+
+    .. math::
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        c_t &= f_t \odot c_{t-1} + (1 - f_t) \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`.
+
+    References: K. Greff, R. Srivastava, J. Koutnik, B. Steunebrink, J. Schmidhuber, "LSTM: a search space
+    odyssey", 2015 (CIFG). Deviations: no peepholes; and the one gate is named after what it keeps, where the
+    paper's is :math:`i_t = 1 - f_t`, the same functions with the sign of the gate's weights turned.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> CoupledLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 3)
+        w_h = gates(orthogonal, k_h, (n, n), 3)
+        b_f, _ = gate_biases(k_b, self.forget_bias, n)
+        return CoupledLSTMParams(w_x, w_h, jnp.concatenate([b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> CoupledLSTMState:
+        return CoupledLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: CoupledLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> CoupledLSTMState:
+        f, g, o = jnp.split(z + state.h @ params.w_h, 3, axis=-1)
+        f = sigmoid(f)
+        c = f * state.c + (1 - f) * tanh(g)
+        return CoupledLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,81 @@
+"""Long short-term memory with a highway from its input to its output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class HighwayLSTMParams(NamedTuple):
+    w_x: Array  # [input, 6 * hidden], gates in the order i, f, g, o, r, and the highway
+    w_h: Array  # [hidden, 5 * hidden]
+    b: Array  # [5 * hidden]
+
+
+class HighwayLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class HighwayLSTM(Cell):
+    r"""Long short-term memory whose output a gate mixes with its input, so that many layers can be stacked.
+
+    .. math::
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        r_t &= \sigma(W_r x_t + R_r h_{t-1} + b_r) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= r_t \odot o_t \odot \tanh(c_t) + (1 - r_t) \odot W_h x_t
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      highway_bias: initial value of :math:`-b_r`; above zero more of the input comes through.
+
+    References: L. He, K. Lee, M. Lewis, L. Zettlemoyer, "Deep semantic role labeling: what works and what's
+    next", 2017. Not the highway LSTM of Y. Zhang et al., 2016, which joins the memories of two layers.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+    highway_bias: float = 0.0
+
+    def init(self, key: Array, input_size: int) -> HighwayLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 6)
+        w_h = gates(orthogonal, k_h, (n, n), 5)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        b_r = jnp.full(n, -float(self.highway_bias))
+        return HighwayLSTMParams(w_x, w_h, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n), b_r]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> HighwayLSTMState:
+        return HighwayLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: HighwayLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        z = affine(x, params.w_x)
+        n = self.hidden_size
+        return z[..., : 5 * n] + params.b, z[..., 5 * n :]
+
+    def step(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMState:
+        x_gates, highway = z
+        i, f, g, o, r = jnp.split(x_gates + state.h @ params.w_h, 5, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        r = sigmoid(r)
+        return HighwayLSTMState(h=r * sigmoid(o) * tanh(c) + (1 - r) * highway, c=c)
+
+    def readout(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> Array:
+        return state.h

@@ -1,0 +1,82 @@
+"""Long short-term memory with layer normalization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+
+
+class LayerNormLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    b: Array  # [4 * hidden]
+    gain_x: Array  # [4 * hidden]
+    gain_h: Array  # [4 * hidden]
+    gain_c: Array  # [hidden]
+    b_c: Array  # [hidden]
+
+
+class LayerNormLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class LayerNormLSTM(Cell):
+    r"""Long short-term memory with layer normalization of both products and of the memory that is put out.
+
+    .. math::
+        N(a) &= (a - \mathrm{mean}(a)) / \sqrt{\mathrm{var}(a) + \epsilon} \\
+        (i_t, f_t, g_t, o_t) &= \alpha_x \odot N(W x_t) + \alpha_h \odot N(R h_{t-1}) + b \\
+        c_t &= \sigma(f_t) \odot c_{t-1} + \sigma(i_t) \odot \tanh(g_t) \\
+        h_t &= \sigma(o_t) \odot \tanh(\alpha_c \odot N(c_t) + b_c)
+
+    :math:`W x_t` and :math:`R h_{t-1}` are normalized over all four gates at once, as the paper has it. The output
+    is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of the forget gate's part of :math:`b`, a number or `Chrono(longest)`, which
+        sets the input gate's too.
+      epsilon: added to the variance.
+
+    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material. Deviation: the
+    shifts of the two normalizations of products and the bias are one vector, their sum.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+    epsilon: float = 1e-6
+
+    def init(self, key: Array, input_size: int) -> LayerNormLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+        return LayerNormLSTMParams(w_x, w_h, b, jnp.ones(4 * n), jnp.ones(4 * n), jnp.ones(n), jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> LayerNormLSTMState:
+        return LayerNormLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: LayerNormLSTMParams, x: Array, key: Keys = None) -> Array:
+        return params.gain_x * normalized(affine(x, params.w_x), self.epsilon) + params.b
+
+    def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
+        z = z + params.gain_h * normalized(state.h @ params.w_h, self.epsilon)
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c)
+        return LayerNormLSTMState(h=h, c=c)
+
+    def readout(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> Array:
+        return state.h

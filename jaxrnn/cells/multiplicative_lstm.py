@@ -1,0 +1,83 @@
+"""Long short-term memory with a multiplicative state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class MultiplicativeLSTMParams(NamedTuple):
+    w_x: Array  # [input, 5 * hidden], in the order m, i, f, g, o
+    w_h: Array  # [hidden, hidden], of m
+    w_m: Array  # [hidden, 4 * hidden], gates in the order i, f, g, o
+    b: Array  # [4 * hidden]
+
+
+class MultiplicativeLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class MultiplicativeLSTM(Cell):
+    r"""Long short-term memory whose recurrent matrix is another one for every input.
+
+    .. math::
+        m_t &= (W_m x_t) \odot (R_m h_{t-1}) \\
+        i_t &= \sigma(W_i x_t + M_i m_t + b_i) \\
+        f_t &= \sigma(W_f x_t + M_f m_t + b_f) \\
+        g_t &= W_g x_t + M_g m_t + b_g \\
+        o_t &= \sigma(W_o x_t + M_o m_t + b_o) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= \tanh(o_t \odot c_t)
+
+    The output is :math:`h_t`. The candidate is not squashed and the output gate stands inside the tanh: this is the
+    LSTM of the paper, for which many implementations put the usual one.
+
+    Args:
+      hidden_size: size of :math:`h`, :math:`c` and :math:`m`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: B. Krause, L. Lu, I. Murray, S. Renals, "Multiplicative LSTM for sequence modelling", 2016.
+    Deviations: the biases of the gates; without weight normalization.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> MultiplicativeLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_m, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 5)
+        w_h = orthogonal(k_h, (n, n))
+        w_m = gates(orthogonal, k_m, (n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return MultiplicativeLSTMParams(w_x, w_h, w_m, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MultiplicativeLSTMState:
+        return MultiplicativeLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: MultiplicativeLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        n = self.hidden_size
+        z = affine(x, params.w_x)
+        return z[..., :n], z[..., n:] + params.b
+
+    def step(
+        self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]
+    ) -> MultiplicativeLSTMState:
+        x_m, x_gates = z
+        m = x_m * (state.h @ params.w_h)
+        i, f, g, o = jnp.split(x_gates + m @ params.w_m, 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * g
+        return MultiplicativeLSTMState(h=tanh(sigmoid(o) * c), c=c)
+
+    def readout(self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: Any) -> Array:
+        return state.h

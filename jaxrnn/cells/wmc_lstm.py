@@ -1,0 +1,77 @@
+"""Long short-term memory with working memory connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class WMCLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    w_c: Array  # [hidden, 2 * hidden], of the old memory, gates in the order i, f
+    w_o: Array  # [hidden, hidden], of the new memory
+    b: Array  # [4 * hidden]
+
+
+class WMCLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class WMCLSTM(Cell):
+    r"""Long short-term memory whose gates see the whole memory, squashed.
+
+    .. math::
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + \tanh(V_i c_{t-1}) + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + \tanh(V_f c_{t-1}) + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + \tanh(V_o c_t) + b_o) \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: F. Landi, L. Baraldi, M. Cornia, R. Cucchiara, "Working memory connections for LSTM", 2021.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> WMCLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_c, k_o, k_b = jax.random.split(key, 5)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        w_c = gates(orthogonal, k_c, (n, n), 2)
+        w_o = orthogonal(k_o, (n, n))
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return WMCLSTMParams(w_x, w_h, w_c, w_o, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> WMCLSTMState:
+        return WMCLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: WMCLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> WMCLSTMState:
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        c_i, c_f = jnp.split(tanh(state.c @ params.w_c), 2, axis=-1)
+        c = sigmoid(f + c_f) * state.c + sigmoid(i + c_i) * tanh(g)
+        return WMCLSTMState(h=sigmoid(o + tanh(c @ params.w_o)) * tanh(c), c=c)
+
+    def readout(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> Array:
+        return state.h
