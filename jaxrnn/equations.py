@@ -100,8 +100,8 @@ def evaluate(equations: Iterable[Equation], values: dict[int, Any]) -> None:
 
 
 def _equation(eqn: Any, read: list[int], outs: list[int], about: Any) -> Equation:
-    def size(atoms: Any) -> int:
-        return sum(getattr(atom.aval, "size", 0) for atom in atoms)
+    def size(atoms: Any) -> int:  # those without a number come of inputs of any shape, for `jax.export`
+        return sum(size for atom in atoms if isinstance(size := getattr(atom.aval, "size", 0), int))
 
     grows = size(eqn.outvars) > size(eqn.invars)
     return Equation(

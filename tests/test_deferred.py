@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from tables import INPUT, assert_close, draw, draw_params
@@ -112,3 +113,18 @@ def test_checkpoints_and_blocks_bound_the_memory_of_long_sequences():
     kept = temporaries(Deferred())
     assert kept < temporaries(Scan()) / 2
     assert temporaries(Deferred(checkpoint_every=256)) < 2.3 * outputs < kept
+
+
+def test_exports_for_any_time_and_batch():
+    """Where sizes are symbols nothing can be compared with them."""
+    layer = jaxrnn.Stack(jaxrnn.Bidirectional(jaxrnn.GRU(4)), jaxrnn.LSTM(3))
+    params = layer.init(jax.random.key(0), INPUT)
+    run = jax.jit(lambda xs, lengths: jaxrnn.unroll(layer, params, xs, lengths=lengths)[1])
+    time, batch = jax.export.symbolic_shape("time, batch")
+    shapes = jax.ShapeDtypeStruct((time, batch, INPUT), "float64"), jax.ShapeDtypeStruct((batch,), "int64")
+    artifact = jax.export.deserialize(jax.export.export(run)(*shapes).serialize(vjp_order=1))
+    for size in ((5, 2), (1, 1)):
+        xs, lengths = draw(*size, INPUT), np.arange(1, size[1] + 1)
+        assert_close(artifact.call(xs, lengths), run(xs, lengths))
+        one, other = (jax.grad(lambda xs, run=run: (run(xs, lengths) ** 2).sum())(xs) for run in (artifact.call, run))
+        assert_close(one, other)

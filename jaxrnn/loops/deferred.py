@@ -82,8 +82,9 @@ class Deferred(Loop):
 
 def _block(cell: Cell, params: Params, steps: Steps, key: Array | None) -> int | None:
     """How many steps to take at once, on this machine."""
-    if jax.default_backend() != "cpu" or steps.length < 2:
-        return None
+    sizes = {size for leaf in jax.tree.leaves(steps) for size in leaf.shape}
+    if jax.default_backend() != "cpu" or not all(isinstance(size, int) for size in sizes) or steps.length < 2:
+        return None  # sizes are symbols where `jax.export` asks for any
     first = jax.tree.map(lambda x: x[:1], steps)
     leaves = jax.tree.leaves(jax.eval_shape(lambda params, first: project(cell, params, first, key), params, first))
     rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
@@ -167,11 +168,11 @@ class _Scan:
         for n, after in zip(self._output_before(resets), states, strict=False):
             first = state[n][None]
             parts = [after[1:], first] if self.reverse else [first, after[:-1]]
-            befores[n] = jnp.concatenate(parts)[: len(after)]  # there may be no steps
+            befores[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
         w_others = [weights[n] for n in self.program.others]
         multiplies: list[Product] = []
         # Transposed once, not at every step; but a single row is multiplied by columns as they lie.
-        flip = any(ct is not None and ct.size > ct.shape[-1] for ct in ct_last)
+        flip = any(ct is not None and any(size != 1 for size in ct.shape[:-1]) for ct in ct_last)
         flipped = [jax.lax.optimization_barrier(w.T) if flip and w.ndim == 2 else w for w in weights]
         unknown_products = zeros(self.program.products)
 

@@ -16,7 +16,7 @@ def prefetching_scan(body: Any, carry: Any, xs: Any, reverse: bool = False, unro
     again for every element, and makes scalar code: a GRU's step then takes twice the time.
     """
     length = jax.tree.leaves(xs)[0].shape[0]
-    if length < 2:
+    if not isinstance(length, int) or length < 2:  # of any length, for `jax.export`: there may be no first slice
         return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
 
     def at(t: Any) -> Any:
