@@ -127,6 +127,138 @@ def mut3(params, h, x):
     return np.tanh(params.w_a.T @ (r * h) + w_xh @ x + b_h) * z + h * (1 - z)
 
 
+def hard_sigmoid(x):
+    return np.minimum(1, np.maximum(0, 0.2 * x + 0.5))
+
+
+def ugrnn(phi=np.tanh):
+    @of_hidden(4)
+    def reference(params, h, x):
+        """Collins et al. 2017, the UGRNN."""
+        w_g, w_c = parts(params.w_x, 2)
+        u_g, u_c = parts(params.w_h, 2)
+        b_g, b_c = parts(params.b, 2)
+        c = phi(u_c @ h + w_c @ x + b_c)
+        g = sigmoid(u_g @ h + w_g @ x + b_g)
+        return g * h + (1 - g) * c
+
+    return reference
+
+
+def intersection_rnn(hidden, inputs, phi=np.tanh):
+    """Collins et al. 2017, the +RNN, with ReLU for the output."""
+
+    def step(params, state, x):
+        h, _ = state
+        w_gh, w_hin = parts(params.w_x, 2)
+        u_gh, u_hin = parts(params.w_h, 2)
+        b_gh, b_hin = parts(params.b, 2)
+        w_gy, w_yin = parts(params.w_xy, 2)
+        u_gy, u_yin = parts(params.w_hy, 2)
+        b_gy, b_yin = parts(params.b_y, 2)
+        y_in = relu(u_yin @ h + w_yin @ x + b_yin)
+        h_in = phi(u_hin @ h + w_hin @ x + b_hin)
+        g_y = sigmoid(u_gy @ h + w_gy @ x + b_gy)
+        g_h = sigmoid(u_gh @ h + w_gh @ x + b_gh)
+        y = g_y * x + (1 - g_y) * y_in
+        h = g_h * h + (1 - g_h) * h_in
+        return (h, y), y
+
+    return Reference(step, zero_state(hidden, inputs))
+
+
+@of_hidden(4)
+def sgrn(params, h, x):
+    """Zu & Wei 2021: the input gate is one minus the forget gate, all of one product with the input."""
+    wx = params.w_x.T @ x
+    forget = sigmoid(wx + params.w_h.T @ h + params.b)
+    return np.tanh((1 - forget) * wx + forget * h)
+
+
+@of_hidden(4)
+def sgu(params, h, x):
+    """Gao & Glowacka 2016, the simple gated unit."""
+    w_z, w_g = parts(params.w_x, 2)
+    b_z, b_g = parts(params.b, 2)
+    x_g = w_g @ x + b_g
+    z_g = np.tanh(params.w_g.T @ (x_g * h))
+    z_out = np.log(1 + np.exp(z_g * h))
+    z = hard_sigmoid(w_z @ x + params.w_h.T @ h + b_z)
+    return (1 - z) * h + z * z_out
+
+
+@of_hidden(4)
+def dsgu(params, h, x):
+    """Gao & Glowacka 2016, the deep simple gated unit."""
+    w_z, w_g = parts(params.w_x, 2)
+    b_z, b_g = parts(params.b, 2)
+    x_g = w_g @ x + b_g
+    z_g = np.tanh(params.w_g.T @ (x_g * h))
+    z_out = sigmoid(params.w_o.T @ (z_g * h))
+    z = hard_sigmoid(w_z @ x + params.w_h.T @ h + b_z)
+    return (1 - z) * h + z * z_out
+
+
+@of_hidden(4)
+def minimal_rnn(params, h, x):
+    """Chen 2017, with one tanh layer for the latent input."""
+    z = np.tanh(params.w_x.T @ x + params.b_x)
+    u = sigmoid(params.w_h.T @ h + params.w_z.T @ z + params.b)
+    return u * h + (1 - u) * z
+
+
+@of_hidden(4)
+def brc(params, h, x):
+    """Vecoven et al. 2021, BRC: recurrence of each unit with itself."""
+    u_a, u_c, u = parts(params.w_x, 3)
+    b_a, b_c, b = parts(params.b, 3)
+    w_a, w_c = (np.diag(row) for row in params.w_h)
+    a = 1 + np.tanh(u_a @ x + w_a @ h + b_a)
+    c = sigmoid(u_c @ x + w_c @ h + b_c)
+    return c * h + (1 - c) * np.tanh(u @ x + a * h + b)
+
+
+@of_hidden(4)
+def nbrc(params, h, x):
+    """Vecoven et al. 2021, nBRC: the gates see all units."""
+    u_a, u_c, u = parts(params.w_x, 3)
+    b_a, b_c, b = parts(params.b, 3)
+    w_a, w_c = parts(params.w_h, 2)
+    a = 1 + np.tanh(u_a @ x + w_a @ h + b_a)
+    c = sigmoid(u_c @ x + w_c @ h + b_c)
+    return c * h + (1 - c) * np.tanh(u @ x + a * h + b)
+
+
+@of_hidden(4)
+def star(params, h, x):
+    """Turkoglu et al. 2021."""
+    w_k, w_z = parts(params.w_x, 2)
+    b_k, b_z = parts(params.b, 2)
+    z = np.tanh(w_z @ x + b_z)
+    k = sigmoid(w_k @ x + params.w_h.T @ h + b_k)
+    return np.tanh((1 - k) * h + k * z)
+
+
+def fast_rnn(phi=np.tanh):
+    @of_hidden(4)
+    def reference(params, h, x):
+        """Kusupati et al. 2018, FastRNN; alpha and beta lie between 0 and 1 by sigmoids, as in their code."""
+        candidate = phi(params.w_x.T @ x + params.w_h.T @ h + params.b)
+        return sigmoid(params.alpha) * candidate + sigmoid(params.beta) * h
+
+    return reference
+
+
+@of_hidden(4)
+def fast_grnn(params, h, x):
+    """Kusupati et al. 2018, FastGRNN: sigmoid in the gate."""
+    b_z, b_h = parts(params.b, 2)
+    w, u = params.w_x.T, params.w_h.T
+    z = sigmoid(w @ x + u @ h + b_z)
+    candidate = np.tanh(w @ x + u @ h + b_h)
+    return (sigmoid(params.zeta) * (1 - z) + sigmoid(params.nu)) * candidate + z * h
+
+
 CELLS = {
     "MGU": Case(jaxrnn.MGU(4), mgu),
     "LiGRU": Case(jaxrnn.LiGRU(4), ligru),
@@ -138,4 +270,15 @@ CELLS = {
     "MUT1": Case(jaxrnn.MUT1(3), mut1),
     "MUT2": Case(jaxrnn.MUT2(3), mut2),
     "MUT3": Case(jaxrnn.MUT3(4), mut3),
+    "UGRNN": Case(jaxrnn.UGRNN(4), ugrnn()),
+    "IntersectionRNN": Case(jaxrnn.IntersectionRNN(4), intersection_rnn(4, 3)),
+    "SGRN": Case(jaxrnn.SGRN(4), sgrn),
+    "SGU": Case(jaxrnn.SGU(4), sgu),
+    "DSGU": Case(jaxrnn.DSGU(4), dsgu),
+    "MinimalRNN": Case(jaxrnn.MinimalRNN(4), minimal_rnn),
+    "BRC": Case(jaxrnn.BRC(4), brc),
+    "NBRC": Case(jaxrnn.NBRC(4), nbrc),
+    "STAR": Case(jaxrnn.STAR(4), star),
+    "FastRNN": Case(jaxrnn.FastRNN(4), fast_rnn()),
+    "FastGRNN": Case(jaxrnn.FastGRNN(4), fast_grnn),
 }

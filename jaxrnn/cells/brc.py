@@ -1,0 +1,69 @@
+"""The bistable recurrent cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class BRCParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], gates in the order a, c, h
+    w_h: Array  # [2, hidden], the diagonals of a, c
+    b: Array  # [3 * hidden]
+
+
+class BRCState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class BRC(Cell):
+    r"""Bistable recurrent cell: every unit sees itself alone, and remembers by itself.
+
+    .. math::
+        a_t &= 1 + \tanh(W_a x_t + w_a \odot h_{t-1} + b_a) \\
+        c_t &= \sigma(W_c x_t + w_c \odot h_{t-1} + b_c) \\
+        h_t &= c_t \odot h_{t-1} + (1 - c_t) \odot \tanh(W_h x_t + a_t \odot h_{t-1} + b_h)
+
+    The output is :math:`h_t`. Where :math:`a_t > 1` a unit has two stable states.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of :math:`b_c`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: N. Vecoven, D. Ernst, G. Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
+    memory", 2021. Deviation: the biases.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> BRCParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 3)
+        b_c, _ = gate_biases(k_b, self.keep_bias, n)
+        return BRCParams(w_x, uniform(1.0)(k_h, (2, n)), jnp.concatenate([jnp.zeros(n), b_c, jnp.zeros(n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> BRCState:
+        return BRCState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: BRCParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: BRCParams, state: BRCState, z: Array) -> BRCState:
+        x_a, x_c, x_h = jnp.split(z, 3, axis=-1)
+        h_a, h_c = params.w_h[0] * state.h, params.w_h[1] * state.h
+        a, c = 1 + tanh(x_a + h_a), sigmoid(x_c + h_c)
+        return BRCState(h=c * state.h + (1 - c) * tanh(x_h + a * state.h))
+
+    def readout(self, params: BRCParams, state: BRCState, z: Array) -> Array:
+        return state.h

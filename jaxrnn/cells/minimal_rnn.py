@@ -1,0 +1,71 @@
+"""The minimal recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class MinimalRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    b_x: Array  # [hidden]
+    w_z: Array  # [hidden, hidden]
+    w_h: Array  # [hidden, hidden]
+    b: Array  # [hidden], of the gate
+
+
+class MinimalRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class MinimalRNN(Cell):
+    r"""Minimal recurrent network: one gate between the state and a latent input, confined to the same space.
+
+    .. math::
+        z_t &= \tanh(W x_t + b_x) \\
+        u_t &= \sigma(R h_{t-1} + U z_t + b) \\
+        h_t &= u_t \odot h_{t-1} + (1 - u_t) \odot z_t
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`z`.
+      update_bias: initial value of :math:`b`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: M. Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural networks", 2017,
+    with the paper's example of an input network, one layer.
+    """
+
+    hidden_size: int
+    update_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> MinimalRNNParams:
+        n = self.hidden_size
+        k_x, k_z, k_h, k_b = jax.random.split(key, 4)
+        w_x, w_z = glorot_uniform(k_x, (input_size, n)), glorot_uniform(k_z, (n, n))
+        b, _ = gate_biases(k_b, self.update_bias, n)
+        return MinimalRNNParams(w_x, jnp.zeros(n), w_z, orthogonal(k_h, (n, n)), b)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MinimalRNNState:
+        return MinimalRNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: MinimalRNNParams, x: Array, key: Keys = None) -> Array:
+        latent = tanh(affine(x, params.w_x, params.b_x))
+        return jnp.concatenate([affine(latent, params.w_z, params.b), latent], axis=-1)
+
+    def step(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> MinimalRNNState:
+        z_u, latent = jnp.split(z, 2, axis=-1)
+        u = sigmoid(z_u + state.h @ params.w_h)
+        return MinimalRNNState(h=u * state.h + (1 - u) * latent)
+
+    def readout(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,74 @@
+"""The simple gated unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, tanh, zeros
+
+
+class SGUParams(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], in the order z, g
+    w_h: Array  # [hidden, hidden], of the gate z
+    w_g: Array  # [hidden, hidden]
+    b: Array  # [2 * hidden]
+
+
+class SGUState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class SGU(Cell):
+    r"""Simple gated unit: one multiplicative gate, :math:`g`.
+
+    .. math::
+        x^g_t &= W_g x_t + b_g \\
+        g_t &= \tanh(R_g (x^g_t \odot h_{t-1})) \\
+        o_t &= \mathrm{softplus}(g_t \odot h_{t-1}) \\
+        z_t &= \mathrm{hard}\,\sigma(W_z x_t + R_z h_{t-1} + b_z) \\
+        h_t &= (1 - z_t) \odot h_{t-1} + z_t \odot o_t
+
+    The output is :math:`h_t`. From zeros on it is never negative.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: Y. Gao, D. Glowacka, "Deep gate recurrent neural network", 2016. The hard sigmoid is
+    :math:`\min(1, \max(0, 0.2 a + 0.5))`.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> SGUParams:
+        n = self.hidden_size
+        k_x, k_h, k_g, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        b = jnp.concatenate([-b_keep, jnp.zeros(n)])
+        return SGUParams(w_x, orthogonal(k_h, (n, n)), orthogonal(k_g, (n, n)), b)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> SGUState:
+        return SGUState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: SGUParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: SGUParams, state: SGUState, z: Array) -> SGUState:
+        x_z, x_g = jnp.split(z, 2, axis=-1)
+        g = tanh((x_g * state.h) @ params.w_g)
+        out = jax.nn.softplus(g * state.h)
+        update = jnp.clip(0.2 * (x_z + state.h @ params.w_h) + 0.5, 0, 1)
+        return SGUState(h=(1 - update) * state.h + update * out)
+
+    def readout(self, params: SGUParams, state: SGUState, z: Array) -> Array:
+        return state.h

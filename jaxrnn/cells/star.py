@@ -1,0 +1,69 @@
+"""The stackable recurrent cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class STARParams(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], in the order k, z
+    w_h: Array  # [hidden, hidden], of the gate
+    b: Array  # [2 * hidden]
+
+
+class STARState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class STAR(Cell):
+    r"""Stackable recurrent cell: one gate, made so that gradients keep their size through many layers.
+
+    .. math::
+        k_t &= \sigma(W_k x_t + R_k h_{t-1} + b_k) \\
+        z_t &= \tanh(W_z x_t + b_z) \\
+        h_t &= \tanh((1 - k_t) \odot h_{t-1} + k_t \odot z_t)
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of :math:`-b_k`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: M. Turkoglu, S. D'Aronco, J. Wegner, K. Schindler, "Gating revisited: deep multi-layer RNNs
+    that can be trained", 2021.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+
+    def init(self, key: Array, input_size: int) -> STARParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        return STARParams(w_x, orthogonal(k_h, (n, n)), jnp.concatenate([-b_keep, jnp.zeros(n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> STARState:
+        return STARState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: STARParams, x: Array, key: Keys = None) -> Array:
+        x_k, x_z = jnp.split(affine(x, params.w_x, params.b), 2, axis=-1)
+        return jnp.concatenate([x_k, tanh(x_z)], axis=-1)
+
+    def step(self, params: STARParams, state: STARState, z: Array) -> STARState:
+        x_k, latent = jnp.split(z, 2, axis=-1)
+        k = sigmoid(x_k + state.h @ params.w_h)
+        return STARState(h=tanh((1 - k) * state.h + k * latent))
+
+    def readout(self, params: STARParams, state: STARState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,72 @@
+"""The update gate recurrent network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class UGRNNParams(NamedTuple):
+    w_x: Array  # [input, 2 * hidden], gates in the order g, c
+    w_h: Array  # [hidden, 2 * hidden]
+    b: Array  # [2 * hidden]
+
+
+class UGRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class UGRNN(Cell):
+    r"""Update gate recurrent network: the vanilla network and one gate.
+
+    .. math::
+        g_t &= \sigma(W_g x_t + R_g h_{t-1} + b_g) \\
+        c_t &= \phi(W_c x_t + R_c h_{t-1} + b_c) \\
+        h_t &= g_t \odot h_{t-1} + (1 - g_t) \odot c_t
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      forget_bias: initial value of :math:`b_g`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
+
+    References: J. Collins, J. Sohl-Dickstein, D. Sussillo, "Capacity and trainability in recurrent neural
+    networks", 2017. Deviation: the paper's constant beside :math:`b_g` is its initial value here.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+    activation: Callable[[Array], Array] = tanh
+
+    def init(self, key: Array, input_size: int) -> UGRNNParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
+        w_h = gates(orthogonal, k_h, (n, n), 2)
+        b_g, _ = gate_biases(k_b, self.forget_bias, n)
+        return UGRNNParams(w_x, w_h, jnp.concatenate([b_g, jnp.zeros(n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> UGRNNState:
+        return UGRNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: UGRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: UGRNNParams, state: UGRNNState, z: Array) -> UGRNNState:
+        g, c = jnp.split(z + state.h @ params.w_h, 2, axis=-1)
+        g = sigmoid(g)
+        return UGRNNState(h=g * state.h + (1 - g) * self.activation(c))
+
+    def readout(self, params: UGRNNParams, state: UGRNNState, z: Array) -> Array:
+        return state.h
