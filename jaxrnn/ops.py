@@ -14,6 +14,7 @@ from jaxrnn.layer import Layer, joint_dtype
 
 __all__ = [
     "affine",
+    "check_divisor",
     "check_input_size",
     "dropout_mask",
     "is_symbols",
@@ -62,6 +63,16 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size that is fed"
         )
     return y if b is None else y + b
+
+
+def check_divisor(layer: Any, name: str) -> None:
+    """For cells that cut their hidden size into equal parts: their argument `name` says how many, or of which size."""
+    number = getattr(layer, name)
+    if not isinstance(number, int) or number < 1 or layer.hidden_size % number:
+        raise ValueError(
+            f"{type(layer).__name__}'s {name} must be a positive integer that divides its hidden_size, "
+            f"{layer.hidden_size}, but it is {number!r}"
+        )
 
 
 def check_input_size(layer: Layer, input_size: int, size: int) -> None:

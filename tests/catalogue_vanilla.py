@@ -1,7 +1,7 @@
 """The vanilla network's relatives again in NumPy, step by step, from their papers."""
 
 import numpy as np
-from references import Case, Reference, sigmoid, zero_state
+from references import Case, Reference, parts, sigmoid, zero_state
 
 import jaxrnn
 
@@ -98,6 +98,66 @@ def scrn(hidden, context, alpha):
     return Reference(step, zero_state(hidden, context))
 
 
+@of_hidden(4)
+def antisymmetric_rnn(params, h, x):
+    """Chang et al. 2019, eq. 14."""
+    w = params.w_h.T
+    return h + 0.2 * np.tanh((w - w.T - 0.05 * np.eye(4)) @ h + params.w_x.T @ x + params.b)
+
+
+@of_hidden(4)
+def gated_antisymmetric_rnn(params, h, x):
+    """Chang et al. 2019, eqs. 16 and 17."""
+    w = params.w_h.T
+    v_z, v_h = parts(params.w_x, 2)
+    b_z, b_h = parts(params.b, 2)
+    z = sigmoid((w - w.T - 0.05 * np.eye(4)) @ h + v_z @ x + b_z)
+    return h + 0.2 * z * np.tanh((w - w.T - 0.05 * np.eye(4)) @ h + v_h @ x + b_h)
+
+
+@of_state(4, 4)
+def cornn(params, y, z, x):
+    """Rusch & Mishra 2021, eq. 3 with the damping of the step before; dt, gamma, epsilon are 0.3, 1.2, 0.7."""
+    w_y, w_z = params.w_h[:4].T, params.w_h[4:].T
+    new_z = z + 0.3 * np.tanh(w_y @ y + w_z @ z + params.w_x.T @ x + params.b) - 0.3 * 1.2 * y - 0.3 * 0.7 * z
+    return y + 0.3 * new_z, new_z
+
+
+@of_state(4, 4)
+def unicornn(params, y, z, x):
+    """Rusch & Mishra 2021, eq. 4, with their sigma-hat; dt, alpha are 0.3, 0.7."""
+    dt = 0.3 * (0.5 + 0.5 * np.tanh(params.c / 2))
+    z = z - dt * (np.tanh(params.w_h * y + params.w_x.T @ x + params.b) + 0.7 * y)
+    return y + dt * z, z
+
+
+@of_state(4, 4)
+def lem(params, y, z, x):
+    """Rusch et al. 2022, eq. 3, with their sigma-hat; dt is 0.7."""
+    v_1, v_2, v_z, v_y = parts(params.w_x, 4)
+    w_1, w_2, w_z = parts(params.w_y, 3)
+    b_1, b_2, b_z, b_y = parts(params.b, 4)
+    dt_1 = 0.7 * (0.5 + 0.5 * np.tanh((w_1 @ y + v_1 @ x + b_1) / 2))
+    dt_2 = 0.7 * (0.5 + 0.5 * np.tanh((w_2 @ y + v_2 @ x + b_2) / 2))
+    z = (1 - dt_1) * z + dt_1 * np.tanh(w_z @ y + v_z @ x + b_z)
+    y = (1 - dt_2) * y + dt_2 * np.tanh(params.w_z.T @ z + v_y @ x + b_y)  # of the new z
+    return y, z
+
+
+def deep_transition(depth, *, shortcut=False, output=None):
+    """Pascanu et al. 2014, eq. 6, and the deep output of eq. 7 but its last layer."""
+
+    def step(params, state, x):
+        (before,) = state
+        h = np.tanh(params.w_x.T @ x + params.w_h.T @ before + params.b)
+        for layer in range(2, depth + 1):
+            past = params.w_s.T @ before if shortcut and layer == depth else 0
+            h = np.tanh(params.w_u[layer - 2].T @ h + params.b_u[layer - 2] + past)
+        return (h,), np.tanh(params.w_y.T @ h + params.b_y) if output else h
+
+    return Reference(step, zero_state(4))
+
+
 CELLS = {
     "Jordan": Case(jaxrnn.Jordan(4, 2, 0.3), jordan(0.3)),
     "IndRNN": Case(jaxrnn.IndRNN(4), ind_rnn),
@@ -105,4 +165,12 @@ CELLS = {
     "ResidualElman": Case(jaxrnn.ResidualElman(4), residual_elman),
     "ClockworkRNN": Case(jaxrnn.ClockworkRNN(6, (1, 2, 3)), clockwork_rnn(6, (1, 2, 3))),
     "SCRN": Case(jaxrnn.SCRN(4, 2, 0.7), scrn(4, 2, 0.7)),
+    "AntisymmetricRNN": Case(jaxrnn.AntisymmetricRNN(4, 0.2, 0.05), antisymmetric_rnn),
+    "GatedAntisymmetricRNN": Case(jaxrnn.GatedAntisymmetricRNN(4, 0.2, 0.05), gated_antisymmetric_rnn),
+    "CoRNN": Case(jaxrnn.CoRNN(4, 0.3, 1.2, 0.7), cornn),
+    "UnICORNN": Case(jaxrnn.UnICORNN(4, 0.3, 0.7), unicornn),
+    "LEM": Case(jaxrnn.LEM(4, 0.7), lem),
+    "DTRNN": Case(jaxrnn.DTRNN(4, 3), deep_transition(3)),
+    "DTSRNN": Case(jaxrnn.DTSRNN(4, 3), deep_transition(3, shortcut=True)),
+    "DOTRNN": Case(jaxrnn.DOTRNN(4, 2, 3), deep_transition(3, output=2)),
 }

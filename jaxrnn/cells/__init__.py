@@ -1,15 +1,25 @@
 """The cells: one published equation, one class, one file."""
 
+from jaxrnn.cells.antisymmetric_rnn import AntisymmetricRNN, AntisymmetricRNNParams, AntisymmetricRNNState
 from jaxrnn.cells.atr import ATR, ATRParams, ATRState
 from jaxrnn.cells.brc import BRC, BRCParams, BRCState
 from jaxrnn.cells.capped_lstm import CappedLSTM, CappedLSTMParams, CappedLSTMState
 from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
+from jaxrnn.cells.cornn import CoRNN, CoRNNParams, CoRNNState
 from jaxrnn.cells.coupled_lstm import CoupledLSTM, CoupledLSTMParams, CoupledLSTMState
+from jaxrnn.cells.dotrnn import DOTRNN, DOTRNNParams, DOTRNNState
 from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
+from jaxrnn.cells.dtrnn import DTRNN, DTRNNParams, DTRNNState
+from jaxrnn.cells.dtsrnn import DTSRNN, DTSRNNParams, DTSRNNState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
 from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
 from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
+from jaxrnn.cells.gated_antisymmetric_rnn import (
+    GatedAntisymmetricRNN,
+    GatedAntisymmetricRNNParams,
+    GatedAntisymmetricRNNState,
+)
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
@@ -17,6 +27,7 @@ from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
 from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
 from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams, LayerNormLSTMState
+from jaxrnn.cells.lem import LEM, LEMParams, LEMState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
@@ -42,15 +53,21 @@ from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.star import STAR, STARParams, STARState
 from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
+from jaxrnn.cells.unicornn import UnICORNN, UnICORNNParams, UnICORNNState
 from jaxrnn.cells.ur_lstm import URLSTM, URLSTMParams, URLSTMState
 from jaxrnn.cells.wmc_lstm import WMCLSTM, WMCLSTMParams, WMCLSTMState
+from jaxrnn.layer import Cell
 
 __all__ = [
     "ATR",
     "BRC",
     "CFN",
+    "DOTRNN",
     "DSGU",
+    "DTRNN",
+    "DTSRNN",
     "GRU",
+    "LEM",
     "LSTM",
     "MGU",
     "MUT1",
@@ -66,6 +83,9 @@ __all__ = [
     "WMCLSTM",
     "ATRParams",
     "ATRState",
+    "AntisymmetricRNN",
+    "AntisymmetricRNNParams",
+    "AntisymmetricRNNState",
     "BRCParams",
     "BRCState",
     "CFNParams",
@@ -76,11 +96,20 @@ __all__ = [
     "ClockworkRNN",
     "ClockworkRNNParams",
     "ClockworkRNNState",
+    "CoRNN",
+    "CoRNNParams",
+    "CoRNNState",
     "CoupledLSTM",
     "CoupledLSTMParams",
     "CoupledLSTMState",
+    "DOTRNNParams",
+    "DOTRNNState",
     "DSGUParams",
     "DSGUState",
+    "DTRNNParams",
+    "DTRNNState",
+    "DTSRNNParams",
+    "DTSRNNState",
     "Elman",
     "ElmanParams",
     "ElmanState",
@@ -92,6 +121,9 @@ __all__ = [
     "FastRNNState",
     "GRUParams",
     "GRUState",
+    "GatedAntisymmetricRNN",
+    "GatedAntisymmetricRNNParams",
+    "GatedAntisymmetricRNNState",
     "HighwayLSTM",
     "HighwayLSTMParams",
     "HighwayLSTMState",
@@ -104,6 +136,8 @@ __all__ = [
     "Jordan",
     "JordanParams",
     "JordanState",
+    "LEMParams",
+    "LEMState",
     "LSTMParams",
     "LSTMState",
     "LayerNormElman",
@@ -176,6 +210,15 @@ __all__ = [
     "UGRNNState",
     "URLSTMParams",
     "URLSTMState",
+    "UnICORNN",
+    "UnICORNNParams",
+    "UnICORNNState",
     "WMCLSTMParams",
     "WMCLSTMState",
 ]
+
+
+def all() -> list[type[Cell]]:  # noqa: A001
+    """The classes of all cells, by name."""
+    named = [globals()[name] for name in sorted(__all__, key=str.lower)]
+    return [kind for kind in named if issubclass(kind, Cell)]

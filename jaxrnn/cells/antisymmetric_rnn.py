@@ -1,0 +1,65 @@
+"""The antisymmetric recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, tanh, zeros
+
+
+class AntisymmetricRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    w_h: Array  # [hidden, hidden], W transposed
+    b: Array  # [hidden]
+
+
+class AntisymmetricRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class AntisymmetricRNN(Cell):
+    r"""Antisymmetric recurrent network: Euler's method for an equation that neither explodes nor forgets.
+
+    .. math:: h_t = h_{t-1} + \epsilon \tanh((W - W^T - \gamma I) h_{t-1} + V x_t + b)
+
+    The output is :math:`h_t`. At first :math:`W` is normal, of variance 1 over the hidden size.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      epsilon: :math:`\epsilon`, the length of a step.
+      gamma: :math:`\gamma`, the diffusion, not negative, which makes Euler's method stable.
+
+    References: B. Chang, M. Chen, E. Haber, E. Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural
+    networks", 2019.
+    """
+
+    hidden_size: int
+    epsilon: float = 0.1
+    gamma: float = 0.01
+
+    def init(self, key: Array, input_size: int) -> AntisymmetricRNNParams:
+        n = self.hidden_size
+        k_x, k_h = jax.random.split(key)
+        w_h = jax.random.normal(k_h, (n, n)) / jnp.sqrt(n)
+        return AntisymmetricRNNParams(glorot_uniform(k_x, (input_size, n)), w_h, jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> AntisymmetricRNNState:
+        return AntisymmetricRNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: AntisymmetricRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: AntisymmetricRNNParams, state: AntisymmetricRNNState, z: Array) -> AntisymmetricRNNState:
+        a = state.h @ (params.w_h - params.w_h.T) - self.gamma * state.h + z
+        return AntisymmetricRNNState(h=state.h + self.epsilon * tanh(a))
+
+    def readout(self, params: AntisymmetricRNNParams, state: AntisymmetricRNNState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,72 @@
+"""The coupled oscillatory recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, tanh, zeros
+
+
+class CoRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    w_h: Array  # [2 * hidden, hidden], rows in the order y, z
+    b: Array  # [hidden]
+
+
+class CoRNNState(NamedTuple):
+    y: Array  # [*batch, hidden]
+    z: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class CoRNN(Cell):
+    r"""Coupled oscillatory recurrent network: nonlinear oscillators, forced, coupled and damped.
+
+    .. math::
+        z_n &= z_{n-1} + \Delta t \, (\tanh(W y_{n-1} + \mathcal{W} z_{n-1} + V u_n + b)
+        - \gamma y_{n-1} - \epsilon z_{n-1}) \\
+        y_n &= y_{n-1} + \Delta t \, z_n
+
+    where :math:`u_n` is the input: the discretization with explicit damping. The output is :math:`y_n`.
+
+    Args:
+      hidden_size: size of :math:`y` and :math:`z`.
+      dt: :math:`\Delta t`, the length of a step.
+      gamma: :math:`\gamma`, the oscillators' frequency; positive.
+      epsilon: :math:`\epsilon`, their damping; positive.
+
+    References: T. K. Rusch, S. Mishra, "Coupled oscillatory recurrent neural network (coRNN): an accurate and
+    (gradient) stable architecture for learning long time dependencies", 2021.
+    """
+
+    hidden_size: int
+    dt: float = 0.05
+    gamma: float = 2.7
+    epsilon: float = 4.7
+
+    def init(self, key: Array, input_size: int) -> CoRNNParams:
+        n = self.hidden_size
+        k_x, k_h = jax.random.split(key)
+        w_h = jnp.concatenate(jnp.split(gates(orthogonal, k_h, (n, n), 2), 2, axis=-1))
+        return CoRNNParams(glorot_uniform(k_x, (input_size, n)), w_h, jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> CoRNNState:
+        return CoRNNState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: CoRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: CoRNNParams, state: CoRNNState, z: Array) -> CoRNNState:
+        force = tanh(jnp.concatenate([state.y, state.z], axis=-1) @ params.w_h + z)
+        velocity = state.z + self.dt * (force - self.gamma * state.y - self.epsilon * state.z)
+        return CoRNNState(y=state.y + self.dt * velocity, z=velocity)
+
+    def readout(self, params: CoRNNParams, state: CoRNNState, z: Array) -> Array:
+        return state.y
