@@ -8,7 +8,7 @@ from jaxrnn.combinators import DenselyConnected, Highway, Residual, Stack, Using
 from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
 from jaxrnn.files import load, save
 from jaxrnn.initializers import Chrono
-from jaxrnn.layer import Cell, Layer, Plan, StepKey
+from jaxrnn.layer import Cell, Layer, LinearCell, Plan, StepKey
 from jaxrnn.stream import Stream
 from jaxrnn.unroll import step, unroll
 from jaxrnn.wrappers import LearnedInitialState, RecurrentDropout, Zoneout
@@ -27,6 +27,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LearnedInitialState",
+    "LinearCell",
     "Plan",
     "RecurrentDropout",
     "Residual",

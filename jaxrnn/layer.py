@@ -137,6 +137,21 @@ class Cell(Layer):
         return state, as_joint_dtype(ys, (params, xs))
 
 
+class LinearCell(Cell):
+    """A cell whose state is carried on by products and sums, :math:`s_t = a_t \\odot s_{t-1} + b_t`.
+
+    Where neither a nor b depends on the state, all steps can be taken at once: `jaxrnn.loops.AssociativeScan`.
+    """
+
+    @abc.abstractmethod
+    def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
+        """`a` and `b`, each with the state's structure; arrays of `a` may have size 1 where the state's are larger."""
+
+    def step(self, params: Params, state: State, z: Any) -> State:
+        a, b = self.coefficients(params, z)
+        return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
+
+
 class _Named(NamedTuple):
     """A function that stands in its module under its name."""
 
