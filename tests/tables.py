@@ -58,6 +58,11 @@ LOOPS = {  # every loop that can run any cell, and must equal `Scan()`
     "deferred-blocks": loops.Deferred(block=3, checkpoint_every=7),
 }
 
+LINEAR_LOOPS = {  # those that run a `LinearCell` only
+    "associative": loops.AssociativeScan(),
+    "associative-chunk": loops.AssociativeScan(chunk=4),
+}
+
 
 def draw_params(layer, seed=0, input_size=INPUT):
     """Parameters none of which is zero, so that no two can be swapped unseen."""

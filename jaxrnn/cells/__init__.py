@@ -30,8 +30,12 @@ from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams, Lay
 from jaxrnn.cells.lem import LEM, LEMParams, LEMState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
+from jaxrnn.cells.linear_attention import LinearAttention, LinearAttentionParams, LinearAttentionState
+from jaxrnn.cells.lru import LRU, LRUParams, LRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
 from jaxrnn.cells.mgu import MGU, MGUParams, MGUState
+from jaxrnn.cells.min_gru import MinGRU, MinGRUParams, MinGRUState
+from jaxrnn.cells.min_lstm import MinLSTM, MinLSTMParams, MinLSTMState
 from jaxrnn.cells.minimal_rnn import MinimalRNN, MinimalRNNParams, MinimalRNNState
 from jaxrnn.cells.miru1 import MiRU1, MiRU1Params, MiRU1State
 from jaxrnn.cells.miru2 import MiRU2, MiRU2Params, MiRU2State
@@ -48,7 +52,9 @@ from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, Res
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
 from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMParams, ResidualLSTMState
+from jaxrnn.cells.rg_lru import RGLRU, RGLRUParams, RGLRUState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
+from jaxrnn.cells.selective_ssm import SelectiveSSM, SelectiveSSMParams, SelectiveSSMState
 from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.star import STAR, STARParams, STARState
@@ -68,12 +74,14 @@ __all__ = [
     "DTSRNN",
     "GRU",
     "LEM",
+    "LRU",
     "LSTM",
     "MGU",
     "MUT1",
     "MUT2",
     "MUT3",
     "NBRC",
+    "RGLRU",
     "SCRN",
     "SGRN",
     "SGU",
@@ -138,6 +146,8 @@ __all__ = [
     "JordanState",
     "LEMParams",
     "LEMState",
+    "LRUParams",
+    "LRUState",
     "LSTMParams",
     "LSTMState",
     "LayerNormElman",
@@ -152,6 +162,9 @@ __all__ = [
     "LightRU",
     "LightRUParams",
     "LightRUState",
+    "LinearAttention",
+    "LinearAttentionParams",
+    "LinearAttentionState",
     "MGUParams",
     "MGUState",
     "MUT1Params",
@@ -166,6 +179,12 @@ __all__ = [
     "MiRU2",
     "MiRU2Params",
     "MiRU2State",
+    "MinGRU",
+    "MinGRUParams",
+    "MinGRUState",
+    "MinLSTM",
+    "MinLSTMParams",
+    "MinLSTMState",
     "MinimalRNN",
     "MinimalRNNParams",
     "MinimalRNNState",
@@ -186,6 +205,8 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "ProjectedLSTMState",
+    "RGLRUParams",
+    "RGLRUState",
     "ResetAfterMGU",
     "ResetAfterMGUParams",
     "ResetAfterMGUState",
@@ -206,6 +227,9 @@ __all__ = [
     "SGUState",
     "STARParams",
     "STARState",
+    "SelectiveSSM",
+    "SelectiveSSMParams",
+    "SelectiveSSMState",
     "UGRNNParams",
     "UGRNNState",
     "URLSTMParams",

@@ -1,0 +1,80 @@
+"""Attention without a softmax, as a recurrent cell with a matrix state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Keys, LinearCell, joint_dtype
+from jaxrnn.ops import affine, spread_like
+
+EPSILON = 1e-6  # of the paper's code: a sequence that has not begun has no weights
+
+
+class LinearAttentionParams(NamedTuple):
+    w_q: Array  # [input, key]
+    w_k: Array  # [input, key]
+    w_v: Array  # [input, value]
+
+
+class LinearAttentionState(NamedTuple):
+    s: Array  # [*batch, key, value]
+    n: Array  # [*batch, key, 1]
+
+
+class LinearAttentionInput(NamedTuple):
+    q: Array  # [*batch, key], positive
+    k: Array  # [*batch, key], positive
+    v: Array  # [*batch, value]
+
+
+@dataclass(frozen=True)
+class LinearAttention(LinearCell):
+    r"""Linear attention: a sum of values under the keys they were stored with.
+
+    .. math::
+        q_t, k_t &= \phi(W_q x_t), \phi(W_k x_t), \quad v_t = W_v x_t, \quad \phi(a) = \mathrm{elu}(a) + 1 \\
+        S_t &= S_{t-1} + k_t v_t^\top, \quad n_t = n_{t-1} + k_t \\
+        y_t &= \frac{S_t^\top q_t}{n_t^\top q_t + 10^{-6}}
+
+    The output is :math:`y_t`.
+
+    Args:
+      key_size: size of :math:`q` and :math:`k`.
+      value_size: size of :math:`v` and :math:`y`.
+
+    References: A. Katharopoulos, A. Vyas, N. Pappas, F. Fleuret, "Transformers are RNNs: fast autoregressive
+    transformers with linear attention", 2020, one head.
+    """
+
+    key_size: int
+    value_size: int
+
+    def init(self, key: Array, input_size: int) -> LinearAttentionParams:
+        keys = jax.random.split(key, 3)
+        sizes = self.key_size, self.key_size, self.value_size
+        return LinearAttentionParams(*(glorot_uniform(k, (input_size, n)) for k, n in zip(keys, sizes, strict=True)))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> LinearAttentionState:
+        dtype = joint_dtype(params) if dtype is None else dtype
+        s = jnp.zeros((*batch_shape, self.key_size, self.value_size), dtype)
+        return spread_like(params, LinearAttentionState(s, jnp.zeros((*batch_shape, self.key_size, 1), dtype)))
+
+    def project(self, params: LinearAttentionParams, x: Array, key: Keys = None) -> LinearAttentionInput:
+        q, k = (jax.nn.elu(affine(x, w)) + 1 for w in (params.w_q, params.w_k))
+        return LinearAttentionInput(q, k, affine(x, params.w_v))
+
+    def coefficients(
+        self, params: LinearAttentionParams, z: LinearAttentionInput
+    ) -> tuple[LinearAttentionState, LinearAttentionState]:
+        k, one = z.k[..., None], jnp.ones((*z.k.shape[:-1], 1, 1), z.k.dtype)
+        return LinearAttentionState(one, one), LinearAttentionState(s=k * z.v[..., None, :], n=k)
+
+    def readout(self, params: LinearAttentionParams, state: LinearAttentionState, z: LinearAttentionInput) -> Array:
+        q = z.q[..., None]
+        return (q * state.s).sum(-2) / ((q * state.n).sum(-2) + EPSILON)

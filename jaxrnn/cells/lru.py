@@ -1,0 +1,89 @@
+"""The linear recurrent unit, LRU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Keys, LinearCell, joint_dtype
+from jaxrnn.ops import affine, spread_like
+
+
+class LRUParams(NamedTuple):
+    nu: Array  # [state], logarithms of the eigenvalues' decay
+    theta: Array  # [state], logarithms of their phase
+    gamma: Array  # [state], logarithms of the input's scale
+    w_x: Array  # [input, 2 * state], B: real parts, imaginary parts
+    w_s: Array  # [2 * state, output], C: of real parts, of imaginary parts
+    w_d: Array  # [input, output], D
+
+
+class LRUState(NamedTuple):
+    s: Array  # complex [*batch, state]
+
+
+class LRUInput(NamedTuple):
+    bu: Array  # [*batch, 2 * state]
+    du: Array  # [*batch, output]
+
+
+@dataclass(frozen=True)
+class LRU(LinearCell):
+    r"""Linear recurrent unit: a diagonal recurrence in complex numbers, stable by its parameters.
+
+    .. math::
+        \lambda &= \exp(-e^{\nu} + i e^{\theta}) \\
+        s_t &= \lambda \odot s_{t-1} + e^{\gamma} \odot B u_t \\
+        y_t &= \mathrm{Re}(C s_t) + D u_t
+
+    The output is :math:`y_t`.
+
+    Args:
+      state_size: size of :math:`s`.
+      output_size: size of :math:`y`.
+      smallest, largest: the moduli of the eigenvalues are drawn between them.
+      largest_phase: their phases are drawn from 0 to it.
+
+    References: A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences", 2023. Deviation: D is a
+    matrix, so that sizes may differ.
+    """
+
+    state_size: int
+    output_size: int
+    smallest: float = 0.0
+    largest: float = 0.99
+    largest_phase: float = 6.28
+
+    def init(self, key: Array, input_size: int) -> LRUParams:
+        n = self.state_size
+        k_nu, k_theta, k_x, k_s, k_d = jax.random.split(key, 5)
+        u = jax.random.uniform(k_nu, (n,), minval=0.01)  # an eigenvalue of zero has no logarithm
+        modulus_squared = u * (self.largest**2 - self.smallest**2) + self.smallest**2
+        nu = jnp.log(-0.5 * jnp.log(modulus_squared))
+        theta = jnp.log(jax.random.uniform(k_theta, (n,), minval=1e-3) * self.largest_phase)
+        w_x = jax.random.normal(k_x, (input_size, 2 * n)) / jnp.sqrt(2 * input_size)
+        w_s = jax.random.normal(k_s, (2 * n, self.output_size)) / jnp.sqrt(n)
+        w_d = glorot_uniform(k_d, (input_size, self.output_size))
+        return LRUParams(nu, theta, 0.5 * jnp.log(1 - modulus_squared), w_x, w_s, w_d)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> LRUState:
+        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        return LRUState(spread_like(params, jnp.zeros((*batch_shape, self.state_size), dtype)))
+
+    def project(self, params: LRUParams, x: Array, key: Keys = None) -> LRUInput:
+        scale = jnp.exp(jnp.concatenate([params.gamma, params.gamma]))
+        return LRUInput(affine(x, params.w_x) * scale, affine(x, params.w_d))
+
+    def coefficients(self, params: LRUParams, z: LRUInput) -> tuple[LRUState, LRUState]:
+        eigenvalues = jnp.exp(jax.lax.complex(-jnp.exp(params.nu), jnp.exp(params.theta)))
+        b = jax.lax.complex(*jnp.split(z.bu, 2, axis=-1))
+        return LRUState(s=jnp.broadcast_to(eigenvalues, b.shape)), LRUState(s=b)
+
+    def readout(self, params: LRUParams, state: LRUState, z: LRUInput) -> Array:
+        w_re, w_im = jnp.split(params.w_s, 2)
+        return state.s.real @ w_re - state.s.imag @ w_im + z.du

@@ -1,0 +1,89 @@
+"""The selective state space model of Mamba, S6."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Keys, LinearCell, joint_dtype
+from jaxrnn.ops import affine, spread_like
+
+
+class SelectiveSSMParams(NamedTuple):
+    w_delta: Array  # [input, rank]
+    w_rank: Array  # [rank, input]
+    b_delta: Array  # [input]
+    w_b: Array  # [input, state]
+    w_c: Array  # [input, state]
+    a: Array  # [input, state], the logarithm of -A
+    d: Array  # [input]
+
+
+class SelectiveSSMState(NamedTuple):
+    h: Array  # [*batch, input, state]
+
+
+class SelectiveSSMInput(NamedTuple):
+    delta: Array  # [*batch, input]
+    b: Array  # [*batch, state]
+    c: Array  # [*batch, state]
+    x: Array  # [*batch, input]
+
+
+@dataclass(frozen=True)
+class SelectiveSSM(LinearCell):
+    r"""Selective state space model: for each of its inputs a state of its own, as wide as its input.
+
+    .. math::
+        \Delta_t &= \mathrm{softplus}(W_r W_\Delta x_t + b_\Delta), \quad B_t = W_B x_t, \quad C_t = W_C x_t \\
+        h_t &= \exp(\Delta_t A) \odot h_{t-1} + (\Delta_t \odot x_t) B_t^\top, \quad A = -e^{a} \\
+        y_t &= h_t C_t + d \odot x_t
+
+    The output is :math:`y_t`. The input itself is read, so symbols need an `Embedding` first.
+
+    Args:
+      state_size: size of the state of each input.
+      rank_size: of the product that makes :math:`\Delta`.
+
+    References: A. Gu, T. Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.
+    Deviation: without the block around it (convolution, gate, projections).
+    """
+
+    state_size: int
+    rank_size: int = 1
+
+    def init(self, key: Array, input_size: int) -> SelectiveSSMParams:
+        n = self.state_size
+        k_delta, k_rank, k_b, k_c, k_step = jax.random.split(key, 5)
+        step = jnp.exp(jax.random.uniform(k_step, (input_size,), minval=jnp.log(0.001), maxval=jnp.log(0.1)))
+        return SelectiveSSMParams(
+            w_delta=glorot_uniform(k_delta, (input_size, self.rank_size)),
+            w_rank=glorot_uniform(k_rank, (self.rank_size, input_size)),
+            b_delta=jnp.log(jnp.expm1(step)),  # so that softplus gives these steps
+            w_b=glorot_uniform(k_b, (input_size, n)),
+            w_c=glorot_uniform(k_c, (input_size, n)),
+            a=jnp.broadcast_to(jnp.log(jnp.arange(1.0, n + 1)), (input_size, n)),
+            d=jnp.ones(input_size),
+        )
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> SelectiveSSMState:
+        dtype = joint_dtype(params) if dtype is None else dtype
+        return SelectiveSSMState(spread_like(params, jnp.zeros((*batch_shape, *params.a.shape), dtype)))
+
+    def project(self, params: SelectiveSSMParams, x: Array, key: Keys = None) -> SelectiveSSMInput:
+        delta = jax.nn.softplus(affine(affine(x, params.w_delta), params.w_rank, params.b_delta))
+        return SelectiveSSMInput(delta, affine(x, params.w_b), affine(x, params.w_c), x)
+
+    def coefficients(
+        self, params: SelectiveSSMParams, z: SelectiveSSMInput
+    ) -> tuple[SelectiveSSMState, SelectiveSSMState]:
+        a = jnp.exp(-z.delta[..., None] * jnp.exp(params.a))
+        return SelectiveSSMState(h=a), SelectiveSSMState(h=(z.delta * z.x)[..., None] * z.b[..., None, :])
+
+    def readout(self, params: SelectiveSSMParams, state: SelectiveSSMState, z: SelectiveSSMInput) -> Array:
+        return (state.h * z.c[..., None, :]).sum(-1) + params.d * z.x
