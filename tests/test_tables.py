@@ -4,7 +4,7 @@ import inspect
 
 import jax
 import pytest
-from tables import ALL, CATALOGUE, CELLS, LINEAR_LOOPS, LOOPS
+from tables import ALL, CATALOGUE, CELLS, INPUT, LINEAR_LOOPS, LOOPS
 
 import jaxrnn
 from jaxrnn import loops
@@ -36,7 +36,7 @@ def test_every_table_entry_is_exported():
 def test_every_public_name_of_a_cell_is_exported():
     for name, case in (CATALOGUE | CELLS).items():
         if type(case.cell).__module__.startswith("jaxrnn.cells"):
-            params = case.cell.init(jax.random.key(0), 2)
+            params = case.cell.init(jax.random.key(0), INPUT)
             assert getattr(jaxrnn, f"{name}Params") is type(params)
             assert getattr(jaxrnn, f"{name}State") is type(case.cell.initial_state(params))
 
