@@ -206,6 +206,108 @@ def ur_lstm(hidden):
     return Reference(step, zero_state(hidden, hidden))
 
 
+def on_lstm(hidden, chunk):
+    """Shen et al. 2019, eqs. 6 to 14: cumax master gates, each entry for a chunk of memories."""
+
+    def cumax(a):
+        weights = np.exp(a) / np.exp(a).sum()
+        return np.array([weights[: k // chunk + 1].sum() for k in range(hidden)])
+
+    def step(params, state, x):
+        h, c = state
+        w_i, w_f, w_g, w_o = parts(params.w_x, 4)
+        r_i, r_f, r_g, r_o = parts(params.w_h, 4)
+        b_i, b_f, b_g, b_o = parts(params.b, 4)
+        w_mi, w_mf = parts(params.w_x_master, 2)
+        r_mi, r_mf = parts(params.w_h_master, 2)
+        b_mi, b_mf = parts(params.b_master, 2)
+        master_forget = cumax(w_mf @ x + r_mf @ h + b_mf)
+        master_input = 1 - cumax(w_mi @ x + r_mi @ h + b_mi)
+        overlap = master_forget * master_input
+        forget_gate = sigmoid(w_f @ x + r_f @ h + b_f) * overlap + (master_forget - overlap)
+        input_gate = sigmoid(w_i @ x + r_i @ h + b_i) * overlap + (master_input - overlap)
+        c = forget_gate * c + input_gate * np.tanh(w_g @ x + r_g @ h + b_g)
+        h = sigmoid(w_o @ x + r_o @ h + b_o) * np.tanh(c)
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
+def hyper_lstm(hidden, hyper, embedding):
+    """Ha et al. 2016, appendix A.2: gate by gate, the small LSTM reading the large one's state and the input."""
+
+    def step(params, state, x):
+        h, c, h_hat, c_hat = state
+        x_hat = np.concatenate([h, h_hat])
+        w = parts(params.hyper_w_x, 4)
+        r = parts(params.hyper_w_h, 4)
+        i, f, g, o = (w[k] @ x + r[k] @ x_hat + np.split(params.hyper_b, 4)[k] for k in range(4))
+        c_hat = sigmoid(f) * c_hat + sigmoid(i) * np.tanh(g)
+        h_hat = sigmoid(o) * np.tanh(c_hat)
+        gate = []
+        for k in range(4):
+            z = [parts(params.w_z, 12)[4 * kind + k] @ h_hat for kind in range(3)]  # of h, x, b
+            z[0] = z[0] + params.b_z[k * embedding : (k + 1) * embedding]
+            z[1] = z[1] + params.b_z[(4 + k) * embedding : (5 + k) * embedding]
+            d_h, d_x, d_b = (params.w_d[4 * kind + k].T @ z[kind] for kind in range(3))
+            rows = slice(k * hidden, (k + 1) * hidden)
+            scaled_h, scaled_x = np.diag(d_h) @ params.w_h.T[rows], np.diag(d_x) @ params.w_x.T[rows]
+            gate.append(scaled_h @ h + scaled_x @ x + d_b + params.b[rows])
+        c = sigmoid(gate[1]) * c + sigmoid(gate[0]) * np.tanh(gate[2])
+        h = sigmoid(gate[3]) * np.tanh(c)
+        return (h, c, h_hat, c_hat), h
+
+    return Reference(step, zero_state(hidden, hidden, hyper, hyper))
+
+
+def slstm(hidden, heads):
+    """Beck et al. 2024, eqs. 8 to 14 without a stabilizer: the state's true c and n are exp(m) times those kept."""
+
+    def step(params, state, x):
+        h, c, n, m = state
+        size = hidden // heads
+        pre = []
+        for k, (w, b) in enumerate(zip(parts(params.w_x, 4), np.split(params.b, 4), strict=True)):
+            r = np.zeros((hidden, hidden))
+            for head in range(heads):
+                block = slice(head * size, (head + 1) * size)
+                r[block, block] = params.w_h[head][:, k * size : (k + 1) * size].T
+            pre.append(w @ x + r @ h + b)
+        i, f, z, o = np.exp(pre[0]), sigmoid(pre[1]), np.tanh(pre[2]), sigmoid(pre[3])
+        m_new = np.log(np.where(n == 0, i, np.maximum(f * np.exp(m), i)))
+        c, n = f * (np.exp(m) * c) + i * z, f * (np.exp(m) * n) + i
+        h = o * c / n
+        return (h, c * np.exp(-m_new), n * np.exp(-m_new), m_new), h
+
+    return Reference(step, zero_state(hidden, hidden, hidden, hidden))
+
+
+def mlstm(hidden, heads):
+    """Beck et al. 2024, eqs. 19 to 27 without a stabilizer: the true C and n are exp(m) times those kept."""
+    d = hidden // heads
+
+    def step(params, state, x):
+        c, n, m = (np.reshape(leaf, (heads, *shape)) for leaf, shape in zip(state, [(d, d), (d,), ()], strict=True))
+        w_q, w_k, w_v, w_o = parts(params.w_x, 4)
+        b_q, b_k, b_v, b_o = parts(params.b, 4)
+        q, k, v = w_q @ x + b_q, w_k @ x / np.sqrt(d) + b_k, w_v @ x + b_v
+        i, f = np.split(params.w_gates.T @ x + params.b_gates, 2)
+        i, f = np.exp(i), sigmoid(f)
+        new, out = [], []
+        for head in range(heads):
+            block = slice(head * d, (head + 1) * d)
+            scale = np.exp(m[head])
+            memory = f[head] * scale * c[head] + i[head] * np.outer(v[block], k[block])
+            norm = f[head] * scale * n[head] + i[head] * k[block]
+            out.append(memory @ q[block] / max(abs(norm @ q[block]), 1))
+            kept = max(f[head] * scale, i[head])
+            new.append((memory / kept, norm / kept, np.log(kept)))
+        h = sigmoid(w_o @ x + b_o) * np.concatenate(out)
+        return tuple(np.array(leaf) for leaf in zip(*new, strict=True)), h
+
+    return Reference(step, lambda params: (np.zeros((heads, d, d)), np.zeros((heads, d)), np.zeros(heads)))
+
+
 CELLS = {
     "OriginalLSTM": Case(jaxrnn.OriginalLSTM(4), original_lstm(4)),
     "CoupledLSTM": Case(jaxrnn.CoupledLSTM(4), coupled_lstm(4)),
@@ -217,4 +319,8 @@ CELLS = {
     "ResidualLSTM": Case(jaxrnn.ResidualLSTM(4), residual_lstm(4)),
     "HighwayLSTM": Case(jaxrnn.HighwayLSTM(4), highway_lstm(4)),
     "URLSTM": Case(jaxrnn.URLSTM(4), ur_lstm(4)),
+    "ONLSTM": Case(jaxrnn.ONLSTM(4, chunk_size=2), on_lstm(4, 2)),
+    "HyperLSTM": Case(jaxrnn.HyperLSTM(4, 3, 2), hyper_lstm(4, 3, 2)),
+    "SLSTM": Case(jaxrnn.SLSTM(4, num_heads=2), slstm(4, 2)),
+    "MLSTM": Case(jaxrnn.MLSTM(6, num_heads=2), mlstm(6, 2)),
 }

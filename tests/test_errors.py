@@ -98,6 +98,8 @@ ERRORS = {
     "highway sizes": (ValueError, "Highway needs a layer with as many", lambda: run(jaxrnn.Highway(LSTM(4)))),
     "input as it is": (ValueError, r"MUT1 reads its input .* size must be 4, but it is 3: put a Dense\(4\) before it",
                        lambda: jaxrnn.MUT1(4).init(KEY, 3)),
+    "no divisor": (ValueError, "SLSTM's num_heads must be a positive integer that divides its .* 4, but it is 3",
+                   lambda: jaxrnn.SLSTM(4, num_heads=3)),
     # initial values
     "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
     "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),

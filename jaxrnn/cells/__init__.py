@@ -22,6 +22,7 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
 )
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
+from jaxrnn.cells.hyper_lstm import HyperLSTM, HyperLSTMParams, HyperLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
 from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams, IntersectionRNNState
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
@@ -39,12 +40,14 @@ from jaxrnn.cells.min_lstm import MinLSTM, MinLSTMParams, MinLSTMState
 from jaxrnn.cells.minimal_rnn import MinimalRNN, MinimalRNNParams, MinimalRNNState
 from jaxrnn.cells.miru1 import MiRU1, MiRU1Params, MiRU1State
 from jaxrnn.cells.miru2 import MiRU2, MiRU2Params, MiRU2State
+from jaxrnn.cells.mlstm import MLSTM, MLSTMParams, MLSTMState
 from jaxrnn.cells.mogrifier_lstm import MogrifierLSTM, MogrifierLSTMParams, MogrifierLSTMState
 from jaxrnn.cells.multiplicative_lstm import MultiplicativeLSTM, MultiplicativeLSTMParams, MultiplicativeLSTMState
 from jaxrnn.cells.mut1 import MUT1, MUT1Params, MUT1State
 from jaxrnn.cells.mut2 import MUT2, MUT2Params, MUT2State
 from jaxrnn.cells.mut3 import MUT3, MUT3Params, MUT3State
 from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
+from jaxrnn.cells.on_lstm import ONLSTM, ONLSTMParams, ONLSTMState
 from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
@@ -57,6 +60,7 @@ from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
 from jaxrnn.cells.selective_ssm import SelectiveSSM, SelectiveSSMParams, SelectiveSSMState
 from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
+from jaxrnn.cells.slstm import SLSTM, SLSTMParams, SLSTMState
 from jaxrnn.cells.star import STAR, STARParams, STARState
 from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
 from jaxrnn.cells.unicornn import UnICORNN, UnICORNNParams, UnICORNNState
@@ -77,14 +81,17 @@ __all__ = [
     "LRU",
     "LSTM",
     "MGU",
+    "MLSTM",
     "MUT1",
     "MUT2",
     "MUT3",
     "NBRC",
+    "ONLSTM",
     "RGLRU",
     "SCRN",
     "SGRN",
     "SGU",
+    "SLSTM",
     "STAR",
     "UGRNN",
     "URLSTM",
@@ -135,6 +142,9 @@ __all__ = [
     "HighwayLSTM",
     "HighwayLSTMParams",
     "HighwayLSTMState",
+    "HyperLSTM",
+    "HyperLSTMParams",
+    "HyperLSTMState",
     "IndRNN",
     "IndRNNParams",
     "IndRNNState",
@@ -167,6 +177,8 @@ __all__ = [
     "LinearAttentionState",
     "MGUParams",
     "MGUState",
+    "MLSTMParams",
+    "MLSTMState",
     "MUT1Params",
     "MUT1State",
     "MUT2Params",
@@ -196,6 +208,8 @@ __all__ = [
     "MultiplicativeLSTMState",
     "NBRCParams",
     "NBRCState",
+    "ONLSTMParams",
+    "ONLSTMState",
     "OriginalLSTM",
     "OriginalLSTMParams",
     "OriginalLSTMState",
@@ -225,6 +239,8 @@ __all__ = [
     "SGRNState",
     "SGUParams",
     "SGUState",
+    "SLSTMParams",
+    "SLSTMState",
     "STARParams",
     "STARState",
     "SelectiveSSM",

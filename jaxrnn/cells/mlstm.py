@@ -1,0 +1,105 @@
+"""xLSTM's memory of matrices, with exponential gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import log_sigmoid
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, check_divisor, sigmoid, zeros
+
+
+class MLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], in the order q, k, v, o; of each the heads side by side
+    b: Array  # [4 * hidden]
+    w_gates: Array  # [input, 2 * heads], gates in the order i, f
+    b_gates: Array  # [2 * heads]
+
+
+class MLSTMState(NamedTuple):
+    c: Array  # [*batch, heads, hidden / heads (values), hidden / heads (keys)], the memory over exp(m)
+    n: Array  # [*batch, heads, hidden / heads], the normalizer over exp(m)
+    m: Array  # [*batch, heads], the stabilizer
+
+
+class MLSTMInput(NamedTuple):
+    q: Array  # [*batch, heads, hidden / heads], as k and v
+    k: Array
+    v: Array
+    o: Array  # [*batch, hidden]
+    i: Array  # [*batch, heads], as f
+    f: Array
+
+
+@dataclass(frozen=True)
+class MLSTM(Cell):
+    r"""xLSTM's memory of matrices: values stored under keys, gates that see the input alone. In each head:
+
+    .. math::
+        q_t &= W_q x_t + b_q, \quad k_t = W_k x_t / \sqrt d + b_k, \quad v_t = W_v x_t + b_v \\
+        \tilde i_t &= w_i^\top x_t + b_i, \quad \tilde f_t = w_f^\top x_t + b_f, \quad
+            o_t = \sigma(W_o x_t + b_o) \\
+        m_t &= \max(\log \sigma(\tilde f_t) + m_{t-1}, \tilde i_t) \\
+        i_t &= \exp(\tilde i_t - m_t), \quad f_t = \exp(\log \sigma(\tilde f_t) + m_{t-1} - m_t) \\
+        C_t &= f_t C_{t-1} + i_t v_t k_t^\top, \quad n_t = f_t n_{t-1} + i_t k_t \\
+        h_t &= o_t \odot C_t q_t / \max(|n_t^\top q_t|, \exp(-m_t))
+
+    The output is :math:`h_t` of all heads. Without :math:`m_t` it is linear in its state, and the same function.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      num_heads: how many memories there are, of a size :math:`d` = hidden_size / num_heads each.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.3, with the sigmoid as
+    forget gate. Deviation: without the block around the cell (convolution, normalization by heads, projections).
+    """
+
+    hidden_size: int
+    num_heads: int = 1
+    forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor(self, "num_heads")
+
+    def init(self, key: Array, input_size: int) -> MLSTMParams:
+        n, heads = self.hidden_size, self.num_heads
+        k_x, k_gates, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_gates = gates(glorot_uniform, k_gates, (input_size, heads), 2)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, heads)
+        return MLSTMParams(w_x, jnp.zeros(4 * n), w_gates, jnp.concatenate([b_i, b_f]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MLSTMState:
+        heads, d = self.num_heads, self.hidden_size // self.num_heads
+        (c,) = zeros(params, (*batch_shape, heads, d), dtype, d)
+        (n,) = zeros(params, (*batch_shape, heads), dtype, d)
+        (m,) = zeros(params, batch_shape, dtype, heads)
+        return MLSTMState(c, n, m)
+
+    def project(self, params: MLSTMParams, x: Array, key: Keys = None) -> MLSTMInput:
+        d = self.hidden_size // self.num_heads
+        scale = jnp.repeat(jnp.array([1, d**-0.5, 1, 1], params.w_x.dtype), self.hidden_size)
+        *qkv, o = jnp.split(affine(x, params.w_x) * scale + params.b, 4, axis=-1)
+        q, k, v = (part.reshape(*part.shape[:-1], self.num_heads, d) for part in qkv)
+        i, f = jnp.split(affine(x, params.w_gates, params.b_gates), 2, axis=-1)
+        return MLSTMInput(q, k, v, sigmoid(o), i, log_sigmoid(f))
+
+    def step(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> MLSTMState:
+        m = jnp.maximum(z.f + state.m, z.i)
+        i = jnp.exp(z.i - m)[..., None]
+        f = jnp.exp(z.f + state.m - m)[..., None]
+        c = f[..., None] * state.c + (i * z.v)[..., :, None] * z.k[..., None, :]
+        return MLSTMState(c, f * state.n + i * z.k, m)
+
+    def readout(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> Array:
+        found = jnp.einsum("...vk,...k->...v", state.c, z.q)
+        norm = jnp.maximum(jnp.abs((state.n * z.q).sum(-1)), jnp.exp(-state.m))
+        return z.o * (found / norm[..., None]).reshape(z.o.shape)

@@ -1,0 +1,89 @@
+"""xLSTM's memory of scalars, with exponential gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import log_sigmoid
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, check_divisor, sigmoid, tanh, zeros
+
+
+class SLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, z, o
+    w_h: Array  # [heads, hidden / heads, 4 * hidden / heads], each head's gates in the order i, f, z, o
+    b: Array  # [4 * hidden]
+
+
+class SLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden], the memory over exp(m)
+    n: Array  # [*batch, hidden], the normalizer over exp(m)
+    m: Array  # [*batch, hidden], the stabilizer
+
+
+@dataclass(frozen=True)
+class SLSTM(Cell):
+    r"""xLSTM's memory of scalars: exponential input gates, a normalizer, and states mixed within heads.
+
+    .. math::
+        \tilde i_t &= W_i x_t + R_i h_{t-1} + b_i, \quad \tilde f_t = W_f x_t + R_f h_{t-1} + b_f \\
+        z_t &= \tanh(W_z x_t + R_z h_{t-1} + b_z), \quad o_t = \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        m_t &= \max(\log \sigma(\tilde f_t) + m_{t-1}, \tilde i_t) \\
+        i_t &= \exp(\tilde i_t - m_t), \quad f_t = \exp(\log \sigma(\tilde f_t) + m_{t-1} - m_t) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot z_t, \quad n_t = f_t \odot n_{t-1} + i_t \\
+        h_t &= o_t \odot c_t / n_t
+
+    The matrices :math:`R` are block-diagonal, a block a head. Where :math:`n_{t-1} = 0` there is no past and
+    :math:`m_{t-1}` counts as :math:`-\infty`. The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of each of the state's arrays.
+      num_heads: how many blocks each :math:`R` has; divides the hidden size.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.2, with the sigmoid as
+    forget gate. Deviation: without the block around the cell (convolution, normalization by heads, projections).
+    """
+
+    hidden_size: int
+    num_heads: int = 1
+    forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor(self, "num_heads")
+
+    def init(self, key: Array, input_size: int) -> SLSTMParams:
+        n, size = self.hidden_size, self.hidden_size // self.num_heads
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = jnp.stack([gates(orthogonal, k, (size, size), 4) for k in jax.random.split(k_h, self.num_heads)])
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return SLSTMParams(w_x, w_h, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> SLSTMState:
+        return SLSTMState(*zeros(params, batch_shape, dtype, *[self.hidden_size] * 4))
+
+    def project(self, params: SLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x, params.b)
+
+    def step(self, params: SLSTMParams, state: SLSTMState, z: Array) -> SLSTMState:
+        heads = state.h.reshape(*state.h.shape[:-1], self.num_heads, -1)
+        mixed = jnp.einsum("...ha,hab->...hb", heads, params.w_h)
+        mixed = [part.reshape(state.h.shape) for part in jnp.split(mixed, 4, axis=-1)]
+        i, f, z, o = (x + h for x, h in zip(jnp.split(z, 4, axis=-1), mixed, strict=True))
+        past = jnp.where(state.n == 0, -jnp.inf, log_sigmoid(f) + state.m)
+        m = jnp.maximum(past, i)
+        i, f = jnp.exp(i - m), jnp.exp(past - m)
+        c, n = f * state.c + i * tanh(z), f * state.n + i
+        return SLSTMState(h=sigmoid(o) * c / n, c=c, n=n, m=m)
+
+    def readout(self, params: SLSTMParams, state: SLSTMState, z: Array) -> Array:
+        return state.h
