@@ -308,6 +308,87 @@ def mlstm(hidden, heads):
     return Reference(step, lambda params: (np.zeros((heads, d, d)), np.zeros((heads, d)), np.zeros(heads)))
 
 
+def memory_controller_lstm(hidden):
+    """MC-LSTM 2017: one output gate for the outside, one for the controller."""
+
+    def step(params, state, x):
+        _, v, c = state
+        w_i, w_f, w_n, w_o, w_m = parts(params.w_x, 5)
+        r_i, r_f, r_n, r_o, r_m = parts(params.w_v, 5)
+        b_i, b_f, b_n, b_o, b_m = parts(params.b, 5)
+        c = sigmoid(w_f @ x + r_f @ v + b_f) * c + sigmoid(w_i @ x + r_i @ v + b_i) * np.tanh(w_n @ x + r_n @ v + b_n)
+        h = sigmoid(w_o @ x + r_o @ v + b_o) * np.tanh(c)
+        v = sigmoid(w_m @ x + r_m @ v + b_m) * np.tanh(c)
+        return (h, v, c), h
+
+    return Reference(step, zero_state(hidden, hidden, hidden))
+
+
+def janet(hidden, beta):
+    """Van der Westhuizen & Lasenby 2018: the memory is the state."""
+
+    def step(params, state, x):
+        (c,) = state
+        w_f, w_g = parts(params.w_x, 2)
+        r_f, r_g = parts(params.w_h, 2)
+        b_f, b_g = parts(params.b, 2)
+        s = w_f @ x + r_f @ c + b_f
+        c = sigmoid(s) * c + (1 - sigmoid(s - beta)) * np.tanh(w_g @ x + r_g @ c + b_g)
+        return (c,), c
+
+    return Reference(step, zero_state(hidden))
+
+
+def nas_cell(hidden):
+    """Zoph & Le 2017: three layers of a tree, and the memory enters at the second."""
+
+    def relu(a):
+        return np.maximum(a, 0)
+
+    def step(params, state, x):
+        h, c = state
+        from_x = [w @ x for w in parts(params.w_x, 8)]
+        from_h = [r @ h + b for r, b in zip(parts(params.w_h, 8), np.split(params.b, 8), strict=True)]
+        both = [a + b for a, b in zip(from_x, from_h, strict=True)]
+        first = [
+            sigmoid(both[0]),
+            relu(both[1]),
+            sigmoid(both[2]),
+            relu(from_x[3] * from_h[3]),
+            np.tanh(both[4]),
+            sigmoid(both[5]),
+            np.tanh(both[6]),
+            sigmoid(both[7]),
+        ]
+        second = [
+            np.tanh(first[0] * first[1]),
+            np.tanh(first[2] + first[3]),
+            np.tanh(first[4] * first[5]),
+            sigmoid(first[6] + first[7]),
+        ]
+        c = np.tanh(second[0] + c) * second[1]
+        h = np.tanh(c * np.tanh(second[2] + second[3]))
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
+def ran(hidden, g=np.tanh):
+    """Lee et al. 2017, eqs. 1."""
+
+    def step(params, state, x):
+        h, c = state
+        w_c, w_i, w_f = parts(params.w_x, 3)
+        r_i, r_f = parts(params.w_h, 2)
+        b_i, b_f = parts(params.b, 2)
+        content = w_c @ x
+        c = sigmoid(w_i @ x + r_i @ h + b_i) * content + sigmoid(w_f @ x + r_f @ h + b_f) * c
+        h = g(c)
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
 CELLS = {
     "OriginalLSTM": Case(jaxrnn.OriginalLSTM(4), original_lstm(4)),
     "CoupledLSTM": Case(jaxrnn.CoupledLSTM(4), coupled_lstm(4)),
@@ -323,4 +404,8 @@ CELLS = {
     "HyperLSTM": Case(jaxrnn.HyperLSTM(4, 3, 2), hyper_lstm(4, 3, 2)),
     "SLSTM": Case(jaxrnn.SLSTM(4, num_heads=2), slstm(4, 2)),
     "MLSTM": Case(jaxrnn.MLSTM(6, num_heads=2), mlstm(6, 2)),
+    "MemoryControllerLSTM": Case(jaxrnn.MemoryControllerLSTM(4), memory_controller_lstm(4)),
+    "JANET": Case(jaxrnn.JANET(4), janet(4, 1.0)),
+    "NASCell": Case(jaxrnn.NASCell(4), nas_cell(4)),
+    "RAN": Case(jaxrnn.RAN(4), ran(4)),
 }

@@ -25,6 +25,7 @@ from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLST
 from jaxrnn.cells.hyper_lstm import HyperLSTM, HyperLSTMParams, HyperLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
 from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams, IntersectionRNNState
+from jaxrnn.cells.janet import JANET, JANETParams, JANETState
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
 from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
 from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams, LayerNormLSTMState
@@ -34,6 +35,11 @@ from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
 from jaxrnn.cells.linear_attention import LinearAttention, LinearAttentionParams, LinearAttentionState
 from jaxrnn.cells.lru import LRU, LRUParams, LRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
+from jaxrnn.cells.memory_controller_lstm import (
+    MemoryControllerLSTM,
+    MemoryControllerLSTMParams,
+    MemoryControllerLSTMState,
+)
 from jaxrnn.cells.mgu import MGU, MGUParams, MGUState
 from jaxrnn.cells.min_gru import MinGRU, MinGRUParams, MinGRUState
 from jaxrnn.cells.min_lstm import MinLSTM, MinLSTMParams, MinLSTMState
@@ -46,11 +52,13 @@ from jaxrnn.cells.multiplicative_lstm import MultiplicativeLSTM, MultiplicativeL
 from jaxrnn.cells.mut1 import MUT1, MUT1Params, MUT1State
 from jaxrnn.cells.mut2 import MUT2, MUT2Params, MUT2State
 from jaxrnn.cells.mut3 import MUT3, MUT3Params, MUT3State
+from jaxrnn.cells.nas_cell import NASCell, NASCellParams, NASCellState
 from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
 from jaxrnn.cells.on_lstm import ONLSTM, ONLSTMParams, ONLSTMState
 from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
+from jaxrnn.cells.ran import RAN, RANParams, RANState
 from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
@@ -77,6 +85,7 @@ __all__ = [
     "DTRNN",
     "DTSRNN",
     "GRU",
+    "JANET",
     "LEM",
     "LRU",
     "LSTM",
@@ -87,6 +96,7 @@ __all__ = [
     "MUT3",
     "NBRC",
     "ONLSTM",
+    "RAN",
     "RGLRU",
     "SCRN",
     "SGRN",
@@ -151,6 +161,8 @@ __all__ = [
     "IntersectionRNN",
     "IntersectionRNNParams",
     "IntersectionRNNState",
+    "JANETParams",
+    "JANETState",
     "Jordan",
     "JordanParams",
     "JordanState",
@@ -185,6 +197,9 @@ __all__ = [
     "MUT2State",
     "MUT3Params",
     "MUT3State",
+    "MemoryControllerLSTM",
+    "MemoryControllerLSTMParams",
+    "MemoryControllerLSTMState",
     "MiRU1",
     "MiRU1Params",
     "MiRU1State",
@@ -206,6 +221,9 @@ __all__ = [
     "MultiplicativeLSTM",
     "MultiplicativeLSTMParams",
     "MultiplicativeLSTMState",
+    "NASCell",
+    "NASCellParams",
+    "NASCellState",
     "NBRCParams",
     "NBRCState",
     "ONLSTMParams",
@@ -219,6 +237,8 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "ProjectedLSTMState",
+    "RANParams",
+    "RANState",
     "RGLRUParams",
     "RGLRUState",
     "ResetAfterMGU",
