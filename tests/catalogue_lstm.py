@@ -389,6 +389,102 @@ def ran(hidden, g=np.tanh):
     return Reference(step, zero_state(hidden, hidden))
 
 
+def phased_lstm(hidden, ratio, leak):
+    """Neil et al. 2016: a peephole LSTM behind a time gate, unit by unit."""
+
+    def openness(time, period, shift):
+        phase = (time - shift) / period
+        phase -= np.floor(phase)
+        if phase < ratio / 2:
+            return 2 * phase / ratio
+        return 2 - 2 * phase / ratio if phase < ratio else leak * phase
+
+    def step(params, state, x):
+        h, c = state
+        x, time = x[:-1], x[-1]
+        w_i, w_f, w_g, w_o = parts(params.w_x, 4)
+        r_i, r_f, r_g, r_o = parts(params.w_h, 4)
+        b_i, b_f, b_g, b_o = parts(params.b, 4)
+        p_i, p_f, p_o = (np.diag(row) for row in params.w_c)
+        k = np.array([openness(time, p, s) for p, s in zip(params.period, params.shift, strict=True)])
+        input_gate = sigmoid(w_i @ x + r_i @ h + p_i @ c + b_i)
+        forget_gate = sigmoid(w_f @ x + r_f @ h + p_f @ c + b_f)
+        proposed_c = forget_gate * c + input_gate * np.tanh(w_g @ x + r_g @ h + b_g)
+        output_gate = sigmoid(w_o @ x + r_o @ h + p_o @ proposed_c + b_o)
+        proposed_h = output_gate * np.tanh(proposed_c)
+        c = k * proposed_c + (1 - k) * c
+        h = k * proposed_h + (1 - k) * h
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
+def time_aware_lstm(hidden):
+    """Baytas et al. 2017: the memory is decomposed and its short-term part discounted."""
+
+    def step(params, state, x):
+        h, c = state
+        x, gap = x[:-1], x[-1]
+        w_i, w_f, w_g, w_o = parts(params.w_x, 4)
+        r_i, r_f, r_g, r_o = parts(params.w_h, 4)
+        b_i, b_f, b_g, b_o = parts(params.b, 4)
+        short = np.tanh(params.w_s.T @ c + params.b_s)
+        long = c - short
+        adjusted = long + short / np.log(np.e + gap)
+        input_gate = sigmoid(w_i @ x + r_i @ h + b_i)
+        forget_gate = sigmoid(w_f @ x + r_f @ h + b_f)
+        c = forget_gate * adjusted + input_gate * np.tanh(w_g @ x + r_g @ h + b_g)
+        h = sigmoid(w_o @ x + r_o @ h + b_o) * np.tanh(c)
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
+def trnn(hidden):
+    """Balduzzi & Ghifary 2016, T-RNN."""
+
+    def step(params, state, x):
+        (h,) = state
+        w, v = parts(params.w_x, 2)
+        forget_gate = sigmoid(v @ x + params.b)
+        h = forget_gate * h + (1 - forget_gate) * (w @ x)
+        return (h,), h
+
+    return Reference(step, zero_state(hidden))
+
+
+def typed(params, before, x):
+    """The values of the strongly-typed gates, before any squashing; `before` is V times the last input."""
+    return [
+        v + w @ x + b for v, w, b in zip(np.split(before, 3), parts(params.w_x, 3), np.split(params.b, 3), strict=True)
+    ]
+
+
+def tgru(hidden):
+    """Balduzzi & Ghifary 2016, T-GRU."""
+
+    def step(params, state, x):
+        h, before = state
+        z, f, o = typed(params, before, x)
+        h = sigmoid(f) * h + z * np.tanh(o)
+        return (h, params.v_x.T @ x), h
+
+    return Reference(step, zero_state(hidden, 3 * hidden))
+
+
+def tlstm(hidden):
+    """Balduzzi & Ghifary 2016, T-LSTM."""
+
+    def step(params, state, x):
+        _, c, before = state
+        z, f, o = typed(params, before, x)
+        c = sigmoid(f) * c + sigmoid(-f) * z
+        h = c * np.tanh(o)
+        return (h, c, params.v_x.T @ x), h
+
+    return Reference(step, zero_state(hidden, hidden, 3 * hidden))
+
+
 CELLS = {
     "OriginalLSTM": Case(jaxrnn.OriginalLSTM(4), original_lstm(4)),
     "CoupledLSTM": Case(jaxrnn.CoupledLSTM(4), coupled_lstm(4)),
@@ -408,4 +504,9 @@ CELLS = {
     "JANET": Case(jaxrnn.JANET(4), janet(4, 1.0)),
     "NASCell": Case(jaxrnn.NASCell(4), nas_cell(4)),
     "RAN": Case(jaxrnn.RAN(4), ran(4)),
+    "PhasedLSTM": Case(jaxrnn.PhasedLSTM(4, open_ratio=0.6), phased_lstm(4, 0.6, 0.001)),
+    "TimeAwareLSTM": Case(jaxrnn.TimeAwareLSTM(4), time_aware_lstm(4)),
+    "TRNN": Case(jaxrnn.TRNN(4), trnn(4)),
+    "TGRU": Case(jaxrnn.TGRU(4), tgru(4)),
+    "TLSTM": Case(jaxrnn.TLSTM(4), tlstm(4)),
 }

@@ -57,6 +57,7 @@ from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
 from jaxrnn.cells.on_lstm import ONLSTM, ONLSTMParams, ONLSTMState
 from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
+from jaxrnn.cells.phased_lstm import PhasedLSTM, PhasedLSTMParams, PhasedLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
 from jaxrnn.cells.ran import RAN, RANParams, RANState
 from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
@@ -70,6 +71,10 @@ from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.slstm import SLSTM, SLSTMParams, SLSTMState
 from jaxrnn.cells.star import STAR, STARParams, STARState
+from jaxrnn.cells.tgru import TGRU, TGRUParams, TGRUState
+from jaxrnn.cells.time_aware_lstm import TimeAwareLSTM, TimeAwareLSTMParams, TimeAwareLSTMState
+from jaxrnn.cells.tlstm import TLSTM, TLSTMParams, TLSTMState
+from jaxrnn.cells.trnn import TRNN, TRNNParams, TRNNState
 from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
 from jaxrnn.cells.unicornn import UnICORNN, UnICORNNParams, UnICORNNState
 from jaxrnn.cells.ur_lstm import URLSTM, URLSTMParams, URLSTMState
@@ -103,6 +108,9 @@ __all__ = [
     "SGU",
     "SLSTM",
     "STAR",
+    "TGRU",
+    "TLSTM",
+    "TRNN",
     "UGRNN",
     "URLSTM",
     "WMCLSTM",
@@ -234,6 +242,9 @@ __all__ = [
     "PeepholeLSTM",
     "PeepholeLSTMParams",
     "PeepholeLSTMState",
+    "PhasedLSTM",
+    "PhasedLSTMParams",
+    "PhasedLSTMState",
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "ProjectedLSTMState",
@@ -266,6 +277,15 @@ __all__ = [
     "SelectiveSSM",
     "SelectiveSSMParams",
     "SelectiveSSMState",
+    "TGRUParams",
+    "TGRUState",
+    "TLSTMParams",
+    "TLSTMState",
+    "TRNNParams",
+    "TRNNState",
+    "TimeAwareLSTM",
+    "TimeAwareLSTMParams",
+    "TimeAwareLSTMState",
     "UGRNNParams",
     "UGRNNState",
     "URLSTMParams",

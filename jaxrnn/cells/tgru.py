@@ -1,0 +1,70 @@
+"""The strongly-typed gated recurrent unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class TGRUParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], in the order z, f, o
+    v_x: Array  # [input, 3 * hidden], of the input before
+    b: Array  # [3 * hidden]
+
+
+class TGRUState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    before: Array  # [*batch, 3 * hidden], V of the last input
+
+
+@dataclass(frozen=True)
+class TGRU(Cell):
+    r"""Strongly-typed gated recurrent unit: gates see this input and the one before, never the state.
+
+    .. math::
+        z_t &= V_z x_{t-1} + W_z x_t + b_z \\
+        f_t &= \sigma(V_f x_{t-1} + W_f x_t + b_f) \\
+        o_t &= \tanh(V_o x_{t-1} + W_o x_t + b_o) \\
+        h_t &= f_t \odot h_{t-1} + z_t \odot o_t
+
+    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`h_{t-1}`. The state holds :math:`V x_{t-1}`, so
+    that the loop has no product.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> TGRUParams:
+        n = self.hidden_size
+        k_x, k_v, k_b = jax.random.split(key, 3)
+        w_x, v_x = (gates(glorot_uniform, k, (input_size, n), 3) for k in (k_x, k_v))
+        b_f, _ = gate_biases(k_b, self.forget_bias, n)
+        return TGRUParams(w_x, v_x, jnp.concatenate([jnp.zeros(n), b_f, jnp.zeros(n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> TGRUState:
+        return TGRUState(*zeros(params, batch_shape, dtype, self.hidden_size, 3 * self.hidden_size))
+
+    def project(self, params: TGRUParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        return affine(x, params.w_x, params.b), affine(x, params.v_x)
+
+    def step(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> TGRUState:
+        now, before = z
+        value, f, o = jnp.split(state.before + now, 3, axis=-1)
+        return TGRUState(h=sigmoid(f) * state.h + value * tanh(o), before=before)
+
+    def readout(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> Array:
+        return state.h

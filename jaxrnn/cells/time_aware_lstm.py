@@ -1,0 +1,91 @@
+"""Long short-term memory for irregular times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+def inverse_log(gap: Array) -> Array:
+    r""":math:`1 / \log(e + \Delta_t)`."""
+    return 1 / jnp.log(jnp.e + gap)
+
+
+class TimeAwareLSTMParams(NamedTuple):
+    w_x: Array  # [input - 1, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    b: Array  # [4 * hidden]
+    w_s: Array  # [hidden, hidden], of the short-term memory
+    b_s: Array  # [hidden]
+
+
+class TimeAwareLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class TimeAwareLSTM(Cell):
+    r"""Long short-term memory that discounts the short-term part of its memory by the time since the last step.
+
+    .. math::
+        s_{t-1} &= \tanh(W_s c_{t-1} + b_s) \\
+        \hat c_{t-1} &= c_{t-1} - s_{t-1} + d(\Delta_t) s_{t-1} \\
+        i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
+        f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
+        g_t &= \tanh(W_g x_t + R_g h_{t-1} + b_g) \\
+        o_t &= \sigma(W_o x_t + R_o h_{t-1} + b_o) \\
+        c_t &= f_t \odot \hat c_{t-1} + i_t \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`. The time gap :math:`\Delta_t` is the input's last feature, which no matrix reads: the
+    input size counts it, and symbols need an `Embedding` beside it.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      decay: :math:`d`, elementwise; the paper has :math:`1 / \log(e + \Delta_t)` for large gaps and
+        :math:`1 / \Delta_t` for small ones.
+
+    References: I. Baytas et al., "Patient subtyping via time-aware LSTM networks", 2017.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+    decay: Callable[[Array], Array] = inverse_log
+
+    def init(self, key: Array, input_size: int) -> TimeAwareLSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_s, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (input_size - 1, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+        return TimeAwareLSTMParams(w_x, w_h, b, orthogonal(k_s, (n, n)), jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> TimeAwareLSTMState:
+        return TimeAwareLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: TimeAwareLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        return affine(x[..., :-1], params.w_x, params.b), self.decay(x[..., -1:])
+
+    def step(
+        self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]
+    ) -> TimeAwareLSTMState:
+        x_gates, decay = z
+        short = tanh(state.c @ params.w_s + params.b_s)
+        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
+        c = sigmoid(f) * (state.c - short + decay * short) + sigmoid(i) * tanh(g)
+        return TimeAwareLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]) -> Array:
+        return state.h

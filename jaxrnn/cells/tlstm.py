@@ -1,0 +1,75 @@
+"""The strongly-typed long short-term memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class TLSTMParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], in the order z, f, o
+    v_x: Array  # [input, 3 * hidden], of the input before
+    b: Array  # [3 * hidden]
+
+
+class TLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden], the output, which no later step reads
+    c: Array  # [*batch, hidden]
+    before: Array  # [*batch, 3 * hidden], V of the last input
+
+
+@dataclass(frozen=True)
+class TLSTM(Cell):
+    r"""Strongly-typed long short-term memory: gates see this input and the one before, never the state.
+
+    .. math::
+        z_t &= V_z x_{t-1} + W_z x_t + b_z \\
+        f_t &= \sigma(V_f x_{t-1} + W_f x_t + b_f) \\
+        o_t &= \tanh(V_o x_{t-1} + W_o x_t + b_o) \\
+        c_t &= f_t \odot c_{t-1} + (1 - f_t) \odot z_t \\
+        h_t &= c_t \odot o_t
+
+    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`c_{t-1}`. The state holds :math:`V x_{t-1}`, so
+    that the loop has no product.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+
+    References: D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
+    """
+
+    hidden_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> TLSTMParams:
+        n = self.hidden_size
+        k_x, k_v, k_b = jax.random.split(key, 3)
+        w_x, v_x = (gates(glorot_uniform, k, (input_size, n), 3) for k in (k_x, k_v))
+        b_f, _ = gate_biases(k_b, self.forget_bias, n)
+        return TLSTMParams(w_x, v_x, jnp.concatenate([jnp.zeros(n), b_f, jnp.zeros(n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> TLSTMState:
+        n = self.hidden_size
+        return TLSTMState(*zeros(params, batch_shape, dtype, n, n, 3 * n))
+
+    def project(self, params: TLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        return affine(x, params.w_x, params.b), affine(x, params.v_x)
+
+    def step(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> TLSTMState:
+        now, before = z
+        value, f, o = jnp.split(state.before + now, 3, axis=-1)
+        f = sigmoid(f)
+        c = f * state.c + (1 - f) * value
+        return TLSTMState(h=c * tanh(o), c=c, before=before)
+
+    def readout(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> Array:
+        return state.h
