@@ -24,6 +24,11 @@ def uniform(bound: float) -> Initializer:
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
+def identity(scale: float = 1.0) -> Initializer:
+    """The identity times `scale`, under which states are kept: for the recurrent matrix of a rectified network."""
+    return lambda key, shape: scale * jnp.eye(*shape)
+
+
 def gates(initializer: Initializer, key: Array, shape: tuple[int, ...], number: int) -> Array:
     """One independent draw per gate, side by side on the last axis: [..., number * shape[-1]]."""
     return jnp.concatenate([initializer(k, shape) for k in jax.random.split(key, number)], axis=-1)

@@ -259,6 +259,85 @@ def fast_grnn(params, h, x):
     return (sigmoid(params.zeta) * (1 - z) + sigmoid(params.nu)) * candidate + z * h
 
 
+def standardized(a, epsilon):
+    return (a - a.mean()) / np.sqrt(((a - a.mean()) ** 2).mean() + epsilon)
+
+
+@of_hidden(4)
+def layer_norm_gru(params, h, x):
+    """Ba et al. 2016, supplementary material: one normalization over both gates, one for the candidate."""
+    w, w_c = np.split(params.w_x.T, [8])
+    u, u_c = np.split(params.w_h.T, [8])
+    b, b_c = np.split(params.b, [8])
+    gain_x, gain_xc = np.split(params.gain_x, [8])
+    gain_h, gain_hc = np.split(params.gain_h, [8])
+    z, r = np.split(gain_h * standardized(u @ h, 1e-6) + gain_x * standardized(w @ x, 1e-6) + b, 2)
+    inner = gain_hc * standardized(u_c @ h, 1e-6) + params.b_a
+    candidate = np.tanh(gain_xc * standardized(w_c @ x, 1e-6) + b_c + sigmoid(r) * inner)
+    return (1 - sigmoid(z)) * h + sigmoid(z) * candidate
+
+
+def tau_gru(hidden, delay):
+    """Erichson et al. 2022: the state of `delay` steps before the last one beside the last one."""
+
+    def step(params, state, x):
+        h, past = state
+        u_u, u_g, u_a, u_z = parts(params.w_x, 4)
+        w_u, w_g, w_a = parts(params.w_h, 3)
+        b_u, b_g, b_a, b_z = parts(params.b, 4)
+        old = past[0]
+        u = np.tanh(w_u @ h + u_u @ x + b_u)
+        z = np.tanh(params.w_d.T @ old + u_z @ x + b_z)
+        g = sigmoid(w_g @ h + u_g @ x + b_g)
+        a = sigmoid(w_a @ h + u_a @ x + b_a)
+        new = (1 - g) * h + g * (u + a * z)
+        return (new, np.array([*past[1:], h])), new
+
+    return Reference(step, lambda params: (np.zeros(hidden), np.zeros((delay, hidden))))
+
+
+def recurrent_highway_network(depth):
+    @of_hidden(4)
+    def reference(params, h, x):
+        """Zilly et al. 2017, eqs. 6 to 9, with c = 1 - t."""
+        w_h, w_t = parts(params.w_x, 2)
+        for layer in range(depth):
+            r_h, r_t = parts(params.w_h[layer], 2)
+            b_h, b_t = parts(params.b[layer], 2)
+            first = 1 if layer == 0 else 0
+            new = np.tanh(first * (w_h @ x) + r_h @ h + b_h)
+            transform = sigmoid(first * (w_t @ x) + r_t @ h + b_t)
+            h = new * transform + h * (1 - transform)
+        return h
+
+    return reference
+
+
+def gru_d(hidden):
+    """Che et al. 2018, eqs. of GRU-D; the time since the last observation as in the paper's definition of delta."""
+
+    def step(params, state, x):
+        h, last, age = state
+        size = len(last)
+        x, m, gap = x[:size], x[size : 2 * size], x[2 * size]
+        w_r, w_z, w = parts(params.w_x, 3)
+        v_r, v_z, v = parts(params.w_m, 3)
+        u_r, u_z = parts(params.w_h, 2)
+        b_r, b_z, b = parts(params.b, 3)
+        delta = gap + age  # age is 0 for what the step before observed
+        gamma_x = np.exp(-np.maximum(0, np.diag(params.w_dx) @ delta + params.b_dx))
+        gamma_h = np.exp(-np.maximum(0, params.w_dh.T @ delta + params.b_dh))
+        x_hat = m * x + (1 - m) * (gamma_x * last + (1 - gamma_x) * params.mean)
+        h_hat = gamma_h * h
+        r = sigmoid(w_r @ x_hat + u_r @ h_hat + v_r @ m + b_r)
+        z = sigmoid(w_z @ x_hat + u_z @ h_hat + v_z @ m + b_z)
+        candidate = np.tanh(w @ x_hat + params.w_a.T @ (r * h_hat) + v @ m + b)
+        h = (1 - z) * h_hat + z * candidate
+        return (h, m * x + (1 - m) * last, (1 - m) * delta), h
+
+    return Reference(step, lambda params: (np.zeros(hidden), params.mean, np.zeros_like(params.mean)))
+
+
 CELLS = {
     "MGU": Case(jaxrnn.MGU(4), mgu),
     "LiGRU": Case(jaxrnn.LiGRU(4), ligru),
@@ -281,4 +360,8 @@ CELLS = {
     "STAR": Case(jaxrnn.STAR(4), star),
     "FastRNN": Case(jaxrnn.FastRNN(4), fast_rnn()),
     "FastGRNN": Case(jaxrnn.FastGRNN(4), fast_grnn),
+    "LayerNormGRU": Case(jaxrnn.LayerNormGRU(4), layer_norm_gru),
+    "TauGRU": Case(jaxrnn.TauGRU(4, 2), tau_gru(4, 2)),
+    "RecurrentHighwayNetwork": Case(jaxrnn.RecurrentHighwayNetwork(4, 3), recurrent_highway_network(3)),
+    "GRUD": Case(jaxrnn.GRUD(4), gru_d(4)),
 }

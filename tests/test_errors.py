@@ -96,10 +96,20 @@ ERRORS = {
     "residual sizes": (ValueError, r"Residual needs a layer with as many .* 3 went in and 4 came out: put a Dense",
                        lambda: run(Residual(LSTM(4)))),
     "highway sizes": (ValueError, "Highway needs a layer with as many", lambda: run(jaxrnn.Highway(LSTM(4)))),
+    "values, mask and gap": (ValueError, r"GRUD reads d values, .* size must be 2 \* d \+ 1, but it is 4$",
+                             lambda: jaxrnn.GRUD(4).init(KEY, 4)),
     "input as it is": (ValueError, r"MUT1 reads its input .* size must be 4, but it is 3: put a Dense\(4\) before it",
                        lambda: jaxrnn.MUT1(4).init(KEY, 3)),
     "no divisor": (ValueError, "SLSTM's num_heads must be a positive integer that divides its .* 4, but it is 3",
                    lambda: jaxrnn.SLSTM(4, num_heads=3)),
+    "periods": (ValueError, r"periods must be positive and increasing, but they are \(2, 1\)$",
+                lambda: jaxrnn.ClockworkRNN(4, (2, 1))),
+    "periods and size": (ValueError, r"a multiple of the number of periods, 2, but it is 5$",
+                         lambda: jaxrnn.ClockworkRNN(5, (1, 2))),
+    "depth": (ValueError, r"DTRNN's depth must be at least 2, but it is 1: of depth 1", lambda: jaxrnn.DTRNN(4, 1)),
+    "depth, shortcuts": (ValueError, r"DTSRNN's depth must be at least 2, but it is 0", lambda: jaxrnn.DTSRNN(4, 0)),
+    "depth of outputs": (ValueError, r"DOTRNN's depth must be at least 2, but it is 1$",
+                         lambda: jaxrnn.DOTRNN(4, 4, depth=1)),
     # initial values
     "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
     "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),
@@ -138,7 +148,18 @@ def test_errors_that_only_tracing_could_see_do_not_hide_under_jit():
 
 ROOT = Path(jaxrnn.__file__).parent
 # files and folders whose messages are tested beside them
-ELSEWHERE = {"_flax.py", "_linen_cells.py", "_nnx_cells.py", "adopt.py", "convert", "files.py", "linen.py", "naming.py"}
+ELSEWHERE = {
+    "__main__.py",
+    "associative_scan.py",
+    "_flax.py",
+    "_linen_cells.py",
+    "_nnx_cells.py",
+    "adopt.py",
+    "convert",
+    "files.py",
+    "linen.py",
+    "naming.py",
+}
 ELSEWHERE |= {"nnx.py", "parts.py", "slots.py", "stream.py", "testing.py", "trees.py", "values.py"}
 
 

@@ -16,6 +16,7 @@ CORE = ("_flax", "adopt", "combinators", "layer", "loops", "naming", "ops", "unr
 FLAX = {"flax"} | {f"jaxrnn.{name}" for name in CORE}
 ALLOWED = {  # what of jaxrnn and which other packages a file may import; the longest fitting name counts
     "__init__.py": {"jaxrnn"},
+    "__main__.py": {"jaxrnn", "jaxrnn.layer"},
     "layer.py": set(),
     "equations.py": set(),
     "program.py": {"jaxrnn.equations"},
@@ -25,7 +26,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "naming.py": set(),
     "initializers.py": set(),
     "ops.py": {"jaxrnn.layer"},
-    "cells/__init__.py": {"jaxrnn.cells"},
+    "cells/__init__.py": {"jaxrnn.cells", "jaxrnn.layer"},
     "cells/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},

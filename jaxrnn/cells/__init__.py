@@ -21,6 +21,7 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNNState,
 )
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
+from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
 from jaxrnn.cells.hyper_lstm import HyperLSTM, HyperLSTMParams, HyperLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
@@ -28,6 +29,7 @@ from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams
 from jaxrnn.cells.janet import JANET, JANETParams, JANETState
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
 from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
+from jaxrnn.cells.layer_norm_gru import LayerNormGRU, LayerNormGRUParams, LayerNormGRUState
 from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams, LayerNormLSTMState
 from jaxrnn.cells.lem import LEM, LEMParams, LEMState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
@@ -60,6 +62,11 @@ from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, Peephol
 from jaxrnn.cells.phased_lstm import PhasedLSTM, PhasedLSTMParams, PhasedLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
 from jaxrnn.cells.ran import RAN, RANParams, RANState
+from jaxrnn.cells.recurrent_highway_network import (
+    RecurrentHighwayNetwork,
+    RecurrentHighwayNetworkParams,
+    RecurrentHighwayNetworkState,
+)
 from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, ResetAfterMGUState
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
@@ -71,6 +78,7 @@ from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.slstm import SLSTM, SLSTMParams, SLSTMState
 from jaxrnn.cells.star import STAR, STARParams, STARState
+from jaxrnn.cells.tau_gru import TauGRU, TauGRUParams, TauGRUState
 from jaxrnn.cells.tgru import TGRU, TGRUParams, TGRUState
 from jaxrnn.cells.time_aware_lstm import TimeAwareLSTM, TimeAwareLSTMParams, TimeAwareLSTMState
 from jaxrnn.cells.tlstm import TLSTM, TLSTMParams, TLSTMState
@@ -90,6 +98,7 @@ __all__ = [
     "DTRNN",
     "DTSRNN",
     "GRU",
+    "GRUD",
     "JANET",
     "LEM",
     "LRU",
@@ -152,6 +161,8 @@ __all__ = [
     "FastRNN",
     "FastRNNParams",
     "FastRNNState",
+    "GRUDParams",
+    "GRUDState",
     "GRUParams",
     "GRUState",
     "GatedAntisymmetricRNN",
@@ -183,6 +194,9 @@ __all__ = [
     "LayerNormElman",
     "LayerNormElmanParams",
     "LayerNormElmanState",
+    "LayerNormGRU",
+    "LayerNormGRUParams",
+    "LayerNormGRUState",
     "LayerNormLSTM",
     "LayerNormLSTMParams",
     "LayerNormLSTMState",
@@ -252,6 +266,9 @@ __all__ = [
     "RANState",
     "RGLRUParams",
     "RGLRUState",
+    "RecurrentHighwayNetwork",
+    "RecurrentHighwayNetworkParams",
+    "RecurrentHighwayNetworkState",
     "ResetAfterMGU",
     "ResetAfterMGUParams",
     "ResetAfterMGUState",
@@ -283,6 +300,9 @@ __all__ = [
     "TLSTMState",
     "TRNNParams",
     "TRNNState",
+    "TauGRU",
+    "TauGRUParams",
+    "TauGRUState",
     "TimeAwareLSTM",
     "TimeAwareLSTMParams",
     "TimeAwareLSTMState",

@@ -31,14 +31,16 @@ class Elman(Cell):
 
     .. math:: h_t = \phi(W x_t + R h_{t-1} + b)
 
-    The output is :math:`h_t`.
+    The output is :math:`h_t`. The IRNN of Le et al. (2015) is `Elman(n, jax.nn.relu)` with the parameters
+    `params._replace(w_h=jaxrnn.initializers.identity()(key, (n, n)))`.
 
     Args:
       hidden_size: size of :math:`h`.
       activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
 
     References: J. Elman, "Finding structure in time", 1990. Deviations: tanh where the paper has the
-    logistic function, and the gradient through time where it stops after one step.
+    logistic function, and the gradient through time where it stops after one step. IRNN: Q. Le, N. Jaitly,
+    G. Hinton, "A simple way to initialize recurrent networks of rectified linear units", 2015.
     """
 
     hidden_size: int

@@ -1,0 +1,86 @@
+"""The gated recurrent unit with layer normalization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+
+
+class LayerNormGRUParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], gates in the order z, r, a
+    w_h: Array  # [hidden, 3 * hidden]
+    b: Array  # [3 * hidden]
+    b_a: Array  # [hidden], the bias inside the reset
+    gain_x: Array  # [3 * hidden]
+    gain_h: Array  # [3 * hidden]
+
+
+class LayerNormGRUState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class LayerNormGRU(Cell):
+    r"""Gated recurrent unit with layer normalization of its products with the input and with the state.
+
+    .. math::
+        N(a) &= (a - \mathrm{mean}(a)) / \sqrt{\mathrm{var}(a) + \epsilon} \\
+        (z_t, r_t) &= \alpha_1 \odot N(R_g h_{t-1}) + \alpha_2 \odot N(W_g x_t) + b_g \\
+        a_t &= \tanh(\alpha_3 \odot N(W_a x_t) + b_3 + \sigma(r_t) \odot (\alpha_4 \odot N(R_a h_{t-1}) + b_4)) \\
+        h_t &= (1 - \sigma(z_t)) \odot h_{t-1} + \sigma(z_t) \odot a_t
+
+    The products of both gates are normalized as one vector, as the paper has it; the candidate's by themselves. The
+    output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      keep_bias: initial value of the update gate's part of :math:`-b_g`, a number or `Chrono(longest)`; above zero
+        the state lasts longer.
+      epsilon: added to the variance.
+
+    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material. Deviation: the
+    shifts of the gates' two normalizations are one vector, their sum.
+    """
+
+    hidden_size: int
+    keep_bias: float | Chrono = 0.0
+    epsilon: float = 1e-6
+
+    def init(self, key: Array, input_size: int) -> LayerNormGRUParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 3)
+        w_h = gates(orthogonal, k_h, (n, n), 3)
+        b_keep, _ = gate_biases(k_b, self.keep_bias, n)
+        b = jnp.concatenate([-b_keep, jnp.zeros(2 * n)])
+        return LayerNormGRUParams(w_x, w_h, b, jnp.zeros(n), jnp.ones(3 * n), jnp.ones(3 * n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> LayerNormGRUState:
+        return LayerNormGRUState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: LayerNormGRUParams, x: Array, key: Keys = None) -> Array:
+        return self._normalized(affine(x, params.w_x), params.gain_x) + params.b
+
+    def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
+        n = self.hidden_size
+        h = self._normalized(state.h @ params.w_h, params.gain_h)
+        update, r = jnp.split(sigmoid(z[..., : 2 * n] + h[..., : 2 * n]), 2, axis=-1)
+        a = tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a))
+        return LayerNormGRUState(h=(1 - update) * state.h + update * a)
+
+    def readout(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> Array:
+        return state.h
+
+    def _normalized(self, a: Array, gain: Array) -> Array:
+        """The gates' part and the candidate's, each by itself."""
+        gates_a, candidate = jnp.split(a, [2 * self.hidden_size], axis=-1)
+        parts = [normalized(part, self.epsilon) for part in (gates_a, candidate)]
+        return gain * jnp.concatenate(parts, axis=-1)
