@@ -12,7 +12,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxrnn.equations import Equation, Equations, evaluate
-from jaxrnn.rewriting import products_apart, products_together
+from jaxrnn.rewriting import products_apart, products_in_order, products_together
 
 Params = Any
 State = Any
@@ -138,5 +138,7 @@ def _rewritten(traced: Equations) -> list[Equation]:
     """The equations with their products such that as few as can be are in the loop."""
     places, _ = _levels(traced, traced.equations)
     equations = products_apart(traced, traced.equations, places, PARAMETER, STATE)
+    places, _ = _levels(traced, equations)
+    equations = products_in_order(traced, equations, places, PARAMETER)
     places, _ = _levels(traced, equations)
     return products_together(traced, equations, places, PARAMETER)

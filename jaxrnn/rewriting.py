@@ -27,6 +27,15 @@ def products_apart(
     return rewritten
 
 
+def products_in_order(traced: Equations, equations: list[Equation], levels: list[int], fixed: int) -> list[Equation]:
+    """The equations, with `w @ a` of one vector as `a @ w.T`: of many vectors it is then one product of matrices."""
+    rewritten = []
+    for e in equations:
+        turned = _is_of_a_column(traced, e) and levels[e.ins[0]] <= fixed < levels[e.ins[1]]
+        rewritten.extend(_in_order(traced, e) if turned else [e])
+    return rewritten
+
+
 def products_together(traced: Equations, equations: list[Equation], levels: list[int], fixed: int) -> list[Equation]:
     """The equations, with `a @ v` and `a @ w` as parts of one product, `a @ concatenate([v, w])`."""
     groups: dict[Any, list[Equation]] = {}
@@ -88,3 +97,20 @@ def _together(traced: Equations, group: list[Equation]) -> Equation:
 
     outs = tuple(e.outs[0] for e in group)
     return group[0]._replace(run=run, ins=(group[0].ins[0], *places), outs=outs, primitive="")
+
+
+def _is_of_a_column(traced: Equations, e: Equation) -> bool:
+    """Whether it is `w @ a` of one vector."""
+    if e.primitive != "dot_general" or e.params["dimension_numbers"] != (((1,), (0,)), ((), ())):
+        return False
+    w, a = (traced.avals[p] for p in e.ins)
+    return (w.ndim, a.ndim) == (2, 1)
+
+
+def _in_order(traced: Equations, e: Equation) -> list[Equation]:
+    dims, w = (((0,), (0,)), ((), ())), traced.avals[e.ins[0]]
+    how = {name: e.params[name] for name in ("precision", "preferred_element_type")}
+    place = traced.place(w.update(shape=w.shape[::-1]))
+    flip = e._replace(run=lambda w: [w.T], ins=e.ins[:1], outs=(place,), primitive="", params={})
+    run = lambda a, w: [jax.lax.dot_general(a, w, dims, **how)]  # noqa: E731
+    return [flip, e._replace(run=run, ins=(e.ins[1], place), params={**e.params, "dimension_numbers": dims})]
