@@ -19,6 +19,7 @@ __all__ = [
     "dropout_mask",
     "is_symbols",
     "leading_shape",
+    "mod_relu",
     "normalized",
     "sigmoid",
     "spread_like",
@@ -88,6 +89,12 @@ def normalized(x: Array, epsilon: float) -> Array:
     """`x` less its mean over the last axis, divided by its standard deviation: `epsilon` is added to the variance."""
     centered = x - x.mean(-1, keepdims=True)
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
+
+
+def mod_relu(x: Array, b: Array) -> Array:
+    """`relu(|x| + b) * x / |x|` of real or complex numbers, and 0 of 0: the size is rectified, the phase stays."""
+    size = jnp.abs(x)
+    return x * (jax.nn.relu(size + b) / jnp.where(size > 0, size, 1))
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:

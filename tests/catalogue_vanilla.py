@@ -1,6 +1,7 @@
 """The vanilla network's relatives again in NumPy, step by step, from their papers."""
 
 import numpy as np
+import scipy.linalg
 from references import Case, Reference, parts, sigmoid, zero_state
 
 import jaxrnn
@@ -158,6 +159,59 @@ def deep_transition(depth, *, shortcut=False, output=None):
     return Reference(step, zero_state(4))
 
 
+def lmu(hidden, memory, theta):
+    """Voelker et al. 2019, eqs. 1, 2, 4 to 7; held constant over a step, as SciPy discretizes it."""
+    a, b = np.zeros((memory, memory)), np.zeros((memory, 1))
+    for i in range(memory):
+        b[i] = (2 * i + 1) * (-1) ** i
+        for j in range(memory):
+            a[i, j] = (2 * i + 1) * (-1 if i < j else (-1) ** (i - j + 1))
+    both = np.zeros((memory + 1, memory + 1))
+    both[:memory] = np.hstack([a, b]) / theta
+    both = scipy.linalg.expm(both)
+    a, b = both[:memory, :memory], both[:memory, memory]
+
+    def step(params, state, x):
+        h, m = state
+        e_x, w_x = params.w_x[:, 0], params.w_x[:, 1:].T
+        e_h, w_h = params.w_h[:, 0], params.w_h[:, 1:].T
+        m = a @ m + b * (e_x @ x + e_h @ h + params.e_m[:, 0] @ m)
+        h = np.tanh(w_x @ x + w_h @ h + params.w_m.T @ m)
+        return (h, m), h
+
+    return Reference(step, zero_state(hidden, memory))
+
+
+def mod_relu(z, b):
+    """Arjovsky et al. 2016, eq. 8."""
+    y = np.zeros_like(z)
+    for i in np.flatnonzero(z):
+        if abs(z[i]) + b[i] >= 0:
+            y[i] = (abs(z[i]) + b[i]) * z[i] / abs(z[i])
+    return y
+
+
+def skew(params):
+    a = np.zeros_like(params.a)
+    for i, j in zip(*np.triu_indices(len(a), 1), strict=True):
+        a[i, j], a[j, i] = params.a[i, j], -params.a[i, j]
+    return a
+
+
+@of_hidden(4)
+def scornn(params, h, x):
+    """Helfrich et al. 2018, with two entries of D negative."""
+    a = skew(params)
+    w = np.linalg.inv(np.eye(4) + a) @ (np.eye(4) - a) @ np.diag([-1, -1, 1, 1])
+    return mod_relu(w @ h + params.w_x.T @ x, params.b)
+
+
+@of_hidden(3)
+def exprnn(params, h, x):
+    """Lezcano-Casado & Martinez-Rubio 2019."""
+    return mod_relu(scipy.linalg.expm(skew(params)) @ h + params.w_x.T @ x, params.b)
+
+
 CELLS = {
     "Jordan": Case(jaxrnn.Jordan(4, 2, 0.3), jordan(0.3)),
     "IndRNN": Case(jaxrnn.IndRNN(4), ind_rnn),
@@ -170,6 +224,9 @@ CELLS = {
     "CoRNN": Case(jaxrnn.CoRNN(4, 0.3, 1.2, 0.7), cornn),
     "UnICORNN": Case(jaxrnn.UnICORNN(4, 0.3, 0.7), unicornn),
     "LEM": Case(jaxrnn.LEM(4, 0.7), lem),
+    "LMU": Case(jaxrnn.LMU(4, 5, 6.0), lmu(4, 5, 6.0)),
+    "ScoRNN": Case(jaxrnn.ScoRNN(4, 2), scornn),
+    "ExpRNN": Case(jaxrnn.ExpRNN(3), exprnn),
     "DTRNN": Case(jaxrnn.DTRNN(4, 3), deep_transition(3)),
     "DTSRNN": Case(jaxrnn.DTSRNN(4, 3), deep_transition(3, shortcut=True)),
     "DOTRNN": Case(jaxrnn.DOTRNN(4, 2, 3), deep_transition(3, output=2)),

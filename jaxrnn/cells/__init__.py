@@ -13,6 +13,7 @@ from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
 from jaxrnn.cells.dtrnn import DTRNN, DTRNNParams, DTRNNState
 from jaxrnn.cells.dtsrnn import DTSRNN, DTSRNNParams, DTSRNNState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
+from jaxrnn.cells.exprnn import ExpRNN, ExpRNNParams, ExpRNNState
 from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
 from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
 from jaxrnn.cells.gated_antisymmetric_rnn import (
@@ -35,6 +36,7 @@ from jaxrnn.cells.lem import LEM, LEMParams, LEMState
 from jaxrnn.cells.light_ru import LightRU, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUParams, LiGRUState
 from jaxrnn.cells.linear_attention import LinearAttention, LinearAttentionParams, LinearAttentionState
+from jaxrnn.cells.lmu import LMU, LMUParams, LMUState
 from jaxrnn.cells.lru import LRU, LRUParams, LRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
 from jaxrnn.cells.memory_controller_lstm import (
@@ -72,6 +74,7 @@ from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, 
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
 from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMParams, ResidualLSTMState
 from jaxrnn.cells.rg_lru import RGLRU, RGLRUParams, RGLRUState
+from jaxrnn.cells.scornn import ScoRNN, ScoRNNParams, ScoRNNState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
 from jaxrnn.cells.selective_ssm import SelectiveSSM, SelectiveSSMParams, SelectiveSSMState
 from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
@@ -101,6 +104,7 @@ __all__ = [
     "GRUD",
     "JANET",
     "LEM",
+    "LMU",
     "LRU",
     "LSTM",
     "MGU",
@@ -155,6 +159,9 @@ __all__ = [
     "Elman",
     "ElmanParams",
     "ElmanState",
+    "ExpRNN",
+    "ExpRNNParams",
+    "ExpRNNState",
     "FastGRNN",
     "FastGRNNParams",
     "FastGRNNState",
@@ -187,6 +194,8 @@ __all__ = [
     "JordanState",
     "LEMParams",
     "LEMState",
+    "LMUParams",
+    "LMUState",
     "LRUParams",
     "LRUState",
     "LSTMParams",
@@ -291,6 +300,9 @@ __all__ = [
     "SLSTMState",
     "STARParams",
     "STARState",
+    "ScoRNN",
+    "ScoRNNParams",
+    "ScoRNNState",
     "SelectiveSSM",
     "SelectiveSSMParams",
     "SelectiveSSMState",

@@ -1,0 +1,83 @@
+"""The scaled Cayley orthogonal recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform, uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, mod_relu, zeros
+
+
+class ScoRNNParams(NamedTuple):
+    w_x: Array  # [input, hidden]
+    a: Array  # [hidden, hidden], of which the part above the diagonal is read
+    b: Array  # [hidden]
+
+
+class ScoRNNState(NamedTuple):
+    h: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class ScoRNN(Cell):
+    r"""Scaled Cayley orthogonal recurrent network: the recurrent matrix is orthogonal, whatever its parameters.
+
+    .. math::
+        W &= (I + A)^{-1} (I - A) D, \quad A^T = -A \\
+        z_t &= W h_{t-1} + U x_t \\
+        h_t &= \operatorname{relu}(|z_t| + b) \odot z_t / |z_t|
+
+    where :math:`D` is diagonal, its first entries -1, the others 1. The output is :math:`h_t`. At first :math:`A`
+    turns pairs of units, by angles that are uniform on :math:`[0, \pi / 2)`.
+
+    Args:
+      hidden_size: size of :math:`h`.
+      negatives: how many entries of :math:`D` are -1.
+
+    References: K. Helfrich, D. Willmott, Q. Ye, "Orthogonal recurrent neural networks with scaled Cayley transform",
+    2018.
+    """
+
+    hidden_size: int
+    negatives: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.negatives <= self.hidden_size:
+            raise ValueError(f"ScoRNN's negatives must be from 0 to {self.hidden_size}, but it is {self.negatives}")
+
+    def init(self, key: Array, input_size: int) -> ScoRNNParams:
+        n = self.hidden_size
+        k_x, k_a, k_b = jax.random.split(key, 3)
+        angle = jax.random.uniform(k_a, (n // 2,), maxval=jnp.pi / 2)
+        first = 2 * jnp.arange(n // 2)
+        a = jnp.zeros((n, n)).at[first, first + 1].set(jnp.sqrt((1 - jnp.cos(angle)) / (1 + jnp.cos(angle))))
+        return ScoRNNParams(glorot_uniform(k_x, (input_size, n)), a, uniform(0.01)(k_b, (n,)))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ScoRNNState:
+        return ScoRNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
+
+    def project(self, params: ScoRNNParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x)
+
+    def step(self, params: ScoRNNParams, state: ScoRNNState, z: Array) -> ScoRNNState:
+        w = self.recurrent_matrix(params)
+        return ScoRNNState(h=mod_relu(z + state.h @ w.T, params.b))
+
+    def readout(self, params: ScoRNNParams, state: ScoRNNState, z: Array) -> Array:
+        return state.h
+
+    def recurrent_matrix(self, params: ScoRNNParams) -> Array:
+        """:math:`W`, found in at least float32."""
+        n = self.hidden_size
+        a = jnp.triu(params.a, 1).astype(jnp.promote_types(params.a.dtype, jnp.float32))
+        identity = jnp.eye(n, dtype=a.dtype)
+        d = jnp.where(jnp.arange(n) < self.negatives, -1, 1).astype(a.dtype)
+        w = jnp.linalg.solve(identity + a - a.T, identity - a + a.T) * d
+        return w.astype(params.a.dtype)
