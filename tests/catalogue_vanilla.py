@@ -212,6 +212,25 @@ def exprnn(params, h, x):
     return mod_relu(scipy.linalg.expm(skew(params)) @ h + params.w_x.T @ x, params.b)
 
 
+def urnn(n, seed):
+    """Arjovsky et al. 2016, eqs. 6 to 8, the factors as matrices."""
+    order = np.arange(n)
+    f = np.exp(-2j * np.pi * np.outer(order, order) / n) / np.sqrt(n)
+    pi = np.eye(n)[np.random.RandomState(seed).permutation(n)]
+
+    def step(params, state, x):
+        (h,) = state
+        d_1, d_2, d_3 = (np.diag(np.cos(d) + 1j * np.sin(d)) for d in params.d)
+        v_1, v_2 = (r[:n] + 1j * r[n:] for r in params.r)
+        r_1, r_2 = (np.eye(n) - 2 * np.outer(v, v.conj()) / np.vdot(v, v) for v in (v_1, v_2))
+        w = d_3 @ r_2 @ np.linalg.inv(f) @ d_2 @ pi @ r_1 @ f @ d_1
+        v = params.w_x[:, :n] + 1j * params.w_x[:, n:]
+        h = mod_relu(w @ h + v.T @ x, params.b)
+        return (h,), np.concatenate([h.real, h.imag])
+
+    return Reference(step, lambda params: (np.zeros(n, complex),))
+
+
 CELLS = {
     "Jordan": Case(jaxrnn.Jordan(4, 2, 0.3), jordan(0.3)),
     "IndRNN": Case(jaxrnn.IndRNN(4), ind_rnn),
@@ -227,6 +246,7 @@ CELLS = {
     "LMU": Case(jaxrnn.LMU(4, 5, 6.0), lmu(4, 5, 6.0)),
     "ScoRNN": Case(jaxrnn.ScoRNN(4, 2), scornn),
     "ExpRNN": Case(jaxrnn.ExpRNN(3), exprnn),
+    "URNN": Case(jaxrnn.URNN(4, 1), urnn(4, 1)),
     "DTRNN": Case(jaxrnn.DTRNN(4, 3), deep_transition(3)),
     "DTSRNN": Case(jaxrnn.DTSRNN(4, 3), deep_transition(3, shortcut=True)),
     "DOTRNN": Case(jaxrnn.DOTRNN(4, 2, 3), deep_transition(3, output=2)),

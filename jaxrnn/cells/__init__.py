@@ -89,6 +89,7 @@ from jaxrnn.cells.trnn import TRNN, TRNNParams, TRNNState
 from jaxrnn.cells.ugrnn import UGRNN, UGRNNParams, UGRNNState
 from jaxrnn.cells.unicornn import UnICORNN, UnICORNNParams, UnICORNNState
 from jaxrnn.cells.ur_lstm import URLSTM, URLSTMParams, URLSTMState
+from jaxrnn.cells.urnn import URNN, URNNParams, URNNState
 from jaxrnn.cells.wmc_lstm import WMCLSTM, WMCLSTMParams, WMCLSTMState
 from jaxrnn.layer import Cell
 
@@ -126,6 +127,7 @@ __all__ = [
     "TRNN",
     "UGRNN",
     "URLSTM",
+    "URNN",
     "WMCLSTM",
     "ATRParams",
     "ATRState",
@@ -322,6 +324,8 @@ __all__ = [
     "UGRNNState",
     "URLSTMParams",
     "URLSTMState",
+    "URNNParams",
+    "URNNState",
     "UnICORNN",
     "UnICORNNParams",
     "UnICORNNState",
