@@ -56,7 +56,7 @@ class Config(ensemble.Config):
 
 
 def make_model(config: Config, num_symbols: int) -> jaxrnn.Stack:
-    cell = common.make_cell(config.cell, config.hidden_size)
+    cell = common.make_cell(config.cell, config.hidden_size, num_symbols)
     dropout = [jaxrnn.Dropout(config.dropout)] if config.dropout else []
     return jaxrnn.Stack(*[cell, *dropout] * config.layers, jaxrnn.Dense(num_symbols))
 
@@ -86,9 +86,8 @@ def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
     def one(seed: Array, learning_rate: Array) -> Member:
         params = model.init(key := jax.random.key(seed), num_symbols)
         # The initial law expects all input features at once, but of symbols there is one at a time.
-        reader = params[0]._replace(w_x=params[0].w_x * num_symbols**0.5)
-        params = (reader, *params[1:])
-        state = model.initial_state(params, (config.batch,))
+        scaled = {"w_x": params[0].w_x * num_symbols**0.5} if hasattr(params[0], "w_x") else {}
+        params, state = (params[0]._replace(**scaled), *params[1:]), model.initial_state(params, (config.batch,))
         return Member(params, optimizer.init(params), state, jax.random.key_data(key), learning_rate)
 
     return Train(jnp.int32(0), jnp.int32(0), config.begin(one))
@@ -116,8 +115,7 @@ def update(
     )
 
     def learn(member: Member, window: Array, step: Array) -> tuple[Member, Array]:
-        # The streams take turns to begin anew, or the model would forget how to: a state as old as the run is another
-        # world than the one in which validation and writing begin.
+        # The streams take turns to begin anew, as validation and writing do, or the model would forget how to.
         anew = jnp.arange(config.batch) == step % config.batch
         state = jaxrnn.ops.where(anew, model.initial_state(member.params, (config.batch,)), member.state)
         key = jax.random.fold_in(jax.random.wrap_key_data(member.key), step)
@@ -173,14 +171,9 @@ def train_model(config: Config) -> None:
         written = write(model, config.member(params, losses.best), prompt, 150, key, config.temperature)
         stage.show(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
 
-    last, best = run.rows[-1], run.best
-    bits = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
     common.print_table(
-        validation=f"{bits}; best {best['valid_loss']:.3f} nats" + ("" if config.alone else ", means of all models"),
-        **config.table(last),
+        **config.summary(run),
         beside=f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}",
-        training=f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} updates",
-        time=f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second",
         curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
         checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",
         write=run.command("--sample", "500"),
@@ -193,8 +186,7 @@ def write_sample(config: Config, length: int) -> None:
     prompt = encode(config.prompt or line_end(alphabet), alphabet)
     model = make_model(config, len(alphabet))
     run = common.Run(replace(config, resume=True), facts=common.read_run(run_dir)["facts"])
-    train, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin(config, model, len(alphabet)), 0.0)))
-    params = config.member(train.members.params, ensemble.best_member(run.best))
+    params = config.best(run, jax.eval_shape(lambda: begin(config, model, len(alphabet))))
     written = write(model, params, prompt, length, jax.random.key(config.seed), config.temperature)
     print(config.prompt + decode(written, alphabet))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import inspect
 import io
 import itertools
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import course  # first: its clock starts the run's  # noqa: F401
+import jax
+import jax.numpy as jnp
 import tyro
 from course import fail as fail
 from course import span as span
@@ -130,14 +133,27 @@ def from_command_line(kind: type[C], default: C | None = None) -> C:
     return dataclasses.replace(config, **paths)
 
 
-def make_cell(name: str, hidden_size: int) -> jaxrnn.Cell:
-    """A cell by its name in jaxrnn. Whatever other size it needs is half the hidden size."""
+def make_cell(name: str, hidden_size: int, num_symbols: int | None = None) -> jaxrnn.Cell:
+    """A cell by its name in jaxrnn. Whatever other size it needs is half the hidden size.
+
+    If a number of symbols is given, the cell must read them as they are.
+    """
     cells = {n: c for n, c in vars(jaxrnn.cells).items() if isinstance(c, type) and issubclass(c, jaxrnn.Cell)}
+    cells = {n: c for n, c in cells.items() if n in jaxrnn.cells.__all__}
     if name not in cells:
-        raise BadInputError(f"there is no cell {name!r}; the cells are {', '.join(sorted(cells))}")
+        close = difflib.get_close_matches(name, cells, cutoff=0.4)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise BadInputError(f"there is no cell {name!r}: {meant}python -m jaxrnn lists all {len(cells)}")
     needed = [f.name for f in dataclasses.fields(cells[name]) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
     sizes = {n: hidden_size if n == "hidden_size" else max(1, hidden_size // 2) for n in needed}
-    return cells[name](**sizes)
+    try:
+        cell = cells[name](**sizes)
+        if num_symbols is not None:
+            params = jax.eval_shape(lambda: cell.init(jax.random.key(0), num_symbols))
+            jax.eval_shape(lambda p: jaxrnn.unroll(cell, p, jnp.zeros((1, 3), int)), params)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"--cell {name} cannot be of size {hidden_size} here: {error}") from None
+    return cell
 
 
 def print_table(**rows: str) -> None:

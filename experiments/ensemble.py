@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +46,21 @@ class Config(common.Config):
     def member(self, tree: Any, n: int) -> Any:
         return tree if self.alone else jax.tree.map(lambda leaf: leaf[n], tree)
 
-    def table(self, row: dict[str, float]) -> dict[str, str]:
-        """A line for each model, from a row of metrics.csv."""
-        lines = {
-            f"model {n}": f"seed {seed}, learning rate {rate:g}: validation {row.get(f'member_{n}', 0.0):.3f}"
-            for n, (seed, rate) in enumerate(self.members)
-        }
-        return {} if self.alone else lines
+    def best(self, run: common.Run, like: Any) -> Any:
+        """The parameters of the best model in the best checkpoint; `like`: what is trained, in shapes and dtypes."""
+        train, _ = run.checkpoints.best((like, 0.0))
+        return self.member(train.members.params, best_member(run.best))
+
+    def summary(self, run: common.Run) -> dict[str, str]:
+        """What a run of language models has come to; for several, a line for each as well."""
+        last, of_all = run.rows[-1], "" if self.alone else ", means of all models"
+        bits = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
+        lines = {"validation": f"{bits}; best {run.best['valid_loss']:.3f} nats{of_all}"}
+        for n, (seed, rate) in enumerate([] if self.alone else self.members):
+            lines[f"model {n}"] = f"seed {seed}, learning rate {rate:g}: validation {last.get(f'member_{n}', 0.0):.3f}"
+        lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} updates"
+        lines["time"] = f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second"
+        return lines
 
 
 class Losses:

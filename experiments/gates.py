@@ -182,9 +182,9 @@ def main(config: Config) -> None:
     run = common.Run(replace(config, resume=True, run_dir=path), facts={"data": text.digest})
     model = char_lm.make_model(config, len(text.alphabet))
     untrained = char_lm.begin(config, model, len(text.alphabet))
-    trained, _ = run.checkpoints.best(jax.eval_shape(lambda: (untrained, 0.0)))
-    members = (config.member(train.members.params, ensemble.best_member(run.best)) for train in (trained, untrained))
-    findings = find(jaxrnn.LSTM(config.hidden_size), [params[0] for params in members], text, labels)
+    trained = config.best(run, jax.eval_shape(lambda: untrained))
+    before = config.member(untrained.members.params, ensemble.best_member(run.best))
+    findings = find(jaxrnn.LSTM(config.hidden_size), [trained[0], before[0]], text, labels)
     held_out = decode(text.symbols[text.num_train :], text.alphabet)
     title = f"What an LSTM of {config.hidden_size} units knows of {text.name}"
     (path / "gates.html").write_text(page(findings, held_out, config.excerpt, title), encoding="utf-8")

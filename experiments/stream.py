@@ -19,7 +19,6 @@ from typing import Any, cast
 
 import char_lm
 import common
-import ensemble
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -89,8 +88,8 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
     text = Text.of(config.data)
     run = common.Run(replace(config, resume=True), facts={"data": text.digest})
     model = char_lm.make_model(config, len(text.alphabet))
-    train, _ = run.checkpoints.best(jax.eval_shape(lambda: (char_lm.begin(config, model, len(text.alphabet)), 0.0)))
-    return model, config.member(train.members.params, ensemble.best_member(run.best)), text
+    like = jax.eval_shape(lambda: char_lm.begin(config, model, len(text.alphabet)))
+    return model, config.best(run, like), text
 
 
 def plot(path: Path, served: dict[str, Served]) -> None:

@@ -202,7 +202,7 @@ def test_the_entries():
     [
         (["--task", "subtracting"], "'subtracting'.*--task"),
         (["--length", "9"], "--length must be at least 10"),
-        (["--cell", "LSMT"], "no cell 'LSMT'; the cells are Elman, GRU"),
+        (["--cell", "LSMT"], "no cell 'LSMT': did you mean "),
         (["--cell", "Elman", "--forget-bias", "chrono"], "Elman has no --forget-bias"),
         (["--forget-bias", "high"], "--forget-bias.*high"),
         (["--forget-bias", "nan"], "--forget-bias must be .*finite"),

@@ -208,7 +208,7 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--data", "label"], "train.txt, line 1: not a tree"),
         (["--data", "negative"], "labels count from 0, but .* has -1"),
         (["--task", "algebra"], "--task"),
-        (["--networks", "TreeLSTM"], "no cell 'TreeLSTM'; the cells are"),
+        (["--networks", "TreeLSTM"], "no cell 'TreeLSTM': did you mean "),
         (["--seen", "1"], "--seen must be at least 2"),
         (["--deepest", "3"], "--deepest must be at least 4"),
         (["--expressions", "0"], "--expressions must be at least 1"),
