@@ -4,13 +4,20 @@ import jax
 import numpy as np
 import pytest
 import references
-from tables import CATALOGUE, INPUT, LOOPS, draw, draw_params, draw_state, to_numpy
+from tables import CATALOGUE, INPUT, draw, draw_params, draw_state, to_numpy
 from test_loops import BATCH, TIME, compare
 
 import jaxrnn
+from jaxrnn.loops import Deferred, Scan
 from jaxrnn.testing import check_cell
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
+
+EVERY_LOOP = (  # with all of its options at once: one by one they are tried in test_loops.py
+    Scan(unroll=3, checkpoint_every=4),
+    Deferred(),
+    Deferred(unroll=2, checkpoint_every=7, block=3),
+)
 
 over_cells = pytest.mark.parametrize("name", CATALOGUE)
 
@@ -38,5 +45,5 @@ def test_check_cell(name):
 def test_every_loop_equals_scan(name):
     cell = CATALOGUE[name].cell
     lengths, resets = np.array([TIME, 0, 4]), draw(TIME, BATCH) > 0.7
-    for loop in LOOPS.values():
+    for loop in EVERY_LOOP:
         compare(cell, loop, key=jax.random.key(1), lengths=lengths, resets=resets, reverse=True)
