@@ -26,7 +26,7 @@ def uniform(bound: float) -> Initializer:
 
 def identity(scale: float = 1.0) -> Initializer:
     """The identity times `scale`, under which states are kept: for the recurrent matrix of a rectified network."""
-    return lambda key, shape: scale * jnp.eye(*shape)
+    return lambda key, shape: scale * jnp.eye(shape[0], shape[1])
 
 
 def gates(initializer: Initializer, key: Array, shape: tuple[int, ...], number: int) -> Array:
