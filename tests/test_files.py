@@ -163,7 +163,7 @@ def test_fields_come_back(layer, path):
         {1: "a", ("b", 2): None}, squash, jnp.float32, jnp.bfloat16, LSTM, MGU, MGUParams(1, MGUParams(2)), Settings(3),
         np.int8(3), np.bool_(True), np.complex64(1j),
     ],
-    ids=repr,
+    ids=lambda option: getattr(option, "__name__", repr(option)),  # functions without their place in memory
 )  # fmt: skip
 def test_own_classes_with_any_fields(option, path):
     layer = Stack(MGU(4, option), MGU(3))
