@@ -143,14 +143,16 @@ def font_for(text: str) -> font_manager.FontProperties | None:
 
 def draw(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]]]) -> None:
     """Attention maps: weights [target, source], tokens of both."""
-    font = font_for("".join(token for _, *sides in maps for side in sides for token in side))
+    written = [font_for("".join(token for each in maps for token in each[side])) for side in (1, 2)]
     figure, grid = plt.subplots(2, 2, figsize=(11, 9), layout="constrained", squeeze=False)
     for axes, (weights, source, target) in zip(grid.flat, maps, strict=False):
         axes.imshow(weights[: len(target), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        sides = (source, target) if font else ([str(n) for n in range(1, 1 + len(side))] for side in (source, target))
-        for axis, tokens in zip((axes.xaxis, axes.yaxis), sides, strict=True):
-            rotation = 90 if axis is axes.xaxis and max(map(len, tokens)) > 1 else 0
-            axis.set_ticks(range(len(tokens)), tokens, fontproperties=font, rotation=rotation, fontsize=9)
-        axes.set(xlabel="source" if font else "source, by number: no font here has its letters", ylabel="output")
+        for axis, tokens, font in zip((axes.xaxis, axes.yaxis), (source, target), written, strict=True):
+            shown = tokens if font else [str(n) for n in range(1, 1 + len(tokens))]
+            rotation = 90 if axis is axes.xaxis and max(map(len, shown)) > 1 else 0
+            axis.set_ticks(range(len(shown)), shown, fontproperties=font, rotation=rotation, fontsize=9)
+        sides = zip(("source", "output"), written, strict=True)
+        x, y = (name if font else f"{name}, by number: no font here has its letters" for name, font in sides)
+        axes.set(xlabel=x, ylabel=y)
     figure.savefig(path, dpi=160)
     plt.close(figure)
