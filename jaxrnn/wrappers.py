@@ -49,7 +49,7 @@ class Zoneout(_Wrapper):
     .. math:: s_t = m_t \odot s_{t-1} + (1 - m_t) \odot \tilde s_t, \quad m_t \sim Bernoulli(p)
 
     :math:`\tilde s_t` is the wrapped cell's state after its step. Without a key (evaluation) the mask is
-    its mean, :math:`p`.
+    its mean, :math:`p`. Whole numbers in a state, such as a count of steps, are those of the step.
 
     Args:
       cell: the wrapped cell.
@@ -76,9 +76,11 @@ class Zoneout(_Wrapper):
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
         new = self.cell.step(params, state, z.z)
         if z.masks is not None:
-            return jax.tree.map(where, z.masks, new, state)
-        rates = jax.tree.unflatten(jax.tree.structure(state), self._rates(jax.tree.structure(state)))
-        return jax.tree.map(lambda r, old, new: r * old + (1 - r) * new, rates, state, new)
+            kept = jax.tree.map(where, z.masks, new, state)
+        else:
+            rates = jax.tree.unflatten(jax.tree.structure(state), self._rates(jax.tree.structure(state)))
+            kept = jax.tree.map(lambda r, old, new: r * old + (1 - r) * new, rates, state, new)
+        return jax.tree.map(lambda k, n: k if jnp.issubdtype(n.dtype, jnp.inexact) else n, kept, new)
 
     def readout(self, params: Params, state: State, z: MaskedInput) -> Any:
         return self.cell.readout(params, state, z.z)

@@ -259,3 +259,12 @@ def test_gradient_of_the_learned_initial_state():
         grads = jax.grad(lambda p, s=state: (unroll(cell, p, xs, s, resets=resets)[1] ** 2).sum())(params)
         assert_close(grads, references.gradient(expected, to_numpy(leaves)), rtol=1e-11)
         assert grads.state.h.all()
+
+
+def test_zoneout_leaves_whole_numbers_alone():
+    cell = jaxrnn.ClockworkRNN(4, (1, 8))
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    expected = jaxrnn.unroll(cell, params, xs)[0].t
+    for key in (None, jax.random.key(0)):
+        state, _ = jaxrnn.unroll(jaxrnn.Zoneout(cell, 0.5), params, xs, key=key)
+        np.testing.assert_array_equal(state.t, expected)
