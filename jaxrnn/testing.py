@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -14,7 +15,15 @@ from jaxrnn.loops.scan import Scan
 from jaxrnn.unroll import unroll
 
 
-def check_cell(cell: Cell, input_size: Any = 3, *, time: int = 6, batch: int = 2, rtol: float = 1e-4) -> None:
+def check_cell(
+    cell: Cell,
+    input_size: Any = 3,
+    *,
+    time: int = 6,
+    batch: int = 2,
+    rtol: float = 1e-4,
+    frozen: Collection[str] = (),
+) -> None:
     """Raises AssertionError, saying what does not hold, unless a cell keeps the contract.
 
     It is a value; its state keeps structure, shape and dtype; unrolling equals calling it step by step; leading
@@ -27,6 +36,8 @@ def check_cell(cell: Cell, input_size: Any = 3, *, time: int = 6, batch: int = 2
       time: number of steps.
       batch: number of sequences.
       rtol: relative tolerance of the comparisons, in the default float dtype.
+      frozen: names of the parameters that the cell holds as they are drawn, by `jax.lax.stop_gradient`:
+        their gradient must be zero.
     """
     shape = (input_size,) if isinstance(input_size, int) else tuple(input_size)
     params = cell.init(jax.random.key(1), input_size)
@@ -63,6 +74,9 @@ def check_cell(cell: Cell, input_size: Any = 3, *, time: int = 6, batch: int = 2
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         name = jax.tree_util.keystr(path)
         assert jnp.isfinite(grad).all(), f"the gradient of params{name} must be finite"
+        if jax.tree_util.keystr(path[-1:], simple=True) in frozen:
+            assert not grad.any(), f"the gradient of params{name} must be zero: it is said to be frozen"
+            continue
         assert (grad != 0).any(), f"the gradient of params{name} must not be zero: does the cell read it?"
     _same(grads, jax.grad(loss)(params, Scan(checkpoint_every=4)), "checkpoints must not change the gradient", rtol)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from references import Case
 
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("catalogue_*.py"))
-CELLS: dict[str, Case] = {
-    name: case for family in FAMILIES for name, case in importlib.import_module(family).CELLS.items()
+MODULES = [importlib.import_module(family) for family in FAMILIES]
+CELLS: dict[str, Case] = {name: case for module in MODULES for name, case in module.CELLS.items()}
+FROZEN: dict[str, tuple[str, ...]] = {  # parameters that cells hold fixed
+    name: names for module in MODULES for name, names in getattr(module, "FROZEN", {}).items()
 }

@@ -231,6 +231,51 @@ def urnn(n, seed):
     return Reference(step, lambda params: (np.zeros(n, complex),))
 
 
+def fast_weights(hidden, decay, rate, inner):
+    """Ba et al. 2016, eqs. 1 and 2, with the layer normalization of section 3.2."""
+
+    def step(params, state, x):
+        h, a = state
+        a = decay * a + rate * np.outer(h, h)
+        slow = params.w_h.T @ h + params.w_x.T @ x
+        h = relu(slow)
+        for _ in range(inner):
+            total = slow + a @ h
+            mean = sum(total) / hidden
+            variance = sum((total - mean) ** 2) / hidden
+            h = relu(params.gain * (total - mean) / np.sqrt(variance + 1e-5) + params.b)
+        return (h, a), h
+
+    return Reference(step, lambda params: (np.zeros(hidden), np.zeros((hidden, hidden))))
+
+
+@of_hidden(4)
+def echo_state(params, h, x):
+    """Jaeger et al. 2007, a leaky reservoir with a bias as a constant input; the leak is 0.3."""
+    return (1 - 0.3) * h + 0.3 * np.tanh(params.w_x.T @ x + params.w_h.T @ h + params.b)
+
+
+@of_hidden(4)
+def cfc(params, h, x):
+    """Hasani et al. 2022, eq. 10."""
+    x, time = x[:-1], x[-1]
+    u = np.tanh(params.w_x.T @ x + params.w_h.T @ h + params.b)
+    w_f, w_g, w_k = parts(params.w_u, 3)
+    b_f, b_g, b_k = parts(params.b_u, 3)
+    gate = sigmoid(-(w_f @ u + b_f) * time)
+    return gate * np.tanh(w_g @ u + b_g) + (1 - gate) * np.tanh(w_k @ u + b_k)
+
+
+@of_hidden(4)
+def ltc(params, h, x):
+    """Hasani et al. 2021, algorithm 1 with three steps of 0.2."""
+    tau = np.log(1 + np.exp(params.tau))
+    for _ in range(3):
+        f = sigmoid(params.w_h.T @ h + params.w_x.T @ x + params.b)
+        h = (h + 0.2 * f * params.a) / (1 + 0.2 * (1 / tau + f))
+    return h
+
+
 CELLS = {
     "Jordan": Case(jaxrnn.Jordan(4, 2, 0.3), jordan(0.3)),
     "IndRNN": Case(jaxrnn.IndRNN(4), ind_rnn),
@@ -247,7 +292,13 @@ CELLS = {
     "ScoRNN": Case(jaxrnn.ScoRNN(4, 2), scornn),
     "ExpRNN": Case(jaxrnn.ExpRNN(3), exprnn),
     "URNN": Case(jaxrnn.URNN(4, 1), urnn(4, 1)),
+    "FastWeights": Case(jaxrnn.FastWeights(4, 0.8, 0.3, 2), fast_weights(4, 0.8, 0.3, 2)),
+    "EchoState": Case(jaxrnn.EchoState(4, 0.3, connectivity=0.8), echo_state),
+    "CfC": Case(jaxrnn.CfC(4, 5), cfc),
+    "LTC": Case(jaxrnn.LTC(4, 0.2, 3), ltc),
     "DTRNN": Case(jaxrnn.DTRNN(4, 3), deep_transition(3)),
     "DTSRNN": Case(jaxrnn.DTSRNN(4, 3), deep_transition(3, shortcut=True)),
     "DOTRNN": Case(jaxrnn.DOTRNN(4, 2, 3), deep_transition(3, output=2)),
 }
+
+FROZEN = {"EchoState": ("w_x", "w_h", "b")}

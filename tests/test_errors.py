@@ -110,6 +110,9 @@ ERRORS = {
     "depth, shortcuts": (ValueError, r"DTSRNN's depth must be at least 2, but it is 0", lambda: jaxrnn.DTSRNN(4, 0)),
     "depth of outputs": (ValueError, r"DOTRNN's depth must be at least 2, but it is 1$",
                          lambda: jaxrnn.DOTRNN(4, 4, depth=1)),
+    "negatives": (ValueError, r"ScoRNN's negatives must be from 0 to 4, but it is 5$", lambda: jaxrnn.ScoRNN(4, 5)),
+    "no time": (ValueError, r"CfC's input_size must be at least 2, one of them the time, but it is 1$",
+                lambda: jaxrnn.CfC(4, 4).init(KEY, 1)),
     # initial values
     "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
     "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),

@@ -117,6 +117,7 @@ SMALL = {
         ("LSTM", "lstm", (3,)),
         ("GRU", "gru", (3,)),
         ("ResetBeforeGRU", "reset_before_gru", (3,)),
+        ("ResetAfterMGU", "reset_after_mgu", (3,)),
         ("PeepholeLSTM", "peephole_lstm", (3,)),
         ("ProjectedLSTM", "projected_lstm", (3, 2)),
     ]

@@ -4,6 +4,7 @@ from jaxrnn.cells.antisymmetric_rnn import AntisymmetricRNN, AntisymmetricRNNPar
 from jaxrnn.cells.atr import ATR, ATRParams, ATRState
 from jaxrnn.cells.brc import BRC, BRCParams, BRCState
 from jaxrnn.cells.capped_lstm import CappedLSTM, CappedLSTMParams, CappedLSTMState
+from jaxrnn.cells.cfc import CfC, CfCParams, CfCState
 from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
 from jaxrnn.cells.cornn import CoRNN, CoRNNParams, CoRNNState
@@ -12,10 +13,12 @@ from jaxrnn.cells.dotrnn import DOTRNN, DOTRNNParams, DOTRNNState
 from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
 from jaxrnn.cells.dtrnn import DTRNN, DTRNNParams, DTRNNState
 from jaxrnn.cells.dtsrnn import DTSRNN, DTSRNNParams, DTSRNNState
+from jaxrnn.cells.echo_state import EchoState, EchoStateParams, EchoStateState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
 from jaxrnn.cells.exprnn import ExpRNN, ExpRNNParams, ExpRNNState
 from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
 from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
+from jaxrnn.cells.fast_weights import FastWeights, FastWeightsParams, FastWeightsState
 from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNN,
     GatedAntisymmetricRNNParams,
@@ -39,6 +42,7 @@ from jaxrnn.cells.linear_attention import LinearAttention, LinearAttentionParams
 from jaxrnn.cells.lmu import LMU, LMUParams, LMUState
 from jaxrnn.cells.lru import LRU, LRUParams, LRUState
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
+from jaxrnn.cells.ltc import LTC, LTCParams, LTCState
 from jaxrnn.cells.memory_controller_lstm import (
     MemoryControllerLSTM,
     MemoryControllerLSTMParams,
@@ -108,6 +112,7 @@ __all__ = [
     "LMU",
     "LRU",
     "LSTM",
+    "LTC",
     "MGU",
     "MLSTM",
     "MUT1",
@@ -141,6 +146,9 @@ __all__ = [
     "CappedLSTM",
     "CappedLSTMParams",
     "CappedLSTMState",
+    "CfC",
+    "CfCParams",
+    "CfCState",
     "ClockworkRNN",
     "ClockworkRNNParams",
     "ClockworkRNNState",
@@ -158,6 +166,9 @@ __all__ = [
     "DTRNNState",
     "DTSRNNParams",
     "DTSRNNState",
+    "EchoState",
+    "EchoStateParams",
+    "EchoStateState",
     "Elman",
     "ElmanParams",
     "ElmanState",
@@ -170,6 +181,9 @@ __all__ = [
     "FastRNN",
     "FastRNNParams",
     "FastRNNState",
+    "FastWeights",
+    "FastWeightsParams",
+    "FastWeightsState",
     "GRUDParams",
     "GRUDState",
     "GRUParams",
@@ -202,6 +216,8 @@ __all__ = [
     "LRUState",
     "LSTMParams",
     "LSTMState",
+    "LTCParams",
+    "LTCState",
     "LayerNormElman",
     "LayerNormElmanParams",
     "LayerNormElmanState",
