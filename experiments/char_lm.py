@@ -145,7 +145,7 @@ def train_model(config: Config) -> None:
         needed = f"one batch of windows takes {config.batch} * {config.sequence_length + 1}"
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
     prompt = encode(config.prompt or line_end(text.alphabet), text.alphabet)
-    model, mesh = make_model(config, len(text.alphabet)), make_mesh(config.devices, config.batch)
+    mesh, model = make_mesh(config.devices, config.batch), make_model(config, len(text.alphabet))
     of_state = BATCH if config.alone else MEMBERS_BATCH
     specs = Train(SHARED, SHARED, Member(SHARED, SHARED, of_state, SHARED, SHARED))
     train = place(begin(config, model, len(text.alphabet)), mesh, specs)

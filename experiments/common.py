@@ -19,7 +19,6 @@ from typing import Any, ClassVar, TypeVar
 
 import course  # first: its clock starts the run's  # noqa: F401
 import jax
-import jax.numpy as jnp
 import tyro
 from course import fail as fail
 from course import span as span
@@ -150,7 +149,8 @@ def make_cell(name: str, hidden_size: int, num_symbols: int | None = None) -> ja
         cell = cells[name](**sizes)
         if num_symbols is not None:
             params = jax.eval_shape(lambda: cell.init(jax.random.key(0), num_symbols))
-            jax.eval_shape(lambda p: jaxrnn.unroll(cell, p, jnp.zeros((1, 3), int)), params)
+            symbols = jax.ShapeDtypeStruct((1, 3), "int32")  # nothing is computed: devices may not be chosen yet
+            jax.eval_shape(lambda p, xs: jaxrnn.unroll(cell, p, xs), params, symbols)
     except (TypeError, ValueError) as error:
         raise BadInputError(f"--cell {name} cannot be of size {hidden_size} here: {error}") from None
     return cell
