@@ -171,9 +171,9 @@ def train_model(config: Config) -> None:
         written = write(model, config.member(params, losses.best), prompt, 150, key, config.temperature)
         stage.show(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
 
+    beside = f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}"
     common.print_table(
-        **config.summary(run),
-        beside=f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}",
+        **config.summary(run, beside),
         curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
         checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",
         write=run.command("--sample", "500"),

@@ -51,11 +51,11 @@ class Config(common.Config):
         train, _ = run.checkpoints.best((like, 0.0))
         return self.member(train.members.params, best_member(run.best))
 
-    def summary(self, run: common.Run) -> dict[str, str]:
-        """What a run of language models has come to; for several, a line for each as well."""
+    def summary(self, run: common.Run, beside: str) -> dict[str, str]:
+        """What a run of language models has come to, beside others; for several, a line for each as well."""
         last, of_all = run.rows[-1], "" if self.alone else ", means of all models"
         bits = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
-        lines = {"validation": f"{bits}; best {run.best['valid_loss']:.3f} nats{of_all}"}
+        lines = {"validation": f"{bits}; best {run.best['valid_loss']:.3f} nats{of_all}", "beside": beside}
         for n, (seed, rate) in enumerate([] if self.alone else self.members):
             lines[f"model {n}"] = f"seed {seed}, learning rate {rate:g}: validation {last.get(f'member_{n}', 0.0):.3f}"
         lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} updates"
