@@ -24,12 +24,12 @@ from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import common  # first: its clock starts the run's
+import course
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from common import BadInputError
-from course import STARTED, Interrupt
 from jax import Array
 from memory_results import EACH, TEST, Entry, Results
 from memory_tasks import TASKS, Sequences, judge
@@ -157,11 +157,11 @@ def wrong_in_test(config: Config, entry: Entry, learners: Learner) -> Array:
     return jax.vmap(one)(learners)
 
 
-def train_entry(config: Config, entry: Entry, results: Results, bar: tqdm, interrupt: Interrupt) -> None:
+def train_entry(config: Config, entry: Entry, results: Results, bar: tqdm, interrupt: course.Interrupt) -> None:
     """Trains until all networks have solved the task or have had their updates. Stopped before, it leaves nothing."""
     train, started, curves = begin(config, entry), time.perf_counter(), []
     while train.step < config.updates and not (train.learners.solved > 0).all():
-        if interrupt.requested or time.perf_counter() > STARTED + 60 * config.minutes:
+        if interrupt.requested or time.perf_counter() > course.STARTED + 60 * config.minutes:
             return
         updates = min(EACH, config.updates - int(train.step))
         train, measured = update(config, entry, train, updates)
@@ -178,7 +178,7 @@ def compare(config: Config) -> None:
     results = Results(run.path, config.entries, config.updates, config.batch)
     print(f"run     {run.path}: {len(config.entries)} entries, each of {config.seeds} networks", flush=True)
     total, form = len(config.entries) * config.updates, "{percentage:3.0f}% |{bar:24}| {desc}, at most {remaining} left"
-    with Interrupt() as interrupt, tqdm(total=total, bar_format=form, disable=not sys.stderr.isatty()) as bar:
+    with course.Interrupt() as interrupt, tqdm(total=total, bar_format=form, disable=not sys.stderr.isatty()) as bar:
         for n, entry in enumerate(config.entries):
             if not results.of(entry):
                 train_entry(config, entry, results, bar, interrupt)

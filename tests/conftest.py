@@ -1,6 +1,9 @@
 """What all test files share."""
 
 import os
+import sys
+import time
+from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"  # before anyone imports keras
 
@@ -30,8 +33,17 @@ def quick():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _clear():
-    """Every compiled program holds memory maps, of which a process may have so many and then crashes."""
+    """Every compiled program holds memory maps, of which Linux gives a process 65,530: then it crashes."""
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _minutes(monkeypatch):
+    """A script's minutes begin with its process; those of a script that a test calls, with the test."""
+    if "course" in sys.modules:
+        monkeypatch.setattr(sys.modules["course"], "STARTED", time.perf_counter())
