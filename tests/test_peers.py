@@ -12,7 +12,7 @@ import pytest
 from peers import SIZES, prepare, value_and_gradients
 from tables import assert_close
 
-from jaxrnn import GRU, LSTM, Elman, ResetBeforeGRU, unroll
+from jaxrnn import GRU, LSTM, Elman, ResetAfterMGU, ResetBeforeGRU, unroll
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -131,6 +131,19 @@ def linen_gru(hidden):
     return GRU(hidden), peer
 
 
+def linen_mgu(hidden):
+    nn = pytest.importorskip("flax.linen")
+
+    def peer(p, xs, s):
+        params = {}
+        for gate, w_x, w_h, b in zip("fn", *(jnp.split(leaf, 2, axis=-1) for leaf in p[:3]), strict=True):
+            params |= {f"i{gate}": dense(w_x, b), f"h{gate}": dense(w_h, p.b_n if gate == "n" else None)}
+        h, ys = linen_run(nn.MGUCell(hidden), params, xs, s.h)
+        return (h,), ys
+
+    return ResetAfterMGU(hidden), peer
+
+
 def haiku_run(make, params, xs, state):
     hk = pytest.importorskip("haiku")
     run = hk.without_apply_rng(hk.transform(lambda xs, state: hk.dynamic_unroll(make(hk), xs, state)))
@@ -218,6 +231,7 @@ PEERS = {
     "linen-LSTMCell": linen_lstm("LSTMCell"),
     "linen-OptimizedLSTMCell": linen_lstm("OptimizedLSTMCell"),
     "linen-GRUCell": linen_gru,
+    "linen-MGUCell": linen_mgu,
     "haiku-VanillaRNN": haiku_elman,
     "haiku-LSTM": haiku_lstm,
     "haiku-GRU": haiku_gru,
