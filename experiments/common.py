@@ -132,21 +132,26 @@ def from_command_line(kind: type[C], default: C | None = None) -> C:
     return dataclasses.replace(config, **paths)
 
 
+def cell_class(name: str) -> type[jaxrnn.Cell]:
+    """A class of cells by its name in jaxrnn."""
+    cells = {kind.__name__: kind for kind in jaxrnn.cells.all()}
+    if name not in cells:
+        close = difflib.get_close_matches(name, cells, cutoff=0.4)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise BadInputError(f"there is no cell {name!r}: {meant}python -m jaxrnn lists all {len(cells)}")
+    return cells[name]
+
+
 def make_cell(name: str, hidden_size: int, num_symbols: int | None = None) -> jaxrnn.Cell:
     """A cell by its name in jaxrnn. Whatever other size it needs is half the hidden size.
 
     If a number of symbols is given, the cell must read them as they are.
     """
-    cells = {n: c for n, c in vars(jaxrnn.cells).items() if isinstance(c, type) and issubclass(c, jaxrnn.Cell)}
-    cells = {n: c for n, c in cells.items() if n in jaxrnn.cells.__all__}
-    if name not in cells:
-        close = difflib.get_close_matches(name, cells, cutoff=0.4)
-        meant = f"did you mean {', '.join(close)}? " if close else ""
-        raise BadInputError(f"there is no cell {name!r}: {meant}python -m jaxrnn lists all {len(cells)}")
-    needed = [f.name for f in dataclasses.fields(cells[name]) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
+    kind = cell_class(name)
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
     sizes = {n: hidden_size if n == "hidden_size" else max(1, hidden_size // 2) for n in needed}
     try:
-        cell = cells[name](**sizes)
+        cell = kind(**sizes)
         if num_symbols is not None:
             params = jax.eval_shape(lambda: cell.init(jax.random.key(0), num_symbols))
             symbols = jax.ShapeDtypeStruct((1, 3), "int32")  # nothing is computed: devices may not be chosen yet

@@ -1,0 +1,123 @@
+"""The models of the zoo: any cell between what it needs to read a task's input and a readout."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import common
+import jax
+import jax.numpy as jnp
+from common import BadInputError
+from jax import Array
+from zoo_tasks import Task
+
+import jaxrnn
+
+STEP = 4  # widths tried are multiples of it: cells with blocks or heads cannot have any
+
+
+class Model(NamedTuple):
+    layer: jaxrnn.Layer
+    hidden_size: int
+
+
+class _Reading(jaxrnn.Layer):
+    """A layer without parameters that makes of the features what a cell wants to read."""
+
+    def init(self, key: Array, input_size: Any) -> tuple[()]:
+        return ()
+
+    def initial_state(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> tuple[()]:
+        return ()
+
+
+@dataclass(frozen=True)
+class WithTime(_Reading):
+    """The features, and beside them the time of each step, 0, 1, 2, ..."""
+
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+        times = jnp.arange(len(xs), dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
+        return state, jnp.concatenate([xs, jnp.broadcast_to(times, (*xs.shape[:-1], 1))], axis=-1)
+
+
+@dataclass(frozen=True)
+class WithGap(_Reading):
+    """The features, and beside them the time since the step before, always 1."""
+
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+        return state, jnp.concatenate([xs, jnp.ones_like(xs[..., :1])], axis=-1)
+
+
+@dataclass(frozen=True)
+class WithMask(_Reading):
+    """The features, and beside them that none is missing."""
+
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+        return state, jnp.concatenate([xs, jnp.ones_like(xs)], axis=-1)
+
+
+READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
+    "PhasedLSTM": (WithTime(),),
+    "TimeAwareLSTM": (WithGap(),),
+    "CfC": (WithGap(),),
+    "GRUD": (WithMask(), WithGap()),
+}
+AS_WIDE_AS_INPUT = {"IntersectionRNN", "RGLRU", "SelectiveSSM"}
+SETTINGS = {"LMU": {"theta": 100}, "RecurrentHighwayNetwork": {"depth_size": 3}, "TauGRU": {"delay_size": 10}}
+
+
+def count(params: Any) -> int:
+    """The number of parameters, of complex ones twice."""
+    return sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(params))
+
+
+def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
+    """The cell with a readout. Where it cannot read the input, an `Embedding` or a `Dense` of its width is before it.
+
+    Raises:
+      BadInputError: there is no cell of that size.
+      TypeError, ValueError: it cannot read the input even so.
+    """
+    cell: Any = common.make_cell(name, hidden_size)
+    cell = dataclasses.replace(cell, **SETTINGS.get(name, {}))
+    reading, readout = READINGS.get(name, ()), jaxrnn.Dense(task.outputs)
+    symbols = jnp.issubdtype(task.test.xs.dtype, jnp.integer)
+    first = jaxrnn.Embedding(hidden_size) if symbols else jaxrnn.Dense(hidden_size)
+    plain, other = jaxrnn.Stack(*reading, cell, readout), jaxrnn.Stack(first, *reading, cell, readout)
+    if name in AS_WIDE_AS_INPUT or (symbols and reading):
+        return other
+    try:
+        shapes_of(plain, task)
+    except (TypeError, ValueError):
+        return other
+    return plain
+
+
+def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
+    """The shapes of the parameters, of a model that runs on the task's inputs."""
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.inputs))
+    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :1]), params)
+    return params
+
+
+def fit(name: str, task: Task, parameters: int, hidden_size: int) -> Model:
+    """The widest model within the limits."""
+
+    @cache
+    def model(size: int) -> tuple[jaxrnn.Layer, int]:
+        layer = model_of(name, task, size)
+        return layer, count(shapes_of(layer, task))
+
+    sizes = list(range(STEP, hidden_size + 1, STEP))
+    low, high = 0, len(sizes)  # the first `low` fit, those from `high` on do not
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if model(sizes[middle])[1] <= parameters else (low, middle)
+    if not low:
+        raise BadInputError(
+            f"{name} has {model(STEP)[1]:,} parameters at size {STEP}, above the {parameters:,} asked for"
+        )
+    return Model(model(sizes[low - 1])[0], sizes[low - 1])
