@@ -11,6 +11,7 @@ from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, LinearCell, Plan, StepKey
 from jaxrnn.stream import Stream
 from jaxrnn.unroll import step, unroll
+from jaxrnn.window import Window
 from jaxrnn.wrappers import LearnedInitialState, RecurrentDropout, Zoneout
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "StepKey",
     "Stream",
     "Using",
+    "Window",
     "Zoneout",
     "adopt",
     "cells",

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
-from jaxrnn import bidirectional, cells, combinators, feedforward, initializers, loops, trees, wrappers
+from jaxrnn import bidirectional, cells, combinators, feedforward, initializers, loops, trees, window, wrappers
 from jaxrnn.adopt import Adopted
 from jaxrnn.naming import names
 
-HOME = (bidirectional, cells, combinators, feedforward, initializers, loops, trees, wrappers)
+HOME = (bidirectional, cells, combinators, feedforward, initializers, loops, trees, window, wrappers)
 
 
 def _public(*modules: Any) -> dict[str, Any]:

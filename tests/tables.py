@@ -44,6 +44,7 @@ LAYERS = {
     "Embedding": jaxrnn.Embedding(4),
     "Dropout": jaxrnn.Dropout(0.5),
     "LayerNorm": jaxrnn.LayerNorm(),
+    "Window": jaxrnn.Window(3),
 }
 
 CATALOGUE = catalogue.CELLS  # held to less in more cells: test_catalogue.py

@@ -29,6 +29,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "cells/__init__.py": {"jaxrnn.cells", "jaxrnn.layer"},
     "cells/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
+    "window.py": {"jaxrnn.layer", "jaxrnn.ops"},
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
     "loops/__init__.py": {"jaxrnn.loops"},
     "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program"}
@@ -47,7 +48,8 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     },
     "values.py": {
         *("jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.feedforward", "jaxrnn.initializers"),
-        *("jaxrnn.adopt", "jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.wrappers"),
+        *("jaxrnn.adopt", "jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.window"),
+        "jaxrnn.wrappers",
     },
     "files.py": {"jaxrnn.layer", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.values", "safetensors"},
     "testing.py": {"jaxrnn.layer", "jaxrnn.unroll", "jaxrnn.loops"},

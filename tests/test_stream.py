@@ -193,7 +193,7 @@ CELLS_IN_TURN = Stack(  # of one state, of two, of two sizes, and all wrappers
 )
 SAME_SIZE = [LAYERS[name] for name in ("Residual", "Highway", "LayerNorm", "Dropout")]
 LAYERS_IN_TURN = Stack(
-    jaxrnn.Embedding(INPUT), *SAME_SIZE, *(LAYERS[name] for name in ("DenselyConnected", "Using", "Dense"))
+    jaxrnn.Embedding(INPUT), *SAME_SIZE, *(LAYERS[name] for name in ("DenselyConnected", "Window", "Using", "Dense"))
 )
 
 

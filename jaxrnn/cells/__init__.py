@@ -9,6 +9,7 @@ from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
 from jaxrnn.cells.cornn import CoRNN, CoRNNParams, CoRNNState
 from jaxrnn.cells.coupled_lstm import CoupledLSTM, CoupledLSTMParams, CoupledLSTMState
+from jaxrnn.cells.delta_net import DeltaNet, DeltaNetParams, DeltaNetState
 from jaxrnn.cells.dotrnn import DOTRNN, DOTRNNParams, DOTRNNState
 from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
 from jaxrnn.cells.dtrnn import DTRNN, DTRNNParams, DTRNNState
@@ -24,6 +25,7 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNNParams,
     GatedAntisymmetricRNNState,
 )
+from jaxrnn.cells.gated_delta_net import GatedDeltaNet, GatedDeltaNetParams, GatedDeltaNetState
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
@@ -64,9 +66,12 @@ from jaxrnn.cells.nas_cell import NASCell, NASCellParams, NASCellState
 from jaxrnn.cells.nbrc import NBRC, NBRCParams, NBRCState
 from jaxrnn.cells.on_lstm import ONLSTM, ONLSTMParams, ONLSTMState
 from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
+from jaxrnn.cells.para_gru import ParaGRU, ParaGRUParams, ParaGRUState
+from jaxrnn.cells.para_lstm import ParaLSTM, ParaLSTMParams, ParaLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.phased_lstm import PhasedLSTM, PhasedLSTMParams, PhasedLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
+from jaxrnn.cells.qrnn import QRNN, QRNNParams, QRNNState
 from jaxrnn.cells.ran import RAN, RANParams, RANState
 from jaxrnn.cells.recurrent_highway_network import (
     RecurrentHighwayNetwork,
@@ -78,12 +83,14 @@ from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, 
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
 from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMParams, ResidualLSTMState
 from jaxrnn.cells.rg_lru import RGLRU, RGLRUParams, RGLRUState
+from jaxrnn.cells.s5 import S5, S5Params, S5State
 from jaxrnn.cells.scornn import ScoRNN, ScoRNNParams, ScoRNNState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
 from jaxrnn.cells.selective_ssm import SelectiveSSM, SelectiveSSMParams, SelectiveSSMState
 from jaxrnn.cells.sgrn import SGRN, SGRNParams, SGRNState
 from jaxrnn.cells.sgu import SGU, SGUParams, SGUState
 from jaxrnn.cells.slstm import SLSTM, SLSTMParams, SLSTMState
+from jaxrnn.cells.sru import SRU, SRUParams, SRUState
 from jaxrnn.cells.star import STAR, STARParams, STARState
 from jaxrnn.cells.tau_gru import TauGRU, TauGRUParams, TauGRUState
 from jaxrnn.cells.tgru import TGRU, TGRUParams, TGRUState
@@ -120,12 +127,15 @@ __all__ = [
     "MUT3",
     "NBRC",
     "ONLSTM",
+    "QRNN",
     "RAN",
     "RGLRU",
+    "S5",
     "SCRN",
     "SGRN",
     "SGU",
     "SLSTM",
+    "SRU",
     "STAR",
     "TGRU",
     "TLSTM",
@@ -166,6 +176,9 @@ __all__ = [
     "DTRNNState",
     "DTSRNNParams",
     "DTSRNNState",
+    "DeltaNet",
+    "DeltaNetParams",
+    "DeltaNetState",
     "EchoState",
     "EchoStateParams",
     "EchoStateState",
@@ -191,6 +204,9 @@ __all__ = [
     "GatedAntisymmetricRNN",
     "GatedAntisymmetricRNNParams",
     "GatedAntisymmetricRNNState",
+    "GatedDeltaNet",
+    "GatedDeltaNetParams",
+    "GatedDeltaNetState",
     "HighwayLSTM",
     "HighwayLSTMParams",
     "HighwayLSTMState",
@@ -280,6 +296,12 @@ __all__ = [
     "OriginalLSTM",
     "OriginalLSTMParams",
     "OriginalLSTMState",
+    "ParaGRU",
+    "ParaGRUParams",
+    "ParaGRUState",
+    "ParaLSTM",
+    "ParaLSTMParams",
+    "ParaLSTMState",
     "PeepholeLSTM",
     "PeepholeLSTMParams",
     "PeepholeLSTMState",
@@ -289,6 +311,8 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "ProjectedLSTMState",
+    "QRNNParams",
+    "QRNNState",
     "RANParams",
     "RANState",
     "RGLRUParams",
@@ -308,6 +332,8 @@ __all__ = [
     "ResidualLSTM",
     "ResidualLSTMParams",
     "ResidualLSTMState",
+    "S5Params",
+    "S5State",
     "SCRNParams",
     "SCRNState",
     "SGRNParams",
@@ -316,6 +342,8 @@ __all__ = [
     "SGUState",
     "SLSTMParams",
     "SLSTMState",
+    "SRUParams",
+    "SRUState",
     "STARParams",
     "STARState",
     "ScoRNN",

@@ -1,0 +1,103 @@
+"""The simplified state space layer, S5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Keys, LinearCell, joint_dtype
+from jaxrnn.ops import affine, spread_like
+
+
+class S5Params(NamedTuple):
+    a_re: Array  # [state], Lambda's real parts
+    a_im: Array  # [state], its imaginary parts
+    log_delta: Array  # [state]
+    w_x: Array  # [input, 2 * state], B: real parts, imaginary parts
+    w_s: Array  # [2 * state, output], C: of real parts, of imaginary parts
+    w_d: Array  # [input, output], D
+
+
+class S5State(NamedTuple):
+    s: Array  # complex [*batch, state]
+
+
+class S5Input(NamedTuple):
+    bu: Array  # [*batch, 2 * state]
+    du: Array  # [*batch, output]
+
+
+def hippo_n(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [size] and eigenvectors [size, size] of the normal part of the HiPPO-LegS matrix."""
+    root = np.sqrt(np.arange(size) + 0.5)
+    skew = np.triu(np.outer(root, root), 1)
+    skew = skew - skew.T
+    phases, vectors = np.linalg.eigh(-1j * skew)
+    return -0.5 + 1j * phases, vectors
+
+
+@dataclass(frozen=True)
+class S5(LinearCell):
+    r"""Simplified state space layer: one diagonal system of many inputs and outputs, held at each step for a time.
+
+    .. math::
+        \bar\Lambda &= e^{\Lambda \Delta}, \quad \bar B = \Lambda^{-1} (\bar\Lambda - I) B \\
+        s_t &= \bar\Lambda s_{t-1} + \bar B u_t \\
+        y_t &= 2 \, \mathrm{Re}(C s_t) + D u_t
+
+    The output is :math:`y_t`. At first :math:`\Lambda` are eigenvalues of the normal part of the HiPPO-LegS matrix
+    (HiPPO-N), and B and C are real matrices in its eigenvectors. Eigenvalues come in conjugate pairs, of which one is
+    kept and counted twice.
+
+    Args:
+      state_size: size of :math:`s`, half the paper's P.
+      output_size: size of :math:`y`.
+      shortest, longest: :math:`\Delta`, one for each entry of the state, is drawn between them.
+
+    References: J. Smith, A. Warrington, S. Linderman, "Simplified state space layers for sequence modeling", 2023.
+    Deviations: one block of HiPPO-N; D is a matrix, so that sizes may differ; without the nonlinearity after it.
+    """
+
+    state_size: int
+    output_size: int
+    shortest: float = 0.001
+    longest: float = 0.1
+
+    def init(self, key: Array, input_size: int) -> S5Params:
+        n = self.state_size
+        k_x, k_s, k_d, k_delta = jax.random.split(key, 4)
+        eigenvalues, vectors = (array[..., n:] for array in hippo_n(2 * n))
+        b = jax.random.normal(k_x, (input_size, 2 * n)) / jnp.sqrt(input_size)
+        c = jax.random.normal(k_s, (2 * n, self.output_size)) / jnp.sqrt(2 * n)
+        return S5Params(
+            a_re=jnp.asarray(eigenvalues.real, b.dtype),
+            a_im=jnp.asarray(eigenvalues.imag, b.dtype),
+            log_delta=jax.random.uniform(k_delta, (n,), minval=jnp.log(self.shortest), maxval=jnp.log(self.longest)),
+            w_x=b @ jnp.asarray(np.concatenate([vectors.real, -vectors.imag], axis=1), b.dtype),
+            w_s=jnp.asarray(np.concatenate([vectors.real.T, vectors.imag.T]), b.dtype) @ c,
+            w_d=glorot_uniform(k_d, (input_size, self.output_size)),
+        )
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> S5State:
+        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        return S5State(spread_like(params, jnp.zeros((*batch_shape, self.state_size), dtype)))
+
+    def project(self, params: S5Params, x: Array, key: Keys = None) -> S5Input:
+        return S5Input(affine(x, params.w_x), affine(x, params.w_d))
+
+    def coefficients(self, params: S5Params, z: S5Input) -> tuple[S5State, S5State]:
+        eigenvalues = params.a_re + 1j * params.a_im
+        phase = eigenvalues * jnp.exp(params.log_delta)
+        re, im = jnp.split(z.bu, 2, axis=-1)
+        b = jnp.expm1(phase) / eigenvalues * (re + 1j * im)
+        return S5State(s=jnp.broadcast_to(jnp.exp(phase), b.shape)), S5State(s=b)
+
+    def readout(self, params: S5Params, state: S5State, z: S5Input) -> Array:
+        w_re, w_im = jnp.split(params.w_s, 2)
+        return 2 * (state.s.real @ w_re - state.s.imag @ w_im) + z.du
