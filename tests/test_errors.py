@@ -107,6 +107,8 @@ ERRORS = {
                        lambda: jaxrnn.MUT1(4).init(KEY, 3)),
     "no divisor": (ValueError, "SLSTM's num_heads must be a positive integer that divides its .* 4, but it is 3",
                    lambda: jaxrnn.SLSTM(4, num_heads=3)),
+    "no divisor of the input": (ValueError, "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
+                                lambda: jaxrnn.GroupLSTM(4, 2).init(KEY, 3)),
     "periods": (ValueError, r"periods must be positive and increasing, but they are \(2, 1\)$",
                 lambda: jaxrnn.ClockworkRNN(4, (2, 1))),
     "periods and size": (ValueError, r"a multiple of the number of periods, 2, but it is 5$",

@@ -17,6 +17,7 @@ from jaxrnn.cells.dtsrnn import DTSRNN, DTSRNNParams, DTSRNNState
 from jaxrnn.cells.echo_state import EchoState, EchoStateParams, EchoStateState
 from jaxrnn.cells.elman import Elman, ElmanParams, ElmanState
 from jaxrnn.cells.exprnn import ExpRNN, ExpRNNParams, ExpRNNState
+from jaxrnn.cells.factorized_lstm import FactorizedLSTM, FactorizedLSTMParams, FactorizedLSTMState
 from jaxrnn.cells.fast_grnn import FastGRNN, FastGRNNParams, FastGRNNState
 from jaxrnn.cells.fast_rnn import FastRNN, FastRNNParams, FastRNNState
 from jaxrnn.cells.fast_weights import FastWeights, FastWeightsParams, FastWeightsState
@@ -26,6 +27,8 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNNState,
 )
 from jaxrnn.cells.gated_delta_net import GatedDeltaNet, GatedDeltaNetParams, GatedDeltaNetState
+from jaxrnn.cells.grid_lstm import GridLSTM, GridLSTMParams, GridLSTMState
+from jaxrnn.cells.group_lstm import GroupLSTM, GroupLSTMParams, GroupLSTMState
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
@@ -188,6 +191,9 @@ __all__ = [
     "ExpRNN",
     "ExpRNNParams",
     "ExpRNNState",
+    "FactorizedLSTM",
+    "FactorizedLSTMParams",
+    "FactorizedLSTMState",
     "FastGRNN",
     "FastGRNNParams",
     "FastGRNNState",
@@ -207,6 +213,12 @@ __all__ = [
     "GatedDeltaNet",
     "GatedDeltaNetParams",
     "GatedDeltaNetState",
+    "GridLSTM",
+    "GridLSTMParams",
+    "GridLSTMState",
+    "GroupLSTM",
+    "GroupLSTMParams",
+    "GroupLSTMState",
     "HighwayLSTM",
     "HighwayLSTMParams",
     "HighwayLSTMState",

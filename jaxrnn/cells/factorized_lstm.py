@@ -1,0 +1,75 @@
+"""The LSTM whose matrix is a product of two smaller ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class FactorizedLSTMParams(NamedTuple):
+    w_x: Array  # [input, inner], the upper part of the first factor
+    w_h: Array  # [hidden, inner], the lower part
+    w_u: Array  # [inner, 4 * hidden], the second factor, gates in the order i, f, g, o
+    b: Array  # [4 * hidden]
+
+
+class FactorizedLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class FactorizedLSTM(Cell):
+    r"""Long short-term memory whose matrix is a product of two smaller ones (F-LSTM), of low rank therefore.
+
+    .. math::
+        u_t &= W x_t + R h_{t-1} \\
+        (i_t, f_t, g_t, o_t) &= (\sigma, \sigma, \tanh, \sigma)(U u_t + b) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      inner_size: size of :math:`u`, the rank of the matrix of all gates.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017. Deviation: without the
+    projection of :math:`h_t`.
+    """
+
+    hidden_size: int
+    inner_size: int
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> FactorizedLSTMParams:
+        n, inner = self.hidden_size, self.inner_size
+        k_x, k_h, k_u, k_b = jax.random.split(key, 4)
+        w_u = gates(orthogonal, k_u, (inner, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+        return FactorizedLSTMParams(glorot_uniform(k_x, (input_size, inner)), orthogonal(k_h, (n, inner)), w_u, b)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> FactorizedLSTMState:
+        return FactorizedLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: FactorizedLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x)
+
+    def step(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMState:
+        u = z + state.h @ params.w_h
+        i, f, g, o = jnp.split(u @ params.w_u + params.b, 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        return FactorizedLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,94 @@
+"""The LSTM in independent groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import block_diag
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, check_divisor, is_symbols, sigmoid, tanh, zeros
+
+
+class GroupLSTMParams(NamedTuple):
+    w_x: Array  # [groups, input / groups, 4 * hidden / groups], each group's gates in the order i, f, g, o
+    w_h: Array  # [groups, hidden / groups, 4 * hidden / groups]
+    b: Array  # [groups, 4 * hidden / groups]
+
+
+class GroupLSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class GroupLSTM(Cell):
+    r"""Long short-term memory in groups (G-LSTM), each of which sees a part of the input and of the state.
+
+    .. math::
+        (i^k_t, f^k_t, g^k_t, o^k_t) &= (\sigma, \sigma, \tanh, \sigma)
+        (W^k x^k_t + R^k h^k_{t-1} + b^k), \quad k = 1, \dots, K \\
+        c^k_t &= f^k_t \odot c^k_{t-1} + i^k_t \odot g^k_t \\
+        h^k_t &= o^k_t \odot \tanh(c^k_t)
+
+    where :math:`x_t`, :math:`h_t` and :math:`c_t` are cut into :math:`K` equal parts. The output is :math:`h_t`. The
+    matrices have one in :math:`K` of an LSTM's weights; nothing passes between groups, which is left to other layers.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      num_groups: :math:`K`; divides the hidden size and the size of the input.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017. Deviation: without the
+    projection of :math:`h_t`.
+    """
+
+    hidden_size: int
+    num_groups: int = 1
+    forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor(self, "num_groups")
+
+    def init(self, key: Array, input_size: int) -> GroupLSTMParams:
+        if input_size % self.num_groups:
+            raise ValueError(
+                f"GroupLSTM's num_groups must divide its input size, {input_size}, but it is {self.num_groups}"
+            )
+        n = self.hidden_size // self.num_groups
+
+        def group(key: Array) -> GroupLSTMParams:
+            k_x, k_h, k_b = jax.random.split(key, 3)
+            w_x = gates(glorot_uniform, k_x, (input_size // self.num_groups, n), 4)
+            b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+            b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+            return GroupLSTMParams(w_x, gates(orthogonal, k_h, (n, n), 4), b)
+
+        groups = [group(key) for key in jax.random.split(key, self.num_groups)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *groups)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> GroupLSTMState:
+        return GroupLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: GroupLSTMParams, x: Array, key: Keys = None) -> Array:
+        groups, size, _ = params.w_x.shape
+        if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the whole matrix, or affine's error
+            z = affine(x, block_diag(*params.w_x))
+            return z.reshape(*z.shape[:-1], groups, -1) + params.b
+        return jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x) + params.b
+
+    def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
+        h = state.h.reshape(*state.h.shape[:-1], self.num_groups, -1)
+        parts = jnp.split(z + jnp.einsum("...ka,kab->...kb", h, params.w_h), 4, axis=-1)
+        i, f, g, o = (part.reshape(state.h.shape) for part in parts)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        return GroupLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> Array:
+        return state.h
