@@ -142,6 +142,82 @@ def para_lstm(hidden):
     return Reference(step, zero_state(hidden, hidden))
 
 
+def gated_linear_attention(hidden, heads, tau):
+    """Yang et al. 2024, eqs. 3 and 4."""
+    d = hidden // heads
+
+    def step(params, state, x):
+        s, y = np.array(state[0]).reshape(heads, d, d), []
+        q, k, v = (heads_of(w @ x, heads) for w in parts(params.w_x, 3))
+        alpha = heads_of(sigmoid(params.w_alpha.T @ (params.w_rank.T @ x) + params.b_alpha) ** (1 / tau), heads)
+        for n in range(heads):
+            s[n] = np.diag(alpha[n]) @ s[n] + np.outer(k[n], v[n])
+            y.append(s[n].T @ q[n])
+        return (s.ravel(),), np.concatenate(y)
+
+    return Reference(step, zero_state(heads * d * d))
+
+
+def retention(hidden, heads):
+    """Sun et al. 2023, eqs. 3 to 6, with matrices that turn pairs in the place of complex numbers."""
+    d = hidden // heads
+
+    def step(params, state, x):
+        s, y = np.array(state[0]).reshape(heads, d // 2, d), []
+        q, k, v = (heads_of(w @ x, heads) for w in parts(params.w_x, 3))
+        for n in range(heads):
+            for j in range(d // 2):
+                pair = [j, j + d // 2]
+                angle = 10000 ** (-2 * j / d)
+                turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+                rows = np.stack([s[n, j].real, -s[n, j].imag])  # of the real memory, as many as there are keys
+                rows = (1 - 2.0 ** (-5 - n)) * turn.T @ rows + np.outer(k[n][pair], v[n])
+                s[n, j] = rows[0] - 1j * rows[1]
+            memory = np.concatenate([s[n].real, -s[n].imag])
+            y.append(memory.T @ q[n])
+        return (s.ravel(),), np.concatenate(y)
+
+    return Reference(step, lambda params: (np.zeros(heads * d * d // 2, complex),))
+
+
+def rwkv(hidden):
+    """Peng et al. 2023, eqs. 11 to 16, and appendix D for the state."""
+
+    def step(params, state, x):
+        _, a, b, p, before = state
+        r, k, v = np.split(before, 3)
+        w_r, w_k, w_v = parts(params.w_x, 3)
+        mu_r, mu_k, mu_v = params.mu
+        r, k, v = r + w_r @ (mu_r * x), k + w_k @ (mu_k * x), v + w_v @ (mu_v * x)
+        largest = np.maximum(p, params.u + k)
+        over, under = np.exp(p - largest) * a, np.exp(p - largest) * b
+        new = np.exp(params.u + k - largest)
+        wkv = (over + new * v) / (under + new)
+        largest = np.maximum(p - np.exp(params.decay), k)
+        keep, new = np.exp(p - np.exp(params.decay) - largest), np.exp(k - largest)
+        before = np.concatenate([w_r @ ((1 - mu_r) * x), w_k @ ((1 - mu_k) * x), w_v @ ((1 - mu_v) * x)])
+        h = sigmoid(r) * wkv
+        return (h, keep * a + new * v, keep * b + new, largest, before), params.w_o.T @ h
+
+    nothing = np.finfo(float).min / 2
+    return Reference(step, lambda params: (*np.zeros((3, hidden)), np.full(hidden, nothing), np.zeros(3 * hidden)))
+
+
+def hgrn(hidden, bound):
+    """Qin et al. 2023, section 3.2."""
+
+    def step(params, state, x):
+        (h,) = state
+        w_re, w_im, w_f = parts(params.w_x, 3)
+        b_re, b_im, b_f = parts(params.b, 3)
+        c = silu(w_re @ x + b_re) + 1j * silu(w_im @ x + b_im)
+        decay = bound + (1 - bound) * sigmoid(w_f @ x + b_f)
+        h = decay * (np.cos(params.theta) + 1j * np.sin(params.theta)) * h + (1 - decay) * c
+        return (h,), np.concatenate([h.real, h.imag])
+
+    return Reference(step, lambda params: (np.zeros(hidden, complex),))
+
+
 CELLS = {
     "QRNN": Case(jaxrnn.QRNN(4), qrnn(4)),
     "SRU": Case(jaxrnn.SRU(4, highway_bias=-1.0), sru(4, -1)),
@@ -150,4 +226,10 @@ CELLS = {
     "GatedDeltaNet": Case(jaxrnn.GatedDeltaNet(4, 2), gated_delta_net(4, 2)),
     "ParaGRU": Case(jaxrnn.ParaGRU(4), para_gru(4)),
     "ParaLSTM": Case(jaxrnn.ParaLSTM(4), para_lstm(4)),
+    "GatedLinearAttention": Case(
+        jaxrnn.GatedLinearAttention(4, 2, rank_size=2, temperature=4.0), gated_linear_attention(4, 2, 4)
+    ),
+    "Retention": Case(jaxrnn.Retention(8, 2), retention(8, 2)),
+    "RWKV": Case(jaxrnn.RWKV(4), rwkv(4)),
+    "HGRN": Case(jaxrnn.HGRN(4, lower_rate=0.3), hgrn(4, 0.3)),
 }

@@ -109,6 +109,8 @@ ERRORS = {
                    lambda: jaxrnn.SLSTM(4, num_heads=3)),
     "no divisor of the input": (ValueError, "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
                                 lambda: jaxrnn.GroupLSTM(4, 2).init(KEY, 3)),
+    "heads of an odd size": (ValueError, "Retention's heads must have an even size, but it is 6 / 2$",
+                             lambda: jaxrnn.Retention(6, 2)),
     "periods": (ValueError, r"periods must be positive and increasing, but they are \(2, 1\)$",
                 lambda: jaxrnn.ClockworkRNN(4, (2, 1))),
     "periods and size": (ValueError, r"a multiple of the number of periods, 2, but it is 5$",

@@ -27,10 +27,16 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNNState,
 )
 from jaxrnn.cells.gated_delta_net import GatedDeltaNet, GatedDeltaNetParams, GatedDeltaNetState
+from jaxrnn.cells.gated_linear_attention import (
+    GatedLinearAttention,
+    GatedLinearAttentionParams,
+    GatedLinearAttentionState,
+)
 from jaxrnn.cells.grid_lstm import GridLSTM, GridLSTMParams, GridLSTMState
 from jaxrnn.cells.group_lstm import GroupLSTM, GroupLSTMParams, GroupLSTMState
 from jaxrnn.cells.gru import GRU, GRUParams, GRUState
 from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
+from jaxrnn.cells.hgrn import HGRN, HGRNParams, HGRNState
 from jaxrnn.cells.highway_lstm import HighwayLSTM, HighwayLSTMParams, HighwayLSTMState
 from jaxrnn.cells.hyper_lstm import HyperLSTM, HyperLSTMParams, HyperLSTMState
 from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
@@ -85,7 +91,9 @@ from jaxrnn.cells.reset_after_mgu import ResetAfterMGU, ResetAfterMGUParams, Res
 from jaxrnn.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams, ResetBeforeGRUState
 from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, ResidualElmanState
 from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMParams, ResidualLSTMState
+from jaxrnn.cells.retention import Retention, RetentionParams, RetentionState
 from jaxrnn.cells.rg_lru import RGLRU, RGLRUParams, RGLRUState
+from jaxrnn.cells.rwkv import RWKV, RWKVParams, RWKVState
 from jaxrnn.cells.s5 import S5, S5Params, S5State
 from jaxrnn.cells.scornn import ScoRNN, ScoRNNParams, ScoRNNState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
@@ -117,6 +125,7 @@ __all__ = [
     "DTSRNN",
     "GRU",
     "GRUD",
+    "HGRN",
     "JANET",
     "LEM",
     "LMU",
@@ -133,6 +142,7 @@ __all__ = [
     "QRNN",
     "RAN",
     "RGLRU",
+    "RWKV",
     "S5",
     "SCRN",
     "SGRN",
@@ -213,12 +223,17 @@ __all__ = [
     "GatedDeltaNet",
     "GatedDeltaNetParams",
     "GatedDeltaNetState",
+    "GatedLinearAttention",
+    "GatedLinearAttentionParams",
+    "GatedLinearAttentionState",
     "GridLSTM",
     "GridLSTMParams",
     "GridLSTMState",
     "GroupLSTM",
     "GroupLSTMParams",
     "GroupLSTMState",
+    "HGRNParams",
+    "HGRNState",
     "HighwayLSTM",
     "HighwayLSTMParams",
     "HighwayLSTMState",
@@ -329,6 +344,8 @@ __all__ = [
     "RANState",
     "RGLRUParams",
     "RGLRUState",
+    "RWKVParams",
+    "RWKVState",
     "RecurrentHighwayNetwork",
     "RecurrentHighwayNetworkParams",
     "RecurrentHighwayNetworkState",
@@ -344,6 +361,9 @@ __all__ = [
     "ResidualLSTM",
     "ResidualLSTMParams",
     "ResidualLSTMState",
+    "Retention",
+    "RetentionParams",
+    "RetentionState",
     "S5Params",
     "S5State",
     "SCRNParams",

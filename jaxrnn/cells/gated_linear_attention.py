@@ -1,0 +1,95 @@
+"""Linear attention with a memory that decays, key by key, as the input says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import log_sigmoid
+
+from jaxrnn.initializers import gates, glorot_uniform
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, check_divisor, zeros
+
+
+class GatedLinearAttentionParams(NamedTuple):
+    w_x: Array  # [input, 3 * hidden], in the order q, k, v; of each the heads side by side
+    w_rank: Array  # [input, rank]
+    w_alpha: Array  # [rank, hidden]
+    b_alpha: Array  # [hidden]
+
+
+class GatedLinearAttentionState(NamedTuple):
+    s: Array  # [*batch, heads, hidden / heads (keys), hidden / heads (values)]
+
+
+class GatedLinearAttentionInput(NamedTuple):
+    q: Array  # [*batch, heads, hidden / heads], as k, v and alpha
+    k: Array
+    v: Array
+    alpha: Array
+
+
+@dataclass(frozen=True)
+class GatedLinearAttention(LinearCell):
+    r"""Gated linear attention: each key of the memory decays at a rate of its own. In each head:
+
+    .. math::
+        q_t &= W_q x_t, \quad k_t = W_k x_t, \quad v_t = W_v x_t \\
+        \alpha_t &= \sigma(W_\alpha W_r x_t + b_\alpha)^{1 / \tau} \\
+        S_t &= \mathrm{diag}(\alpha_t) S_{t-1} + k_t v_t^\top \\
+        y_t &= S_t^\top q_t
+
+    The output is :math:`y_t` of all heads.
+
+    Args:
+      hidden_size: size of :math:`y`, and of the queries, keys and values of all heads.
+      num_heads: how many memories there are, of hidden_size / num_heads keys and as many values.
+      rank_size: of the product that makes :math:`\alpha`.
+      temperature: :math:`\tau`; the larger, the longer the memory lasts.
+
+    References: S. Yang, B. Wang, Y. Shen, R. Panda, Y. Kim, "Gated linear attention transformers with
+    hardware-efficient training", 2024. Deviations: as many keys as values, where the paper's are half as many; without
+    the block around the cell (normalization, output gate, projection).
+    """
+
+    hidden_size: int
+    num_heads: int = 1
+    rank_size: int = 16
+    temperature: float = 16.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor(self, "num_heads")
+
+    def init(self, key: Array, input_size: int) -> GatedLinearAttentionParams:
+        n = self.hidden_size
+        k_x, k_rank, k_alpha = jax.random.split(key, 3)
+        w_rank = glorot_uniform(k_rank, (input_size, self.rank_size))
+        w_alpha = glorot_uniform(k_alpha, (self.rank_size, n))
+        return GatedLinearAttentionParams(gates(glorot_uniform, k_x, (input_size, n), 3), w_rank, w_alpha, jnp.zeros(n))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> GatedLinearAttentionState:
+        d = self.hidden_size // self.num_heads
+        return GatedLinearAttentionState(*zeros(params, (*batch_shape, self.num_heads, d), dtype, d))
+
+    def project(self, params: GatedLinearAttentionParams, x: Array, key: Keys = None) -> GatedLinearAttentionInput:
+        parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
+        logit = affine(affine(x, params.w_rank), params.w_alpha, params.b_alpha)
+        parts.append(jnp.exp(log_sigmoid(logit) / self.temperature))
+        return GatedLinearAttentionInput(*(part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts))
+
+    def coefficients(
+        self, params: GatedLinearAttentionParams, z: GatedLinearAttentionInput
+    ) -> tuple[GatedLinearAttentionState, GatedLinearAttentionState]:
+        b = z.k[..., :, None] * z.v[..., None, :]
+        return GatedLinearAttentionState(z.alpha[..., None]), GatedLinearAttentionState(b)
+
+    def readout(
+        self, params: GatedLinearAttentionParams, state: GatedLinearAttentionState, z: GatedLinearAttentionInput
+    ) -> Array:
+        y = jnp.einsum("...kv,...k->...v", state.s, z.q)
+        return y.reshape(*y.shape[:-2], self.hidden_size)
