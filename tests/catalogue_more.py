@@ -71,8 +71,41 @@ def grid_lstm(hidden, depth):
     return Reference(step, lambda params: (np.zeros((depth, hidden)), np.zeros((depth, hidden)), np.zeros(hidden)))
 
 
+def integrated(w, u, alpha, beta_1, beta_2, b, x, h):
+    """Wu et al. 2016, eq. 4 within the activation: alpha * Wx * Uh + beta_1 * Uh + beta_2 * Wx + b."""
+    return alpha * (w @ x) * (u @ h) + beta_1 * (u @ h) + beta_2 * (w @ x) + b
+
+
+def mi_rnn(hidden):
+    def step(params, state, x):
+        (h,) = state
+        h = np.tanh(integrated(params.w_x.T, params.w_h.T, params.alpha, *params.beta, params.b, x, h))
+        return (h,), h
+
+    return Reference(step, zero_state(hidden))
+
+
+def mi_lstm(hidden):
+    """Wu et al. 2016: each of the LSTM's four blocks integrates so."""
+
+    def step(params, state, x):
+        h, c = state
+        blocks = zip(*(parts(leaf, 4) for leaf in (params.w_x, params.w_h, params.alpha)), strict=True)
+        betas = zip(*(parts(beta, 4) for beta in params.beta), strict=True)
+        i, f, g, o = (
+            integrated(*block, *beta, b, x, h) for block, beta, b in zip(blocks, betas, parts(params.b, 4), strict=True)
+        )
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        return (h, c), h
+
+    return Reference(step, zero_state(hidden, hidden))
+
+
 CELLS = {
     "GroupLSTM": Case(jaxrnn.GroupLSTM(6, 3), group_lstm(6, 3)),
     "FactorizedLSTM": Case(jaxrnn.FactorizedLSTM(4, 2), factorized_lstm(4)),
     "GridLSTM": Case(jaxrnn.GridLSTM(4, 2), grid_lstm(4, 2)),
+    "MIRNN": Case(jaxrnn.MIRNN(4), mi_rnn(4)),
+    "MILSTM": Case(jaxrnn.MILSTM(4), mi_lstm(4)),
 }

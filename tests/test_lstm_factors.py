@@ -1,4 +1,4 @@
-"""The LSTM in groups and in factors, and the grid of LSTMs, against the LSTM itself where they are one."""
+"""Relatives of the LSTM and the vanilla network against these themselves, where they are one."""
 
 import jax
 import jax.numpy as jnp
@@ -66,3 +66,35 @@ def test_one_step_up_the_grid_passes_memories_on():
     params = params._replace(b=tuple(keep for _ in params.b))
     _, ys = unroll(cell, params, xs)
     assert_close(ys, np.tanh(xs @ params.w_x[:, 4:]))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_without_its_product_multiplicative_integration_is_additive(kind):
+    cell, plain = (jaxrnn.MIRNN(4), jaxrnn.Elman(4)) if kind == "RNN" else (jaxrnn.MILSTM(4), jaxrnn.LSTM(4))
+    params, xs = draw_params(cell), draw(TIME, BATCH, 3)
+    params = params._replace(alpha=0 * params.alpha)
+    of_h, of_x = params.beta
+    sums = plain.init(jax.random.key(0), 3)._replace(w_x=params.w_x * of_x, w_h=params.w_h * of_h, b=params.b)
+    assert_close(unroll(cell, params, xs), unroll(plain, sums, xs))
+
+
+def test_first_values_of_multiplicative_integration():
+    params = jaxrnn.MILSTM(4, alpha=2, beta=1, forget_bias=3.0).init(jax.random.key(0), 3)
+    assert (params.alpha == 2).all()
+    assert (params.beta == 1).all()
+    np.testing.assert_array_equal(params.b, np.repeat([0, 3, 0, 0], 4))
+    params = jaxrnn.MIRNN(4, alpha=2, beta=1).init(jax.random.key(0), 3)
+    assert (params.alpha == 2).all()
+    assert (params.beta == 1).all()
+
+
+def test_first_biases():
+    key = jax.random.key(0)
+    of_gates = np.repeat([0, 3, 0, 0], 2)
+    np.testing.assert_array_equal(jaxrnn.GroupLSTM(4, 2, 3.0).init(key, 4).b, [of_gates, of_gates])
+    np.testing.assert_array_equal(jaxrnn.FactorizedLSTM(2, 3, 3.0).init(key, 4).b, of_gates)
+    for b in jaxrnn.GridLSTM(2, 2, 3.0).init(key, 4).b:
+        np.testing.assert_array_equal(b, np.repeat([0, 3, 0, 0, 0, 1, 0, 0], 2))
+    chrono = jaxrnn.GroupLSTM(4, 2, jaxrnn.Chrono(9.0)).init(key, 4).b
+    np.testing.assert_array_equal(chrono[:, :2], -chrono[:, 2:4])
+    assert (chrono[0] != chrono[1]).any()

@@ -60,6 +60,8 @@ from jaxrnn.cells.memory_controller_lstm import (
     MemoryControllerLSTMState,
 )
 from jaxrnn.cells.mgu import MGU, MGUParams, MGUState
+from jaxrnn.cells.mi_lstm import MILSTM, MILSTMParams, MILSTMState
+from jaxrnn.cells.mi_rnn import MIRNN, MIRNNParams, MIRNNState
 from jaxrnn.cells.min_gru import MinGRU, MinGRUParams, MinGRUState
 from jaxrnn.cells.min_lstm import MinLSTM, MinLSTMParams, MinLSTMState
 from jaxrnn.cells.minimal_rnn import MinimalRNN, MinimalRNNParams, MinimalRNNState
@@ -133,6 +135,8 @@ __all__ = [
     "LSTM",
     "LTC",
     "MGU",
+    "MILSTM",
+    "MIRNN",
     "MLSTM",
     "MUT1",
     "MUT2",
@@ -281,6 +285,10 @@ __all__ = [
     "LinearAttentionState",
     "MGUParams",
     "MGUState",
+    "MILSTMParams",
+    "MILSTMState",
+    "MIRNNParams",
+    "MIRNNState",
     "MLSTMParams",
     "MLSTMState",
     "MUT1Params",

@@ -1,0 +1,81 @@
+"""The LSTM with multiplicative integration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class MILSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [hidden, 4 * hidden]
+    alpha: Array  # [4 * hidden], of the product of both
+    beta: Array  # [2, 4 * hidden], of that with the state, of that with the input
+    b: Array  # [4 * hidden]
+
+
+class MILSTMState(NamedTuple):
+    h: Array  # [*batch, hidden]
+    c: Array  # [*batch, hidden]
+
+
+@dataclass(frozen=True)
+class MILSTM(Cell):
+    r"""Long short-term memory with multiplicative integration: gates see products of input and past beside the sums.
+
+    .. math::
+        a^k_t &= \alpha^k \odot W_k x_t \odot U_k h_{t-1} + \beta^k_1 \odot U_k h_{t-1} +
+        \beta^k_2 \odot W_k x_t + b^k, \quad k = i, f, g, o \\
+        i_t &= \sigma(a^i_t), \quad f_t = \sigma(a^f_t), \quad g_t = \tanh(a^g_t), \quad o_t = \sigma(a^o_t) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
+
+    The output is :math:`h_t`. With :math:`\alpha = 0` it is the LSTM.
+
+    Args:
+      hidden_size: size of :math:`h` and :math:`c`.
+      alpha: initial value of each :math:`\alpha`.
+      beta: initial value of each :math:`\beta_1` and :math:`\beta_2`.
+      forget_bias: initial value of :math:`b^f`, a number or `Chrono(longest)`, which sets :math:`b^i` too.
+
+    References: Y. Wu, S. Zhang, Y. Zhang, Y. Bengio, R. Salakhutdinov, "On multiplicative integration with recurrent
+    neural networks", 2016.
+    """
+
+    hidden_size: int
+    alpha: float = 1.0
+    beta: float = 0.5
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> MILSTMParams:
+        n = self.hidden_size
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
+        w_h = gates(orthogonal, k_h, (n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+        return MILSTMParams(w_x, w_h, jnp.full(4 * n, float(self.alpha)), jnp.full((2, 4 * n), float(self.beta)), b)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> MILSTMState:
+        return MILSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: MILSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        z = affine(x, params.w_x)
+        return params.alpha * z + params.beta[0], params.beta[1] * z + params.b
+
+    def step(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMState:
+        slope, offset = z
+        i, f, g, o = jnp.split(slope * (state.h @ params.w_h) + offset, 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        return MILSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> Array:
+        return state.h
