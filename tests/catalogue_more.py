@@ -7,7 +7,7 @@ import jaxrnn
 
 
 def group_lstm(hidden, groups):
-    """Kuchaiev & Ginsburg 2017, section 2.2: an LSTM for each part of x, h and c."""
+    """Kuchaiev & Ginsburg 2017: an LSTM for each part of x, h and c."""
 
     def step(params, state, x):
         new_h, new_c = [], []
@@ -28,7 +28,7 @@ def group_lstm(hidden, groups):
 
 
 def factorized_lstm(hidden):
-    """Kuchaiev & Ginsburg 2017, section 2.1: T = W2 W1 [x, h] + b."""
+    """Kuchaiev & Ginsburg 2017: T = W2 W1 [x, h] + b."""
 
     def step(params, state, x):
         h, c = state
@@ -44,7 +44,7 @@ def factorized_lstm(hidden):
 
 
 def grid_lstm(hidden, depth):
-    """Kalchbrenner et al. 2016, eqs. 1 and 3 in two dimensions; the input enters the depth from below as h and m."""
+    """Kalchbrenner et al. 2016, in two dimensions; the input enters the depth from below as h and m."""
 
     def lstm(weights, biases, hidden_vectors, memory):
         """Their LSTM(H, m, W), the gates in the order u, f, o, c."""
@@ -71,8 +71,34 @@ def grid_lstm(hidden, depth):
     return Reference(step, lambda params: (np.zeros((depth, hidden)), np.zeros((depth, hidden)), np.zeros(hidden)))
 
 
+def gated_feedback_lstm(hidden, depth):
+    """Chung et al. 2015: a number decides how much of layer i's past the layer j sees."""
+
+    def step(params, state, x):
+        hs, cs = (np.reshape(leaf, (depth, hidden)) for leaf in state)
+        everything = np.concatenate(list(hs))
+        below, new_h, new_c = x, [], []
+        for j in range(depth):
+            w = (params.w_u[j - 1] if j else params.w_x).T
+            w_i, w_f, w_g, w_o = np.split(w[: 4 * hidden], 4)
+            u_i, u_f, u_o = parts(params.w_h[j], 3)
+            b_i, b_f, b_g, b_o = parts(params.b[j], 4)
+            content = w_g @ below + b_g
+            for i in range(depth):
+                gate = sigmoid(w[4 * hidden + i] @ below + params.w_s[j][:, i] @ everything)
+                content = content + gate * (params.w_g[j][i * hidden : (i + 1) * hidden].T @ hs[i])
+            forget = sigmoid(w_f @ below + u_f @ hs[j] + b_f)
+            write = sigmoid(w_i @ below + u_i @ hs[j] + b_i)
+            new_c.append(forget * cs[j] + write * np.tanh(content))
+            new_h.append(sigmoid(w_o @ below + u_o @ hs[j] + b_o) * np.tanh(new_c[-1]))
+            below = new_h[-1]
+        return (np.array(new_h), np.array(new_c)), below
+
+    return Reference(step, lambda params: (np.zeros((depth, hidden)), np.zeros((depth, hidden))))
+
+
 def integrated(w, u, alpha, beta_1, beta_2, b, x, h):
-    """Wu et al. 2016, eq. 4 within the activation: alpha * Wx * Uh + beta_1 * Uh + beta_2 * Wx + b."""
+    """Wu et al. 2016, the general form: alpha * Wx * Uh + beta_1 * Uh + beta_2 * Wx + b."""
     return alpha * (w @ x) * (u @ h) + beta_1 * (u @ h) + beta_2 * (w @ x) + b
 
 
@@ -106,6 +132,7 @@ CELLS = {
     "GroupLSTM": Case(jaxrnn.GroupLSTM(6, 3), group_lstm(6, 3)),
     "FactorizedLSTM": Case(jaxrnn.FactorizedLSTM(4, 2), factorized_lstm(4)),
     "GridLSTM": Case(jaxrnn.GridLSTM(4, 2), grid_lstm(4, 2)),
+    "GatedFeedbackLSTM": Case(jaxrnn.GatedFeedbackLSTM(4, 2), gated_feedback_lstm(4, 2)),
     "MIRNN": Case(jaxrnn.MIRNN(4), mi_rnn(4)),
     "MILSTM": Case(jaxrnn.MILSTM(4), mi_lstm(4)),
 }

@@ -27,6 +27,7 @@ from jaxrnn.cells.gated_antisymmetric_rnn import (
     GatedAntisymmetricRNNState,
 )
 from jaxrnn.cells.gated_delta_net import GatedDeltaNet, GatedDeltaNetParams, GatedDeltaNetState
+from jaxrnn.cells.gated_feedback_lstm import GatedFeedbackLSTM, GatedFeedbackLSTMParams, GatedFeedbackLSTMState
 from jaxrnn.cells.gated_linear_attention import (
     GatedLinearAttention,
     GatedLinearAttentionParams,
@@ -227,6 +228,9 @@ __all__ = [
     "GatedDeltaNet",
     "GatedDeltaNetParams",
     "GatedDeltaNetState",
+    "GatedFeedbackLSTM",
+    "GatedFeedbackLSTMParams",
+    "GatedFeedbackLSTMState",
     "GatedLinearAttention",
     "GatedLinearAttentionParams",
     "GatedLinearAttentionState",

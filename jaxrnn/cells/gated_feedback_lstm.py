@@ -1,0 +1,92 @@
+"""The stack of LSTMs with gated feedback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
+
+
+class GatedFeedbackLSTMParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden + depth], gates of the first layer in the order i, f, g, o, global gates
+    w_u: tuple[Array, ...]  # of each layer but the first [hidden, 4 * hidden + depth], from the layer below
+    w_h: tuple[Array, ...]  # of each layer [hidden, 3 * hidden], from its own state to i, f, o
+    w_g: tuple[Array, ...]  # of each layer [depth * hidden, hidden], from the states of all layers to g
+    w_s: tuple[Array, ...]  # of each layer [depth * hidden, depth], to the global gates
+    b: tuple[Array, ...]  # of each layer [4 * hidden]
+
+
+class GatedFeedbackLSTMState(NamedTuple):
+    h: Array  # [*batch, depth, hidden]
+    c: Array  # [*batch, depth, hidden]
+
+
+@dataclass(frozen=True)
+class GatedFeedbackLSTM(Cell):
+    r"""Stack of long short-term memories in which each layer sees the last states of all, behind global gates.
+
+    .. math::
+        s^{i \to j}_t &= \sigma(w^{i \to j} \cdot h^{j-1}_t + u^{i \to j} \cdot (h^1_{t-1}, \dots, h^L_{t-1})) \\
+        g^j_t &= \tanh(W^j_g h^{j-1}_t + \textstyle\sum_{i=1}^L s^{i \to j}_t U^{i \to j} h^i_{t-1} + b^j_g) \\
+        (i^j_t, f^j_t, o^j_t) &= \sigma(W^j_{ifo} h^{j-1}_t + R^j_{ifo} h^j_{t-1} + b^j_{ifo}) \\
+        c^j_t &= f^j_t \odot c^j_{t-1} + i^j_t \odot g^j_t, \quad
+        h^j_t = o^j_t \odot \tanh(c^j_t), \quad j = 1, \dots, L
+
+    where :math:`h^0_t = x_t`; each :math:`s` is a number. The output is :math:`h^L_t`.
+
+    Args:
+      hidden_size: size of each layer's :math:`h` and :math:`c`.
+      depth_size: :math:`L`, the number of layers.
+      forget_bias: initial value of each :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: J. Chung, C. Gulcehre, K. Cho, Y. Bengio, "Gated feedback recurrent neural networks", 2015.
+    """
+
+    hidden_size: int
+    depth_size: int = 2
+    forget_bias: float | Chrono = 1.0
+
+    def init(self, key: Array, input_size: int) -> GatedFeedbackLSTMParams:
+        n, depth = self.hidden_size, self.depth_size
+
+        def layer(key: Array, size: int) -> tuple[Array, ...]:
+            k_x, k_s, k_h, k_g, k_u, k_b = jax.random.split(key, 6)
+            below = jnp.concatenate([gates(glorot_uniform, k_x, (size, n), 4), glorot_uniform(k_s, (size, depth))], 1)
+            w_g = jnp.concatenate([orthogonal(k, (n, n)) for k in jax.random.split(k_g, depth)])
+            b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+            b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
+            return below, gates(orthogonal, k_h, (n, n), 3), w_g, glorot_uniform(k_u, (depth * n, depth)), b
+
+        keys = jax.random.split(key, depth)
+        below, *others = zip(*(layer(k, n if j else input_size) for j, k in enumerate(keys)), strict=True)
+        return GatedFeedbackLSTMParams(below[0], below[1:], *others)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> GatedFeedbackLSTMState:
+        shape = (*batch_shape, self.depth_size)
+        return GatedFeedbackLSTMState(*zeros(params, shape, dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: GatedFeedbackLSTMParams, x: Array, key: Keys = None) -> Array:
+        return affine(x, params.w_x)
+
+    def step(self, params: GatedFeedbackLSTMParams, state: GatedFeedbackLSTMState, z: Array) -> GatedFeedbackLSTMState:
+        n, shape = self.hidden_size, (*z.shape[:-1], -1)
+        past, hs, cs = state.h.reshape(shape), [], []
+        for j, (w_h, w_g, w_s, b) in enumerate(zip(*params[2:], strict=True)):
+            z = hs[-1] @ params.w_u[j - 1] if hs else z
+            s = sigmoid(z[..., 4 * n :] + past @ w_s)
+            i, f, g, o = jnp.split(z[..., : 4 * n] + b, 4, axis=-1)
+            h_i, h_f, h_o = jnp.split(state.h[..., j, :] @ w_h, 3, axis=-1)
+            g = tanh(g + (s[..., None] * state.h).reshape(shape) @ w_g)
+            cs.append(sigmoid(f + h_f) * state.c[..., j, :] + sigmoid(i + h_i) * g)
+            hs.append(sigmoid(o + h_o) * tanh(cs[-1]))
+        return GatedFeedbackLSTMState(h=jnp.stack(hs, axis=-2), c=jnp.stack(cs, axis=-2))
+
+    def readout(self, params: GatedFeedbackLSTMParams, state: GatedFeedbackLSTMState, z: Array) -> Array:
+        return state.h[..., -1, :]
