@@ -72,15 +72,16 @@ class S5(LinearCell):
     def init(self, key: Array, input_size: int) -> S5Params:
         n = self.state_size
         k_x, k_s, k_d, k_delta = jax.random.split(key, 4)
-        eigenvalues, vectors = (array[..., n:] for array in hippo_n(2 * n))
+        eigenvalues, vectors = hippo_n(2 * n)
+        v_re, v_im = np.real(vectors[:, n:]), np.imag(vectors[:, n:])
         b = jax.random.normal(k_x, (input_size, 2 * n)) / jnp.sqrt(input_size)
         c = jax.random.normal(k_s, (2 * n, self.output_size)) / jnp.sqrt(2 * n)
         return S5Params(
-            a_re=jnp.asarray(eigenvalues.real, b.dtype),
-            a_im=jnp.asarray(eigenvalues.imag, b.dtype),
+            a_re=jnp.asarray(np.real(eigenvalues[n:]), b.dtype),
+            a_im=jnp.asarray(np.imag(eigenvalues[n:]), b.dtype),
             log_delta=jax.random.uniform(k_delta, (n,), minval=jnp.log(self.shortest), maxval=jnp.log(self.longest)),
-            w_x=b @ jnp.asarray(np.concatenate([vectors.real, -vectors.imag], axis=1), b.dtype),
-            w_s=jnp.asarray(np.concatenate([vectors.real.T, vectors.imag.T]), b.dtype) @ c,
+            w_x=b @ jnp.asarray(np.concatenate([v_re, -v_im], axis=1), b.dtype),
+            w_s=jnp.asarray(np.concatenate([v_re.T, v_im.T]), b.dtype) @ c,
             w_d=glorot_uniform(k_d, (input_size, self.output_size)),
         )
 
