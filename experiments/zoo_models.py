@@ -65,7 +65,7 @@ READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
     "CfC": (WithGap(),),
     "GRUD": (WithMask(), WithGap()),
 }
-AS_WIDE_AS_INPUT = {"IntersectionRNN", "RGLRU", "SelectiveSSM"}
+AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "SelectiveSSM"}
 SETTINGS = {"LMU": {"theta": 100}, "RecurrentHighwayNetwork": {"depth_size": 3}, "TauGRU": {"delay_size": 10}}
 
 

@@ -218,6 +218,17 @@ def hgrn(hidden, bound):
     return Reference(step, lambda params: (np.zeros(hidden, complex),))
 
 
+def damped_ema(params, state, x):
+    """Ma et al. 2023, eqs. 6 to 8, one input after the other."""
+    h, y = np.array(state[0]).reshape(params.alpha.shape), np.empty_like(x)
+    for j in range(len(x)):
+        alpha, delta = sigmoid(params.alpha[j]), sigmoid(params.delta[j])
+        u = params.beta[j] * x[j]
+        h[j] = alpha * u + (1 - alpha * delta) * h[j]
+        y[j] = params.eta[j] @ h[j]
+    return (h.ravel(),), y
+
+
 CELLS = {
     "QRNN": Case(jaxrnn.QRNN(4), qrnn(4)),
     "SRU": Case(jaxrnn.SRU(4, highway_bias=-1.0), sru(4, -1)),
@@ -232,4 +243,5 @@ CELLS = {
     "Retention": Case(jaxrnn.Retention(8, 2), retention(8, 2)),
     "RWKV": Case(jaxrnn.RWKV(4), rwkv(4)),
     "HGRN": Case(jaxrnn.HGRN(4, lower_rate=0.3), hgrn(4, 0.3)),
+    "DampedEMA": Case(jaxrnn.DampedEMA(4), Reference(damped_ema, lambda params: (np.zeros(params.alpha.size),))),
 }

@@ -109,6 +109,8 @@ ERRORS = {
                    lambda: jaxrnn.SLSTM(4, num_heads=3)),
     "no divisor of the input": (ValueError, "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
                                 lambda: jaxrnn.GroupLSTM(4, 2).init(KEY, 3)),
+    "averages of symbols": (TypeError, r"DampedEMA\(.*\) averages its input, so it needs numbers, not symbols",
+                            lambda: run(jaxrnn.DampedEMA(2), xs=SYMBOLS)),
     "heads of an odd size": (ValueError, "Retention's heads must have an even size, but it is 6 / 2$",
                              lambda: jaxrnn.Retention(6, 2)),
     "periods": (ValueError, r"periods must be positive and increasing, but they are \(2, 1\)$",

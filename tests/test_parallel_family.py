@@ -127,7 +127,7 @@ def test_rwkv_survives_exponents_of_any_size(size):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", sorted(set(CELLS) - {"DampedEMA"}))
 def test_symbols_equal_their_one_hot_vectors(name):
     cell = CELLS[name].cell
     params, symbols = draw_params(cell, input_size=SYMBOLS), np.array([0, 4, 2, 2])

@@ -9,6 +9,7 @@ from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
 from jaxrnn.cells.cornn import CoRNN, CoRNNParams, CoRNNState
 from jaxrnn.cells.coupled_lstm import CoupledLSTM, CoupledLSTMParams, CoupledLSTMState
+from jaxrnn.cells.damped_ema import DampedEMA, DampedEMAParams, DampedEMAState
 from jaxrnn.cells.delta_net import DeltaNet, DeltaNetParams, DeltaNetState
 from jaxrnn.cells.dotrnn import DOTRNN, DOTRNNParams, DOTRNNState
 from jaxrnn.cells.dsgu import DSGU, DSGUParams, DSGUState
@@ -194,6 +195,9 @@ __all__ = [
     "DTRNNState",
     "DTSRNNParams",
     "DTSRNNState",
+    "DampedEMA",
+    "DampedEMAParams",
+    "DampedEMAState",
     "DeltaNet",
     "DeltaNetParams",
     "DeltaNetState",

@@ -1,0 +1,68 @@
+"""The moving averages of Mega."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.layer import Keys, LinearCell, joint_dtype
+from jaxrnn.ops import is_symbols, sigmoid, spread_like
+
+
+class DampedEMAParams(NamedTuple):
+    alpha: Array  # [input, state], before the sigmoid, as delta
+    delta: Array
+    beta: Array  # [input, state]
+    eta: Array  # [input, state]
+
+
+class DampedEMAState(NamedTuple):
+    h: Array  # [*batch, input, state]
+
+
+@dataclass(frozen=True)
+class DampedEMA(LinearCell):
+    r"""Mega's damped exponential moving average in several dimensions: for each of its inputs several averages.
+
+    .. math::
+        h_t &= \alpha \odot (\beta \odot x_t) + (1 - \alpha \odot \delta) \odot h_{t-1} \\
+        y_t &= \sum_j \eta_j \odot h_{t, j}
+
+    with :math:`\alpha, \delta` in (0, 1) by a sigmoid. The output is :math:`y_t`, as wide as the input. The input
+    itself is read, so symbols need an `Embedding` first.
+
+    Args:
+      state_size: how many averages each input has.
+
+    References: X. Ma et al., "Mega: moving average equipped gated attention", 2023, section 3.1. :math:`\eta` begins
+    with the variance 1/state, so that y does not grow with it. Deviation: without what reads the averages.
+    """
+
+    state_size: int
+
+    def init(self, key: Array, input_size: int) -> DampedEMAParams:
+        shape = input_size, self.state_size
+        alpha, delta, beta, eta = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
+        signs = 1 - 2.0 * (jnp.arange(self.state_size) % 2)
+        return DampedEMAParams(0.2 * alpha, 0.2 * delta, signs + 0.02 * beta, eta / self.state_size**0.5)
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> DampedEMAState:
+        dtype = joint_dtype(params) if dtype is None else dtype
+        return DampedEMAState(spread_like(params, jnp.zeros((*batch_shape, *params.alpha.shape), dtype)))
+
+    def project(self, params: DampedEMAParams, x: Array, key: Keys = None) -> Array:
+        if is_symbols(x):
+            raise TypeError(f"{self} averages its input, so it needs numbers, not symbols: put an Embedding before it")
+        return x
+
+    def coefficients(self, params: DampedEMAParams, z: Array) -> tuple[DampedEMAState, DampedEMAState]:
+        alpha, delta = sigmoid(params.alpha), sigmoid(params.delta)
+        b = alpha * params.beta * z[..., None]
+        return DampedEMAState(jnp.broadcast_to(1 - alpha * delta, b.shape)), DampedEMAState(b)
+
+    def readout(self, params: DampedEMAParams, state: DampedEMAState, z: Array) -> Array:
+        return (params.eta * state.h).sum(-1)
