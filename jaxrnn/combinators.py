@@ -12,17 +12,18 @@ from jax import Array
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops.scan import Loop, Scan
-from jaxrnn.ops import affine, is_symbols, sigmoid
+from jaxrnn.ops import affine, is_symbols, num_features, sigmoid
 
 
-def output_size(layer: Layer, params: Params, input_size: Any) -> int:
-    """The number of output features of a layer, found by tracing one step."""
+def output_size(layer: Layer, params: Params, input_size: Any) -> Any:
+    """The number of output features of a layer, or the shape of several axes, found by tracing one step."""
     axes = (input_size,) if isinstance(input_size, int) else tuple(input_size)
 
     def run(params: Params, xs: Array) -> Array:
         return layer.run(params, xs, layer.initial_state(params), None, Plan(Scan()))[1]
 
-    return jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float))).shape[-1]
+    _, *size = jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float))).shape
+    return size[0] if len(size) == 1 else tuple(size)
 
 
 def _check_numbers(layer: Layer, xs: Any) -> None:
@@ -56,7 +57,7 @@ class _Several(Layer):
 
     @property
     def num_feature_axes(self) -> int:  # type: ignore[override]
-        return self.layers[0].num_feature_axes
+        return max(layer.num_feature_axes for layer in self.layers)  # layers without a state read the last axis alone
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
         pairs = zip(self.layers, params, strict=True)
@@ -135,11 +136,12 @@ class DenselyConnected(_Several):
 
     layers: tuple[Layer, ...]
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, ...]:
+    def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
         for layer, k in self._each(key):
             params.append(layer.init(k, input_size))
-            input_size += output_size(layer, params[-1], input_size)
+            features = num_features(input_size) + num_features(output_size(layer, params[-1], input_size))
+            input_size = (*input_size[:-1], features) if isinstance(input_size, tuple) else features
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
@@ -193,10 +195,11 @@ class Highway(_Around):
     layer: Layer
     transform_bias: float = -1.0
 
-    def init(self, key: Array, input_size: int) -> HighwayParams:
+    def init(self, key: Array, input_size: Any) -> HighwayParams:
+        n = num_features(input_size)
         k_layer, k_w = jax.random.split(key)
-        w = glorot_uniform(k_w, (input_size, input_size))
-        return HighwayParams(self.layer.init(k_layer, input_size), w, jnp.full(input_size, self.transform_bias))
+        w = glorot_uniform(k_w, (n, n))
+        return HighwayParams(self.layer.init(k_layer, input_size), w, jnp.full(n, self.transform_bias))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
         return self.layer.initial_state(params.layer, batch_shape, dtype)

@@ -11,11 +11,11 @@ from jax import Array
 
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Layer, Plan
-from jaxrnn.ops import affine, dropout_mask, is_symbols
+from jaxrnn.ops import affine, dropout_mask, is_symbols, num_features
 
 
 class _Stateless(Layer):
-    """A layer whose state is empty."""
+    """A layer whose state is empty. Of inputs of several feature axes it reads the last; the others are a batch."""
 
     def initial_state(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> tuple[()]:
         return ()
@@ -28,7 +28,7 @@ class DenseParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense(_Stateless):
-    r"""An affine map of every step: :math:`y_t = W x_t + b`.
+    r"""An affine map of every step: :math:`y_t = W x_t + b`. Of images, of every place.
 
     Args:
       size: number of output features.
@@ -36,8 +36,8 @@ class Dense(_Stateless):
 
     size: int
 
-    def init(self, key: Array, input_size: int) -> DenseParams:
-        return DenseParams(glorot_uniform(key, (input_size, self.size)), jnp.zeros(self.size))
+    def init(self, key: Array, input_size: Any) -> DenseParams:
+        return DenseParams(glorot_uniform(key, (num_features(input_size), self.size)), jnp.zeros(self.size))
 
     def run(self, params: DenseParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         return state, affine(xs, params.w, params.b)
@@ -107,7 +107,7 @@ class LayerNormParams(NamedTuple):
 class LayerNorm(_Stateless):
     r"""Layer normalization: :math:`y_t = \gamma \odot (x_t - \mu_t) / \sqrt{\sigma^2_t + \epsilon} + \beta`.
 
-    :math:`\mu_t, \sigma^2_t` are the mean and variance over the features of one step.
+    :math:`\mu_t, \sigma^2_t` are the mean and variance over the features of one step; of images, of every place.
 
     Args:
       epsilon: added to the variance.
@@ -117,8 +117,9 @@ class LayerNorm(_Stateless):
 
     epsilon: float = 1e-6
 
-    def init(self, key: Array, input_size: int) -> LayerNormParams:
-        return LayerNormParams(jnp.ones(input_size), jnp.zeros(input_size))
+    def init(self, key: Array, input_size: Any) -> LayerNormParams:
+        n = num_features(input_size)
+        return LayerNormParams(jnp.ones(n), jnp.zeros(n))
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         centered = xs - xs.mean(-1, keepdims=True)

@@ -17,6 +17,9 @@ Initializer = Callable[[Array, tuple[int, ...]], Array]
 
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
 orthogonal: Initializer = jax.nn.initializers.orthogonal()
+# Of kernels [*kernel, input, output]: an orthogonal matrix in the middle, zeros around it. The convolution keeps the
+# norm of every image, which an orthogonal matrix of all positions does not (L. Xiao et al., 2018).
+delta_orthogonal: Initializer = jax.nn.initializers.delta_orthogonal()
 
 
 def uniform(bound: float) -> Initializer:

@@ -14,13 +14,19 @@ from jaxrnn.layer import Layer, joint_dtype
 
 __all__ = [
     "affine",
+    "check_convolution",
     "check_divisor",
+    "check_images",
     "check_input_size",
+    "convolution",
     "dropout_mask",
+    "image_channels",
     "is_symbols",
+    "kernel_axes",
     "leading_shape",
     "mod_relu",
     "normalized",
+    "num_features",
     "sigmoid",
     "spread_like",
     "tanh",
@@ -64,6 +70,84 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size that is fed"
         )
     return y if b is None else y + b
+
+
+def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
+    """The sum over a kernel's positions of `x`, moved by the position, times `w` there, plus `b`.
+
+    In 1, 2 or 3 dimensions. The output has the extent of the input, around which there are zeros; of an even
+    number of positions, the one more lies behind. As in all deep learning the kernel is not flipped.
+
+    Args:
+      x: [*batch, *shape, input].
+      w: [*kernel, input, output].
+      b: [output].
+
+    Returns:
+      [*batch, *shape, output], of the dtype that the operands promote to.
+    """
+    dimensions = w.ndim - 2
+    batch_shape, image_shape = x.shape[: x.ndim - dimensions - 1], x.shape[x.ndim - dimensions - 1 :]
+    axes = "DHW"[-dimensions:]
+    dtype = jnp.result_type(x, w)
+    y = jax.lax.conv_general_dilated(
+        x.reshape(-1, *image_shape).astype(dtype),  # all leading axes are batch axes
+        w.astype(dtype),
+        window_strides=(1,) * dimensions,
+        padding="SAME",
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+    )
+    y = y.reshape(*batch_shape, *y.shape[1:])
+    return y if b is None else y + b
+
+
+def num_features(input_size: Any) -> int:
+    """Of an input size of one or several axes, the last."""
+    return input_size[-1] if isinstance(input_size, tuple) else input_size
+
+
+def kernel_axes(layer: Any) -> tuple[int, ...]:
+    """A convolutional cell's kernel_shape, of which one number stands for all dimensions."""
+    kernel = layer.kernel_shape
+    return kernel if isinstance(kernel, tuple) else (kernel,) * len(layer.shape)
+
+
+def check_convolution(layer: Any) -> None:
+    """The arguments `shape` and `kernel_shape` of convolutional cells."""
+    name, shape = type(layer).__name__, layer.shape
+    if not (_are_sizes(shape) and 1 <= len(shape) <= 3):
+        raise ValueError(f"{name}'s shape must be one to three positive integers such as (28, 28), but it is {shape!r}")
+    if not (_are_sizes(kernel_axes(layer)) and len(kernel_axes(layer)) == len(shape)):
+        raise ValueError(
+            f"{name}'s kernel_shape must be a positive integer, or one for each axis of its shape {shape}, "
+            f"but it is {layer.kernel_shape!r}"
+        )
+
+
+def image_channels(layer: Any, input_size: Any) -> int:
+    """The channels of a convolutional cell's input size, (*shape, channels)."""
+    if not isinstance(input_size, tuple) or input_size[:-1] != layer.shape:
+        raise ValueError(
+            f"{type(layer).__name__}'s input_size must be its shape {layer.shape} and the number of channels, "
+            f"such as {(*layer.shape, 3)}, but it is {input_size!r}"
+        )
+    return input_size[-1]
+
+
+def check_images(layer: Any, x: Array, w: Array) -> None:
+    """That an input is what a convolutional cell with the kernel `w` reads."""
+    name, expected = type(layer).__name__, (*layer.shape, w.shape[-2])
+    if is_symbols(x):
+        raise TypeError(f"{name} reads numbers, but its input is of integers, which are symbols: cast it to floats")
+    if (ends := x.shape[-len(expected) :]) != expected:
+        raise ValueError(
+            f"the last axes of {name}'s input must be its shape and the channels of its parameters, {expected}, "
+            f"but the input's shape ends in {ends}"
+        )
+
+
+def _are_sizes(axes: Any) -> bool:
+    return isinstance(axes, tuple) and all(type(size) is int and size > 0 for size in axes)
 
 
 def check_divisor(layer: Any, name: str) -> None:

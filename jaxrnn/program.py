@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn.equations import Equation, Equations, evaluate
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-LINEAR = ("add", "slice", "split")  # what is made of products and inputs by these is kept instead of them
+LINEAR = ("add", "reshape", "slice", "split")  # what is made of products and inputs by these is kept instead of them
 
 CONSTANT, PARAMETER, VARYING = range(3)  # what a value depends on: nothing, parameters only, state or input
 
@@ -28,6 +29,9 @@ class Product:
     def __init__(self, e: Equation, w: Any, swapped: bool):
         self.w = e.ins[0 if swapped else 1]  # its place
         self._run, self._swapped = e.run, swapped
+        self._convolution = None  # how, of a plain one on a CPU
+        if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
+            self._convolution = e.params if jax.default_backend() == "cpu" else None
         self._contracted = None  # the axes of a and of w that are summed over, of a plain matrix product
         if e.primitive == "dot_general":
             contracted, batched = e.params["dimension_numbers"]
@@ -43,10 +47,14 @@ class Product:
 
     def pull_a(self, ct: Array, w: Array, a: Any) -> Array:
         """The cotangent of `a` (given for its shape and dtype)."""
+        if self._convolution is not None:
+            return pull_images(self._convolution, ct, w, a)
         return jax.linear_transpose(lambda a: self(a, w), a)(ct)[0]
 
     def pull_w(self, a: Array, ct: Array, w: Any) -> Array:
         """The cotangent of `w` (given for its shape and dtype), `a` and `ct` with an axis of steps in front."""
+        if self._convolution is not None:
+            return pull_kernel(self._convolution, a, ct, w)
         if self._contracted is None:
             return jax.linear_transpose(lambda w: jax.vmap(self, (0, None))(a, w), w)(ct)[0]
         # Not JAX's own order of operands, ct first: XLA's CPU compiler would copy the larger of the two.

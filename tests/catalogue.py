@@ -13,3 +13,6 @@ CELLS: dict[str, Case] = {name: case for module in MODULES for name, case in mod
 FROZEN: dict[str, tuple[str, ...]] = {  # parameters that cells hold fixed
     name: names for module in MODULES for name, names in getattr(module, "FROZEN", {}).items()
 }
+VARIANTS: dict[str, Case] = {  # what the batteries must see of a cell beside its entry above: other arguments
+    name: case for module in MODULES for name, case in getattr(module, "VARIANTS", {}).items()
+}

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+INPUT = 3  # features of one step in every test that runs over a table, unless a reference says otherwise
+
 
 class Reference(NamedTuple):
     step: Callable[[Any, tuple, np.ndarray], tuple[tuple, np.ndarray]]
     initial: Callable[[Any], tuple]
+    input_size: Any = INPUT  # the shape of one step's input where it has several axes
 
 
 class Case(NamedTuple):
@@ -164,18 +167,21 @@ def zoneout(reference, rates):
         state = tuple(p * old + (1 - p) * s for p, old, s in zip(rates, state, new, strict=True))
         return state, state[0]
 
-    return Reference(step, reference.initial)
+    return reference._replace(step=step)
 
 
 def learned_initial_state(reference):
-    return Reference(lambda params, state, x: reference.step(params.cell, state, x), lambda params: tuple(params.state))
+    return reference._replace(
+        step=lambda params, state, x: reference.step(params.cell, state, x), initial=lambda params: tuple(params.state)
+    )
 
 
 def run(reference, params, xs, state=None, *, lengths=None, resets=None, reverse=False):
     """`unroll` again: every sequence by itself, only its own steps. Returns (state, ys), the state as a tuple."""
-    time, *batch, _ = xs.shape
+    features = len(np.atleast_1d(reference.input_size))  # axes of one step's input
+    time, *batch = xs.shape[: xs.ndim - features]
     begin = reference.initial(params)
-    silence = 0 * reference.step(params, begin, np.zeros(xs.shape[-1]))[1]
+    silence = 0 * reference.step(params, begin, np.zeros(xs.shape[xs.ndim - features :]))[1]
     ys = np.empty((time, *batch), object)
     last = np.empty(batch, object)
     for n in np.ndindex(*batch):

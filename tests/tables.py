@@ -7,13 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import references
-from references import Case
+from references import INPUT, Case
 
 import jaxrnn
 from jaxrnn import loops
-
-INPUT = 3  # features of one step in every test that runs over a table
-
 
 CELLS = {
     "Elman": Case(jaxrnn.Elman(4), references.elman(4)),
@@ -48,6 +45,7 @@ LAYERS = {
 }
 
 CATALOGUE = catalogue.CELLS  # held to less in more cells: test_catalogue.py
+VARIANTS = catalogue.VARIANTS  # of cells of the catalogue, held to the same
 ALL = {name: case.cell for name, case in CELLS.items()} | LAYERS
 
 LOOPS = {  # every loop that can run any cell, and must equal `Scan()`
@@ -74,6 +72,10 @@ def draw_params(layer, seed=0, input_size=INPUT):
 
 def draw(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def draw_inputs(input_size, *leading):
+    return draw(*leading, *np.atleast_1d(input_size))
 
 
 def draw_state(layer, params, batch_shape, seed=0):

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 import references
-from tables import CATALOGUE, INPUT, draw, draw_params, draw_state, to_numpy
+from tables import CATALOGUE, VARIANTS, draw, draw_inputs, draw_params, draw_state, to_numpy
 from test_loops import BATCH, TIME, compare
 
 import jaxrnn
@@ -20,14 +20,15 @@ EVERY_LOOP = (  # with all of its options at once: one by one they are tried in 
     Deferred(unroll=2, checkpoint_every=7, block=3),
 )
 
-over_cells = pytest.mark.parametrize("name", CATALOGUE)
+CASES = CATALOGUE | VARIANTS
+over_cells = pytest.mark.parametrize("name", CASES)
 
 
 @over_cells
 def test_value_equals_the_reference(name):
-    cell, reference = CATALOGUE[name]
-    params = draw_params(cell)
-    xs, state = draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+    cell, reference = CASES[name]
+    params = draw_params(cell, input_size=reference.input_size)
+    xs, state = draw_inputs(reference.input_size, TIME, BATCH), draw_state(cell, params, (BATCH,))
     last, ys = jaxrnn.unroll(cell, params, xs, state)
     expected_last, expected_ys = references.run(reference, to_numpy(params), xs, to_numpy(tuple(state)))
     np.testing.assert_allclose(ys, expected_ys, rtol=1e-12, atol=1e-14)
@@ -39,12 +40,13 @@ def test_value_equals_the_reference(name):
 
 @over_cells
 def test_check_cell(name):
-    check_cell(CATALOGUE[name].cell, INPUT, rtol=1e-9, frozen=catalogue.FROZEN.get(name, ()))
+    cell, reference = CASES[name]
+    check_cell(cell, reference.input_size, rtol=1e-9, frozen=catalogue.FROZEN.get(name, ()))
 
 
 @over_cells
 def test_every_loop_equals_scan(name):
-    cell = CATALOGUE[name].cell
-    lengths, resets = np.array([TIME, 0, 4]), draw(TIME, BATCH) > 0.7
+    cell, reference = CASES[name]
+    how = {"lengths": np.array([TIME, 0, 4]), "resets": draw(TIME, BATCH) > 0.7, "reverse": True}
     for loop in EVERY_LOOP:
-        compare(cell, loop, key=jax.random.key(1), lengths=lengths, resets=resets, reverse=True)
+        compare(cell, loop, key=jax.random.key(1), input_size=reference.input_size, **how)

@@ -164,7 +164,7 @@ def test_by_the_clock_in_a_numbered_folder_then_writing(here, monkeypatch, capsy
 
 
 READS_NO_SYMBOLS = {"GRUD", "IntersectionRNN", "MogrifierLSTM", "MUT1", "MUT2", "PhasedLSTM", "RGLRU", "SelectiveSSM"}
-READS_NO_SYMBOLS |= {"CfC", "DampedEMA", "TimeAwareLSTM"}
+READS_NO_SYMBOLS |= {"CfC", "ConvGRU", "ConvLSTM", "DampedEMA", "PeepholeConvLSTM", "TimeAwareLSTM"}
 
 
 @pytest.mark.parametrize("cell", sorted(READS_NO_SYMBOLS))

@@ -14,6 +14,8 @@ KEY = jax.random.key(0)
 XS = np.zeros((5, 2, 3), np.float32)
 SYMBOLS = np.zeros((5, 2), np.int32)
 
+CONV = jaxrnn.ConvLSTM((4, 3), 2, 3)
+
 
 def run(layer, *, xs=XS, **how):
     return unroll(layer, layer.init(KEY, 3), xs, **how)
@@ -124,6 +126,22 @@ ERRORS = {
     "negatives": (ValueError, r"ScoRNN's negatives must be from 0 to 4, but it is 5$", lambda: jaxrnn.ScoRNN(4, 5)),
     "no time": (ValueError, r"CfC's input_size must be at least 2, one of them the time, but it is 1$",
                 lambda: jaxrnn.CfC(4, 4).init(KEY, 1)),
+    "shape, a number": (ValueError, r"ConvLSTM's shape must be one to three positive .* \(28, 28\), but it is 28$",
+                        lambda: jaxrnn.ConvLSTM(28, 4, 3)),
+    "shape, of four dimensions": (ValueError, r"shape must be one to three .*, but it is \(2, 2, 2, 2\)$",
+                                  lambda: jaxrnn.ConvGRU((2, 2, 2, 2), 4, 3)),
+    "kernel, of fewer dimensions": (ValueError, r"kernel_shape must be .* axis of .* \(4, 3\), but it is \(3,\)$",
+                                    lambda: jaxrnn.ConvGRU((4, 3), 4, (3,))),
+    "kernel, zero": (ValueError, "kernel_shape must be a positive integer, .* but it is 0$",
+                     lambda: jaxrnn.PeepholeConvLSTM((4, 3), 4, 0)),
+    "images, channels alone": (ValueError, r"input_size must be its shape \(4, 3\) .* as \(4, 3, 3\), but it is 3$",
+                               lambda: CONV.init(KEY, 3)),
+    "images, other extent": (ValueError, r"ConvLSTM's input_size must be .* but it is \(3, 4, 2\)$",
+                             lambda: CONV.init(KEY, (3, 4, 2))),
+    "images, other channels": (ValueError, r"last axes of ConvLSTM's input must .* \(4, 3, 2\), but .* in \(4, 3, 1\)",
+                               lambda: unroll(CONV, CONV.init(KEY, (4, 3, 2)), np.zeros((5, 4, 3, 1)))),
+    "images, integers": (TypeError, "ConvLSTM reads numbers, but its input is of integers, .* cast it to floats",
+                         lambda: unroll(CONV, CONV.init(KEY, (4, 3, 1)), np.zeros((5, 4, 3, 1), np.uint8))),
     # initial values
     "chrono": (ValueError, "longest dependency must be more than 2 steps, but it is 2$", lambda: jaxrnn.Chrono(2)),
     "chrono, NaN": (ValueError, "Chrono's longest", lambda: jaxrnn.Chrono(float("nan"))),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import CELLS, INPUT, LOOPS, assert_close, draw, draw_params, draw_state
+from tables import CELLS, INPUT, LOOPS, assert_close, draw, draw_inputs, draw_params, draw_state
 
 import jaxrnn
 from jaxrnn.loops import Scan
@@ -30,9 +30,9 @@ def value_and_gradients(cell, loop, args, key, lengths, resets, *, reverse):
     return results, jax.tree.map(lambda grad: None if grad.dtype == jax.dtypes.float0 else grad, grads)
 
 
-def compare(cell, loop, *, key, lengths, resets, reverse):
-    params = draw_params(cell)
-    args = params, draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
+def compare(cell, loop, *, key, lengths, resets, reverse, input_size=INPUT):
+    params = draw_params(cell, input_size=input_size)
+    args = params, draw_inputs(input_size, TIME, BATCH), draw_state(cell, params, (BATCH,))
     one, expected = (value_and_gradients(cell, which, args, key, lengths, resets, reverse=reverse)
                      for which in (loop, Scan()))  # fmt: skip
     assert_close(one, expected, rtol=1e-9)

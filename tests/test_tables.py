@@ -4,7 +4,7 @@ import inspect
 
 import jax
 import pytest
-from tables import ALL, CATALOGUE, CELLS, INPUT, LINEAR_LOOPS, LOOPS
+from tables import ALL, CATALOGUE, CELLS, LINEAR_LOOPS, LOOPS, VARIANTS
 
 import jaxrnn
 from jaxrnn import loops
@@ -33,10 +33,14 @@ def test_every_table_entry_is_exported():
     assert set(ALL) | set(CATALOGUE) <= {kind.__name__ for kind in LAYER_CLASSES}
 
 
+def test_variants_are_of_cells_of_the_catalogue():
+    assert {type(case.cell) for case in VARIANTS.values()} <= {type(case.cell) for case in CATALOGUE.values()}
+
+
 def test_every_public_name_of_a_cell_is_exported():
     for name, case in (CATALOGUE | CELLS).items():
         if type(case.cell).__module__.startswith("jaxrnn.cells"):
-            params = case.cell.init(jax.random.key(0), INPUT)
+            params = case.cell.init(jax.random.key(0), case.reference.input_size)
             assert getattr(jaxrnn, f"{name}Params") is type(params)
             assert getattr(jaxrnn, f"{name}State") is type(case.cell.initial_state(params))
 

@@ -7,6 +7,8 @@ from jaxrnn.cells.capped_lstm import CappedLSTM, CappedLSTMParams, CappedLSTMSta
 from jaxrnn.cells.cfc import CfC, CfCParams, CfCState
 from jaxrnn.cells.cfn import CFN, CFNParams, CFNState
 from jaxrnn.cells.clockwork_rnn import ClockworkRNN, ClockworkRNNParams, ClockworkRNNState
+from jaxrnn.cells.conv_gru import ConvGRU, ConvGRUParams, ConvGRUState
+from jaxrnn.cells.conv_lstm import ConvLSTM, ConvLSTMParams, ConvLSTMState
 from jaxrnn.cells.cornn import CoRNN, CoRNNParams, CoRNNState
 from jaxrnn.cells.coupled_lstm import CoupledLSTM, CoupledLSTMParams, CoupledLSTMState
 from jaxrnn.cells.damped_ema import DampedEMA, DampedEMAParams, DampedEMAState
@@ -81,6 +83,7 @@ from jaxrnn.cells.on_lstm import ONLSTM, ONLSTMParams, ONLSTMState
 from jaxrnn.cells.original_lstm import OriginalLSTM, OriginalLSTMParams, OriginalLSTMState
 from jaxrnn.cells.para_gru import ParaGRU, ParaGRUParams, ParaGRUState
 from jaxrnn.cells.para_lstm import ParaLSTM, ParaLSTMParams, ParaLSTMState
+from jaxrnn.cells.peephole_conv_lstm import PeepholeConvLSTM, PeepholeConvLSTMParams, PeepholeConvLSTMState
 from jaxrnn.cells.peephole_lstm import PeepholeLSTM, PeepholeLSTMParams, PeepholeLSTMState
 from jaxrnn.cells.phased_lstm import PhasedLSTM, PhasedLSTMParams, PhasedLSTMState
 from jaxrnn.cells.projected_lstm import ProjectedLSTM, ProjectedLSTMParams, ProjectedLSTMState
@@ -184,6 +187,12 @@ __all__ = [
     "CoRNN",
     "CoRNNParams",
     "CoRNNState",
+    "ConvGRU",
+    "ConvGRUParams",
+    "ConvGRUState",
+    "ConvLSTM",
+    "ConvLSTMParams",
+    "ConvLSTMState",
     "CoupledLSTM",
     "CoupledLSTMParams",
     "CoupledLSTMState",
@@ -345,6 +354,9 @@ __all__ = [
     "ParaLSTM",
     "ParaLSTMParams",
     "ParaLSTMState",
+    "PeepholeConvLSTM",
+    "PeepholeConvLSTMParams",
+    "PeepholeConvLSTMState",
     "PeepholeLSTM",
     "PeepholeLSTMParams",
     "PeepholeLSTMState",

@@ -89,6 +89,8 @@ def _block(cell: Cell, params: Params, steps: Steps, key: Array | None) -> int |
     leaves = jax.tree.leaves(jax.eval_shape(lambda params, first: project(cell, params, first, key), params, first))
     rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
     step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if not step_bytes:  # there are no sequences
+        return None
     most = max(2**21 // step_bytes, 512 // rows, 1)
     fair = [block for block in range(most, most // 2, -1) if steps.length % block == 0]
     return fair[0] if fair else most

@@ -1,0 +1,88 @@
+"""Convolutional long short-term memory, without peepholes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import check_convolution, check_images, convolution, image_channels, kernel_axes, sigmoid, tanh, zeros
+
+
+class ConvLSTMParams(NamedTuple):
+    w_x: Array  # [*kernel, input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [*kernel, hidden, 4 * hidden]
+    b: Array  # [4 * hidden]
+
+
+class ConvLSTMState(NamedTuple):
+    h: Array  # [*batch, *shape, hidden]
+    c: Array  # [*batch, *shape, hidden]
+
+
+@dataclass(frozen=True)
+class ConvLSTM(Cell):
+    r"""Long short-term memory of images, whose products are convolutions (written :math:`*`).
+
+    .. math::
+        i_t &= \sigma(W_{xi} * X_t + W_{hi} * H_{t-1} + b_i) \\
+        f_t &= \sigma(W_{xf} * X_t + W_{hf} * H_{t-1} + b_f) \\
+        g_t &= \tanh(W_{xc} * X_t + W_{hc} * H_{t-1} + b_c) \\
+        C_t &= f_t \odot C_{t-1} + i_t \odot g_t \\
+        H_t &= o_t \odot \tanh(C_t), \quad o_t = \sigma(W_{xo} * X_t + W_{ho} * H_{t-1} + b_o)
+
+    The output is :math:`H_t`. Inputs are [\*batch, \*shape, channels] and `init`'s `input_size` is (\*shape, channels).
+    Around the images there are zeros.
+
+    Args:
+      shape: the images' extent, such as (28, 28): of one, two or three dimensions.
+      hidden_size: number of channels of :math:`H` and :math:`C`.
+      kernel_shape: extent of all kernels; one number for the same in each dimension.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning
+    approach for precipitation nowcasting", 2015. Deviation: no peepholes (`PeepholeConvLSTM` has them), as Flax's
+    ConvLSTMCell and Keras' ConvLSTM2D compute it. At first a recurrent kernel is an orthogonal matrix in its middle,
+    with zeros around it (L. Xiao et al., 2018): as that of `LSTM`, it keeps the norm of a state.
+    """
+
+    shape: tuple[int, ...]
+    hidden_size: int
+    kernel_shape: int | tuple[int, ...]
+    forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_convolution(self)
+
+    @property
+    def num_feature_axes(self) -> int:  # type: ignore[override]
+        return len(self.shape) + 1
+
+    def init(self, key: Array, input_size: Any) -> ConvLSTMParams:
+        n, kernel = self.hidden_size, kernel_axes(self)
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = gates(glorot_uniform, k_x, (*kernel, image_channels(self, input_size), n), 4)
+        w_h = gates(delta_orthogonal, k_h, (*kernel, n, n), 4)
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return ConvLSTMParams(w_x, w_h, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> ConvLSTMState:
+        return ConvLSTMState(*zeros(params, (*batch_shape, *self.shape), dtype, self.hidden_size, self.hidden_size))
+
+    def project(self, params: ConvLSTMParams, x: Array, key: Keys = None) -> Array:
+        check_images(self, x, params.w_x)
+        return convolution(x, params.w_x, params.b)
+
+    def step(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> ConvLSTMState:
+        i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
+        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
+        return ConvLSTMState(h=sigmoid(o) * tanh(c), c=c)
+
+    def readout(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> Array:
+        return state.h

@@ -1,0 +1,91 @@
+"""Convolutional long short-term memory with peepholes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import check_convolution, check_images, convolution, image_channels, kernel_axes, sigmoid, tanh, zeros
+
+
+class PeepholeConvLSTMParams(NamedTuple):
+    w_x: Array  # [*kernel, input, 4 * hidden], gates in the order i, f, g, o
+    w_h: Array  # [*kernel, hidden, 4 * hidden]
+    w_c: Array  # [3, *shape, hidden], the peepholes of i, f, o
+    b: Array  # [4 * hidden]
+
+
+class PeepholeConvLSTMState(NamedTuple):
+    h: Array  # [*batch, *shape, hidden]
+    c: Array  # [*batch, *shape, hidden]
+
+
+@dataclass(frozen=True)
+class PeepholeConvLSTM(Cell):
+    r"""Long short-term memory of images: convolutions (written :math:`*`), and gates that see the memory cells.
+
+    .. math::
+        i_t &= \sigma(W_{xi} * X_t + W_{hi} * H_{t-1} + W_{ci} \odot C_{t-1} + b_i) \\
+        f_t &= \sigma(W_{xf} * X_t + W_{hf} * H_{t-1} + W_{cf} \odot C_{t-1} + b_f) \\
+        C_t &= f_t \odot C_{t-1} + i_t \odot \tanh(W_{xc} * X_t + W_{hc} * H_{t-1} + b_c) \\
+        o_t &= \sigma(W_{xo} * X_t + W_{ho} * H_{t-1} + W_{co} \odot C_t + b_o) \\
+        H_t &= o_t \odot \tanh(C_t)
+
+    The output is :math:`H_t`. Inputs are [\*batch, \*shape, channels] and `init`'s `input_size` is (\*shape, channels).
+    Around the images there are zeros. A peephole has a weight for each place and channel.
+
+    Args:
+      shape: the images' extent, such as (28, 28): of one, two or three dimensions.
+      hidden_size: number of channels of :math:`H` and :math:`C`.
+      kernel_shape: extent of all kernels; one number for the same in each dimension.
+      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+
+    References: X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning
+    approach for precipitation nowcasting", 2015. Deviation: none; of initial values, which the paper does not give,
+    those of the kernels are as in `ConvLSTM`, those of the peepholes as in `PeepholeLSTM`.
+    """
+
+    shape: tuple[int, ...]
+    hidden_size: int
+    kernel_shape: int | tuple[int, ...]
+    forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_convolution(self)
+
+    @property
+    def num_feature_axes(self) -> int:  # type: ignore[override]
+        return len(self.shape) + 1
+
+    def init(self, key: Array, input_size: Any) -> PeepholeConvLSTMParams:
+        n, kernel = self.hidden_size, kernel_axes(self)
+        k_x, k_h, k_c, k_b = jax.random.split(key, 4)
+        w_x = gates(glorot_uniform, k_x, (*kernel, image_channels(self, input_size), n), 4)
+        w_h = gates(delta_orthogonal, k_h, (*kernel, n, n), 4)
+        w_c = 0.1 * jax.random.normal(k_c, (3, *self.shape, n))
+        b_f, b_i = gate_biases(k_b, self.forget_bias, n)
+        return PeepholeConvLSTMParams(w_x, w_h, w_c, jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)]))
+
+    def initial_state(self, params, batch_shape=(), dtype=None) -> PeepholeConvLSTMState:
+        n = self.hidden_size
+        return PeepholeConvLSTMState(*zeros(params, (*batch_shape, *self.shape), dtype, n, n))
+
+    def project(self, params: PeepholeConvLSTMParams, x: Array, key: Keys = None) -> Array:
+        check_images(self, x, params.w_x)
+        return convolution(x, params.w_x, params.b)
+
+    def step(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> PeepholeConvLSTMState:
+        w_i, w_f, w_o = params.w_c
+        i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
+        c = sigmoid(f + w_f * state.c) * state.c + sigmoid(i + w_i * state.c) * tanh(g)
+        return PeepholeConvLSTMState(h=sigmoid(o + w_o * c) * tanh(c), c=c)
+
+    def readout(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> Array:
+        return state.h
