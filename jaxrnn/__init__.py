@@ -1,14 +1,18 @@
 """Recurrent networks for JAX: cells as pure functions over explicit parameters, one `unroll` for all."""
 
-from jaxrnn import cells, initializers, loops, ops
+from jaxrnn import cells, initializers, loops, ops, weights
 from jaxrnn.adopt import adopt
-from jaxrnn.bidirectional import Bidirectional, concat
+from jaxrnn.bidirectional import Bidirectional, Reversed, concat
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.combinators import DenselyConnected, Highway, Residual, Stack, Using
+from jaxrnn.fast_slow import FastSlow
 from jaxrnn.feedforward import Dense, Dropout, Embedding, LayerNorm
 from jaxrnn.files import load, save
 from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, LinearCell, Plan, StepKey
+from jaxrnn.multiplicative import Mogrifier, Multiplicative
+from jaxrnn.skip import Skip
+from jaxrnn.sliced import Sliced
 from jaxrnn.stream import Stream
 from jaxrnn.unroll import step, unroll
 from jaxrnn.window import Window
@@ -24,14 +28,20 @@ __all__ = [
     "DenselyConnected",
     "Dropout",
     "Embedding",
+    "FastSlow",
     "Highway",
     "Layer",
     "LayerNorm",
     "LearnedInitialState",
     "LinearCell",
+    "Mogrifier",
+    "Multiplicative",
     "Plan",
     "RecurrentDropout",
     "Residual",
+    "Reversed",
+    "Skip",
+    "Sliced",
     "Stack",
     "StepKey",
     "Stream",
@@ -48,5 +58,6 @@ __all__ = [
     "save",
     "step",
     "unroll",
+    "weights",
 ]
 __all__ += cells.__all__

@@ -1,4 +1,4 @@
-"""Two layers over the same input, one in each direction."""
+"""Layers that read the last step first: one beside another, or alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.combinators import check_layers
+from jaxrnn.combinators import _Around, check_layers
 from jaxrnn.layer import Layer, Params, Plan, State
 
 
@@ -75,11 +75,38 @@ class Bidirectional(Layer):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
         forward, backward = self._layers
-        resets = seen_from_the_end(plan.resets, plan.valid, plan.reverse)
-        back = plan._replace(reverse=not plan.reverse, resets=resets)
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
-        s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, back)
+        s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, _turned(plan))
         return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)
+
+
+@dataclass(frozen=True)
+class Reversed(_Around):
+    """A layer that reads in the other direction, for stacks whose layers take turns.
+
+    As the backward layer of `Bidirectional` it begins at a sequence's last step within its length, and `resets` part
+    the same sequences. Parameters and state are those of the layer.
+
+    Args:
+      layer: the layer.
+
+    References: J. Zhou, W. Xu, "End-to-end learning of semantic role labeling using recurrent neural networks", 2015.
+    """
+
+    layer: Layer
+
+    @property
+    def causal(self) -> bool:
+        return False
+
+    def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
+        return self.layer.run(params, xs, state, key, _turned(plan))
+
+
+def _turned(plan: Plan) -> Plan:
+    """The same run, read in the other direction."""
+    resets = seen_from_the_end(plan.resets, plan.valid, plan.reverse)
+    return plan._replace(reverse=not plan.reverse, resets=resets)
 
 
 def seen_from_the_end(resets: Array | None, valid: Array | None, reverse: bool = False) -> Array | None:

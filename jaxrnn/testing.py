@@ -77,7 +77,8 @@ def check_cell(
         if jax.tree_util.keystr(path[-1:], simple=True) in frozen:
             assert not grad.any(), f"the gradient of params{name} must be zero: it is said to be frozen"
             continue
-        assert (grad != 0).any(), f"the gradient of params{name} must not be zero: does the cell read it?"
+        read = not grad.size or (grad != 0).any()
+        assert read, f"the gradient of params{name} must not be zero: does the cell read it?"
     _same(grads, jax.grad(loss)(params, Scan(checkpoint_every=4)), "checkpoints must not change the gradient", rtol)
 
     def past(xs: Any) -> Any:

@@ -12,11 +12,29 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
-from jaxrnn import bidirectional, cells, combinators, feedforward, initializers, loops, trees, window, wrappers
+from jaxrnn import (
+    bidirectional,
+    cells,
+    combinators,
+    fast_slow,
+    feedforward,
+    initializers,
+    loops,
+    multiplicative,
+    skip,
+    sliced,
+    trees,
+    window,
+    wrappers,
+)
 from jaxrnn.adopt import Adopted
 from jaxrnn.naming import names
+from jaxrnn.weights import Normalized
 
-HOME = (bidirectional, cells, combinators, feedforward, initializers, loops, trees, window, wrappers)
+HOME = (
+    *(bidirectional, cells, combinators, fast_slow, feedforward, initializers, loops, multiplicative),
+    *(skip, sliced, trees, window, wrappers),
+)
 
 
 def _public(*modules: Any) -> dict[str, Any]:
@@ -30,7 +48,8 @@ def _is_ours(value: Any) -> bool:
 
 
 KNOWN = {  # what a file may name, by where its user finds it; files of jaxrnn may move, so that theirs are not named
-    "jaxrnn": {name: value for name, value in _public(*HOME).items() if _is_ours(value)} | {"Adopted": Adopted},
+    "jaxrnn": {name: value for name, value in _public(*HOME).items() if _is_ours(value)}
+    | {"Adopted": Adopted, "Normalized": Normalized},
     "jax.numpy": _public(jnp),
     "jax.nn": _public(jax.nn),
     "operator": {"add": operator.add, "mul": operator.mul},  # to merge two directions

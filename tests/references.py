@@ -176,6 +176,70 @@ def learned_initial_state(reference):
     )
 
 
+def multiplicative(reference):
+    """Krause et al. 2016, of any cell whose first state is h."""
+
+    def step(params, state, x):
+        h, *others = state
+        m = (params.w_x.T @ x) * (params.w_h.T @ h)
+        return reference.step(params.cell, (m, *others), x)
+
+    return Reference(step, lambda params: reference.initial(params.cell))
+
+
+def mogrifier(reference, rounds):
+    """Melis et al. 2020, eqs. 1 and 2, of any cell whose first state is h."""
+
+    def step(params, state, x):
+        h, *others = state
+        for k in range(1, rounds + 1):
+            gate = h if k % 2 else x
+            for factor in params.q[(k - 1) // 2] if k % 2 else params.r[k // 2 - 1]:
+                gate = factor.T @ gate
+            if k % 2:
+                x = 2 * sigmoid(gate) * x
+            else:
+                h = 2 * sigmoid(gate) * h
+        return reference.step(params.cell, (h, *others), x)
+
+    return Reference(step, lambda params: reference.initial(params.cell))
+
+
+def fast_slow(fast, slow):
+    """Mujika et al. 2017, eqs. 1 to 4."""
+
+    def step(params, state, x):
+        number = len(fast[0].initial(params.fast[0]))
+        now, slow_state = state[:number], state[number:]
+        now, y = fast[0].step(params.fast[0], now, x)
+        slow_state, y = slow.step(params.slow, slow_state, y)
+        now, y = fast[1].step(params.fast[1], now, y)
+        for reference, p in zip(fast[2:], params.fast[2:], strict=True):
+            now, y = reference.step(p, now, np.zeros(0))
+        return (*now, *slow_state), y
+
+    return Reference(step, lambda params: (*fast[0].initial(params.fast[0]), *slow.initial(params.slow)))
+
+
+def skip(reference):
+    """Campos et al. 2018, eqs. 2 to 5, for cells whose output is h, their first state.
+
+    Under complex steps u is rounded straight through: its derivative is that of what is rounded.
+    """
+
+    def step(params, state, x):
+        *old, update, updates = state
+        u = np.round(np.clip(update.real, 0, 1)) + 1j * update.imag if np.iscomplexobj(update) else float(update > 0.5)
+        new, _ = reference.step(params.cell, tuple(old), x)
+        new = tuple(u * s + (1 - u) * before for s, before in zip(new, old, strict=True))
+        increment = sigmoid(params.w[:, 0] @ np.concatenate(new) + params.b[0])
+        room = 1 - update
+        grown = update + (increment if increment.real < room.real else room)
+        return (*new, u * increment + (1 - u) * grown, updates + u), new[0]
+
+    return Reference(step, lambda params: (*reference.initial(params.cell), np.float64(1), np.float64(0)))
+
+
 def run(reference, params, xs, state=None, *, lengths=None, resets=None, reverse=False):
     """`unroll` again: every sequence by itself, only its own steps. Returns (state, ys), the state as a tuple."""
     features = len(np.atleast_1d(reference.input_size))  # axes of one step's input
@@ -194,7 +258,8 @@ def run(reference, params, xs, state=None, *, lengths=None, resets=None, reverse
                 s = begin
             s, ys[(t, *n)] = reference.step(params, s, xs[(t, *n)])
         last[n] = s
-    leaves = [np.array([s[i] for s in last.flat]).reshape(*batch, -1) for i in range(len(begin))]
+    shapes = [(*batch, -1)[: len(batch) + np.ndim(leaf)] for leaf in begin]  # numbers have no axis
+    leaves = [np.array([s[i] for s in last.flat]).reshape(shape) for i, shape in enumerate(shapes)]
     return tuple(leaves), np.array(list(ys.flat)).reshape(time, *batch, *silence.shape)
 
 

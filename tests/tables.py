@@ -28,6 +28,13 @@ CELLS = {
     "LearnedInitialState": Case(
         jaxrnn.LearnedInitialState(jaxrnn.LSTM(4)), references.learned_initial_state(references.lstm(4))
     ),
+    "Multiplicative": Case(jaxrnn.Multiplicative(jaxrnn.LSTM(4)), references.multiplicative(references.lstm(4))),
+    "Mogrifier": Case(jaxrnn.Mogrifier(jaxrnn.GRU(4), 3, rank=2), references.mogrifier(references.gru(4), 3)),
+    "FastSlow": Case(
+        jaxrnn.FastSlow((jaxrnn.GRU(4),) * 3, jaxrnn.LSTM(2)),
+        references.fast_slow([references.gru(4)] * 3, references.lstm(2)),
+    ),
+    "Skip": Case(jaxrnn.Skip(jaxrnn.LSTM(4)), references.skip(references.lstm(4))),
 }
 
 LAYERS = {
@@ -37,6 +44,8 @@ LAYERS = {
     "Highway": jaxrnn.Highway(jaxrnn.GRU(INPUT)),
     "Using": jaxrnn.Using(jaxrnn.LSTM(4), loops.Scan(unroll=2)),
     "Bidirectional": jaxrnn.Bidirectional(jaxrnn.GRU(4), jaxrnn.LSTM(2)),
+    "Reversed": jaxrnn.Reversed(jaxrnn.LSTM(4)),
+    "Sliced": jaxrnn.Sliced(jaxrnn.GRU(4), 2),
     "Dense": jaxrnn.Dense(4),
     "Embedding": jaxrnn.Embedding(4),
     "Dropout": jaxrnn.Dropout(0.5),
@@ -82,6 +91,11 @@ def draw_state(layer, params, batch_shape, seed=0):
     rng = np.random.default_rng([seed, 1])
     state = layer.initial_state(params, batch_shape)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), state)
+
+
+def flat(state):
+    """A state as references have it: a tuple of arrays."""
+    return tuple(jax.tree.leaves(state))
 
 
 def to_numpy(tree):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from tables import ALL, INPUT, LAYERS, draw
+from tables import ALL, CELLS, INPUT, LAYERS, draw
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, LearnedInitialState, Stack, Using, unroll
@@ -177,7 +177,8 @@ def test_parameters_that_the_caller_brings_and_their_gradients(made):
         assert np.abs(gradient).max() > 1e-3
 
 
-WRAPPERS = ("Zoneout", "RecurrentDropout", "LearnedInitialState")  # and cells differ in nothing that matters here
+# Cells differ in nothing that matters here
+WRAPPERS = [name for name, case in CELLS.items() if not type(case.cell).__module__.startswith("jaxrnn.cells")]
 
 
 @pytest.mark.parametrize("name", ["LSTM", *WRAPPERS, *LAYERS])

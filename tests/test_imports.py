@@ -31,6 +31,12 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "cells/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "feedforward.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers"},
     "window.py": {"jaxrnn.layer", "jaxrnn.ops"},
+    "inner.py": {"jaxrnn.layer"},
+    "multiplicative.py": {f"jaxrnn.{name}" for name in ("initializers", "inner", "layer", "ops", "wrappers")},
+    "fast_slow.py": {"jaxrnn.combinators", "jaxrnn.inner", "jaxrnn.layer", "jaxrnn.ops"},
+    "skip.py": {"jaxrnn.initializers", "jaxrnn.layer", "jaxrnn.ops", "jaxrnn.wrappers"},
+    "sliced.py": {"jaxrnn.combinators", "jaxrnn.layer"},
+    "weights.py": {"jaxrnn.layer", "jaxrnn.naming", "jaxrnn.ops"},
     "wrappers.py": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.initializers", "jaxrnn.program"},
     "loops/__init__.py": {"jaxrnn.loops"},
     "loops/": {"jaxrnn.layer", "jaxrnn.ops", "jaxrnn.program"}
@@ -50,6 +56,7 @@ ALLOWED = {  # what of jaxrnn and which other packages a file may import; the lo
     "values.py": {
         *("jaxrnn.bidirectional", "jaxrnn.cells", "jaxrnn.combinators", "jaxrnn.feedforward", "jaxrnn.initializers"),
         *("jaxrnn.adopt", "jaxrnn.loops", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.window"),
+        *("jaxrnn.fast_slow", "jaxrnn.multiplicative", "jaxrnn.skip", "jaxrnn.sliced", "jaxrnn.weights"),
         "jaxrnn.wrappers",
     },
     "files.py": {"jaxrnn.layer", "jaxrnn.naming", "jaxrnn.trees", "jaxrnn.values", "safetensors"},

@@ -190,6 +190,10 @@ CELLS_IN_TURN = Stack(  # of one state, of two, of two sizes, and all wrappers
     Zoneout(LSTM(4), jaxrnn.LSTMState(h=0.1, c=0.4)),
     jaxrnn.RecurrentDropout(jaxrnn.Elman(3), 0.5),
     LearnedInitialState(LSTM(3)),
+    jaxrnn.Multiplicative(LSTM(3)),
+    jaxrnn.Mogrifier(GRU(3), 2),
+    jaxrnn.FastSlow((GRU(3), GRU(3)), LSTM(2)),
+    jaxrnn.Skip(GRU(3)),
 )
 SAME_SIZE = [LAYERS[name] for name in ("Residual", "Highway", "LayerNorm", "Dropout")]
 LAYERS_IN_TURN = Stack(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
-from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, to_numpy
+from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, flat, to_numpy
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, LearnedInitialState, unroll
@@ -27,7 +27,7 @@ def test_lengths_and_resets_equal_the_reference(name, reverse):
     params = draw_params(cell)
     xs, state = draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
     how = {"lengths": np.array([5, 0, 3]), "resets": draw(TIME, BATCH) > 0.3, "reverse": reverse}
-    expected = references.run(reference, to_numpy(params), xs, to_numpy(tuple(state)), **how)
+    expected = references.run(reference, to_numpy(params), xs, to_numpy(flat(state)), **how)
     last, ys = run(cell, params, xs, state, **how)
     assert_close((tuple(last), ys), expected)
 
@@ -75,7 +75,7 @@ def test_length_zero_returns_the_initial_state_and_zeros(name, reverse):
     for state in (None, draw_state(cell, params, (BATCH,))):
         last, ys = run(cell, params, xs, state, lengths=np.array([0, 5, 0]), reverse=reverse)
         begin = cell.initial_state(params, (BATCH,)) if state is None else state
-        for leaf, first in zip(last, begin, strict=True):
+        for leaf, first in zip(flat(last), flat(begin), strict=True):
             np.testing.assert_array_equal(leaf[0], first[0])
             np.testing.assert_array_equal(leaf[2], first[2])
             assert (leaf[1] != first[1]).all()
