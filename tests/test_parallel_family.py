@@ -1,5 +1,7 @@
 """What the cells made for parallel training are by other words: sums over the past, real systems, rotations."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,16 @@ def test_rwkv_survives_exponents_of_any_size(size):
     (_, ys), grads = jax.value_and_grad(run, has_aux=True)(params)
     np.testing.assert_allclose(ys, np.full((TIME, 2), 0.5), rtol=1e-6)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("cell", [S5(4, 2), Retention(8, 2), jaxrnn.HGRN(4), jaxrnn.LRU(4, 2)], ids=repr)
+def test_states_of_complex_numbers_beside_parameters_of_low_precision(cell):
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))
+    xs = jnp.zeros((TIME, INPUT), jnp.bfloat16)
+    for loop in (jaxrnn.loops.Deferred(), jaxrnn.loops.AssociativeScan()):
+        last, ys = jax.eval_shape(partial(unroll, cell, loop=loop), params, xs)
+        assert ys.dtype == jnp.bfloat16
+        assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype("complex64")}
 
 
 @pytest.mark.parametrize("name", sorted(set(CELLS) - {"DampedEMA"}))

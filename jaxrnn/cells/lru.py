@@ -80,8 +80,9 @@ class LRU(LinearCell):
         return LRUInput(affine(x, params.w_x) * scale, affine(x, params.w_d))
 
     def coefficients(self, params: LRUParams, z: LRUInput) -> tuple[LRUState, LRUState]:
-        eigenvalues = jnp.exp(jax.lax.complex(-jnp.exp(params.nu), jnp.exp(params.theta)))
-        b = jax.lax.complex(*jnp.split(z.bu, 2, axis=-1))
+        eigenvalues = jnp.exp(-jnp.exp(params.nu) + 1j * jnp.exp(params.theta))
+        re, im = jnp.split(z.bu, 2, axis=-1)
+        b = re + 1j * im
         return LRUState(s=jnp.broadcast_to(eigenvalues, b.shape)), LRUState(s=b)
 
     def readout(self, params: LRUParams, state: LRUState, z: LRUInput) -> Array:
