@@ -49,7 +49,7 @@ def pull_kernel(params: dict[str, Any], images: Array, ct: Array, w: Any) -> Arr
     padding = [(0, 0, 0), *((low, high, 0) for _, (low, high) in _sizes(params, w)), (0, 0, 0)]
     padded = jax.lax.pad(images, jnp.zeros((), images.dtype), padding)
     seen = [  # at each of the kernel's positions
-        jax.lax.slice(padded, (0, *at, 0), (len(images), *np.add(at, shape), images.shape[-1]))
+        jax.lax.slice(padded, (0, *at, 0), (images.shape[0], *np.add(at, shape), images.shape[-1]))
         for at in np.ndindex(*w.shape[:-2])
     ]
     rows = jnp.concatenate(seen, axis=-1).reshape(-1, math.prod(w.shape[:-1]))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -243,6 +244,16 @@ def test_the_mask_of_recurrent_dropout_is_one_for_all_steps():
     c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
     after = cell.step(params, state, jax.tree.map(lambda leaf: leaf[0], z))
     assert_close(after, (jax.nn.sigmoid(o) * jnp.tanh(c), c))
+
+
+def test_exports_for_any_time_and_batch():
+    pytest.importorskip("flatbuffers")
+    params = LSTM.init(KEY, SIZE)
+    grad = jax.jit(jax.grad(lambda p, xs: (unroll(LSTM, p, xs)[1] ** 2).sum()))
+    shape = jax.export.symbolic_shape("t, n, m") + SIZE
+    exported = jax.export.export(grad)(params, jax.ShapeDtypeStruct(shape, jnp.float64))
+    xs = draw(TIME, 1, 2, *SIZE)
+    assert_close(exported.call(params, xs), grad(params, xs), rtol=1e-10)
 
 
 def test_many_models_at_once():
