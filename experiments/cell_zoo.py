@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import BadInputError
 from jax import Array
 from tqdm import tqdm
 from zoo_models import count, fit
@@ -140,7 +141,12 @@ def train_entry(config: Config, entry: Entry) -> dict[str, Any]:
     valid = np.nan_to_num(measure(entry.task, model.layer, train.params, task.valid), nan=np.inf)
     best = int(valid.argmin())
     tested = float(measure(entry.task, model.layer, train.params, task.test)[best])
-    told |= {"learning_rate": config.learning_rate[best], "valid": valid[best], "test": tested, "loss": losses[best]}
+    told |= {
+        "learning_rate": config.learning_rate[best],
+        "valid": float(valid[best]),
+        "test": tested,
+        "loss": float(losses[best]),
+    }
     told |= {"updates": int(train.step), "seconds": seconds, "compiled": compiled}
     return told | {"failure": "" if math.isfinite(tested) else "diverged"}
 
@@ -150,7 +156,8 @@ def attempt(config: Config, entry: Entry) -> tuple[Entry, dict[str, Any]]:
     try:
         row = train_entry(config, entry)
     except Exception as error:
-        row = {"failure": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+        name = "" if isinstance(error, BadInputError) else f"{type(error).__name__}: "
+        row = {"failure": name + (str(error).strip().splitlines() or [""])[0]}
     jax.clear_caches()
     return entry, row
 

@@ -142,8 +142,8 @@ def cell_class(name: str) -> type[jaxrnn.Cell]:
     return cells[name]
 
 
-def make_cell(name: str, hidden_size: int, num_symbols: int | None = None) -> jaxrnn.Cell:
-    """A cell by its name in jaxrnn. Whatever other size it needs is half the hidden size.
+def make_cell(name: str, hidden_size: int, num_symbols: int | None = None, **given: Any) -> jaxrnn.Cell:
+    """A cell by its name in jaxrnn. Whatever other size it needs, and is not given, is half the hidden size.
 
     If a number of symbols is given, the cell must read them as they are.
     """
@@ -151,7 +151,7 @@ def make_cell(name: str, hidden_size: int, num_symbols: int | None = None) -> ja
     needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
     sizes = {n: hidden_size if n == "hidden_size" else max(1, hidden_size // 2) for n in needed}
     try:
-        cell = kind(**sizes)
+        cell = kind(**sizes | given)
         if num_symbols is not None:
             params = jax.eval_shape(lambda: cell.init(jax.random.key(0), num_symbols))
             symbols = jax.ShapeDtypeStruct((1, 3), "int32")  # nothing is computed: devices may not be chosen yet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from zoo_tasks import Task
 
 import jaxrnn
 
+ROW = 16  # pixels that a convolution reads at each step
 STEP = 4  # widths tried are multiples of it: cells with blocks or heads cannot have any
 
 
@@ -59,6 +59,23 @@ class WithMask(_Reading):
         return state, jnp.concatenate([xs, jnp.ones_like(xs)], axis=-1)
 
 
+@dataclass(frozen=True)
+class OnRow(jaxrnn.Layer):
+    """A convolutional cell that takes each feature for a pixel, and puts its pixels out side by side."""
+
+    cell: jaxrnn.Cell
+
+    def init(self, key: Array, input_size: int) -> Any:
+        return self.cell.init(key, (input_size, 1))
+
+    def initial_state(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Any:
+        return self.cell.initial_state(params, batch_shape, dtype)
+
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+        state, ys = self.cell.run(params, xs[..., None], state, key, plan)
+        return state, ys.reshape(*ys.shape[:-2], -1)
+
+
 READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
     "PhasedLSTM": (WithTime(),),
     "TimeAwareLSTM": (WithGap(),),
@@ -66,7 +83,15 @@ READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
     "GRUD": (WithMask(), WithGap()),
 }
 AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "SelectiveSSM"}
-SETTINGS = {"LMU": {"theta": 100}, "RecurrentHighwayNetwork": {"depth_size": 3}, "TauGRU": {"delay_size": 10}}
+CONVOLUTIONAL = {"ConvGRU", "ConvLSTM", "PeepholeConvLSTM"}
+SETTINGS: dict[str, dict[str, Any]] = {  # where half the hidden size is no good value of what a cell needs
+    "GatedFeedbackLSTM": {"depth_size": 2},
+    "GridLSTM": {"depth_size": 2},
+    "LMU": {"theta": 100},
+    "RecurrentHighwayNetwork": {"depth_size": 3},
+    "TauGRU": {"delay_size": 10},
+}
+SETTINGS |= {name: {"shape": (ROW,), "kernel_shape": 3} for name in CONVOLUTIONAL}
 
 
 def count(params: Any) -> int:
@@ -77,15 +102,19 @@ def count(params: Any) -> int:
 def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
     """The cell with a readout. Where it cannot read the input, an `Embedding` or a `Dense` of its width is before it.
 
+    A convolution gets a row of pixels from it.
+
     Raises:
       BadInputError: there is no cell of that size.
       TypeError, ValueError: it cannot read the input even so.
     """
-    cell: Any = common.make_cell(name, hidden_size)
-    cell = dataclasses.replace(cell, **SETTINGS.get(name, {}))
+    cell = common.make_cell(name, hidden_size, **SETTINGS.get(name, {}))
     reading, readout = READINGS.get(name, ()), jaxrnn.Dense(task.outputs)
     symbols = jnp.issubdtype(task.test.xs.dtype, jnp.integer)
-    first = jaxrnn.Embedding(hidden_size) if symbols else jaxrnn.Dense(hidden_size)
+    width = ROW if name in CONVOLUTIONAL else hidden_size
+    first = jaxrnn.Embedding(width) if symbols else jaxrnn.Dense(width)
+    if name in CONVOLUTIONAL:
+        return jaxrnn.Stack(first, OnRow(cell), readout)
     plain, other = jaxrnn.Stack(*reading, cell, readout), jaxrnn.Stack(first, *reading, cell, readout)
     if name in AS_WIDE_AS_INPUT or (symbols and reading):
         return other
@@ -99,7 +128,7 @@ def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
 def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
     """The shapes of the parameters, of a model that runs on the task's inputs."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.inputs))
-    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :1]), params)
+    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params)  # 3: nothing is broadcast
     return params
 
 

@@ -86,7 +86,9 @@ class Results:
     def table(self) -> str:
         """In Markdown, a row a cell."""
         heads = [f"{task}, {TASKS[task]().measure}" for task in self.tasks]
-        best = {task: np.nanmin([self.of(Entry(task, cell)) for cell in self.cells()]) for task in self.tasks}
+        best = {
+            task: min(np.nan_to_num([self.of(Entry(task, c)) for c in self.cells()], nan=np.inf)) for task in self.tasks
+        }
         head = ["", "cell", *heads, "hidden sizes", "thousands of updates", "compiled in, s"]
         lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for place, cell in enumerate(self.cells(), 1):

@@ -47,44 +47,52 @@ def check_cell(
     _check_value(cell)
     _check_state(cell, params, xs, state)
 
-    now, outputs = cell.initial_state(params, (batch,)), []
+    now, outputs, call = cell.initial_state(params, (batch,)), [], jax.jit(lambda *args: cell(*args))
     for x in xs:
-        now, y = cell(params, now, x)
+        now, y = call(params, now, x)
         outputs.append(y)
     _same(ys, jnp.stack(outputs), "unroll must equal calling the cell step by step", rtol)
     _same(state, now, "the last state must equal that of calling the cell step by step", rtol)
 
-    one = [unroll(cell, params, xs[:, n])[1] for n in range(batch)]
-    _same(ys, jnp.stack(one, axis=1), "a batch must equal its sequences one by one: leading axes are batches", rtol)
-    two = unroll(cell, params, jnp.stack([xs, xs[::-1]], axis=1))[1]
-    _same(ys, two[:, 0], "two batch axes must equal one: leading axes are batches", rtol)
+    @jax.jit  # all in one program: compiling is what takes the time
+    def run_in_many_ways(params: Any, xs: Any) -> Any:
+        one = [unroll(cell, params, xs[:, n])[1] for n in range(batch)]
+        two = unroll(cell, params, jnp.stack([xs, xs[::-1]], axis=1))[1]
+        mapped = jax.vmap(lambda xs: unroll(cell, params, xs)[1], in_axes=1, out_axes=1)(xs)
+        middle, first = unroll(cell, params, xs[: time // 2])
+        last = unroll(cell, params, xs[time // 2 :], middle)[1]
+        halves = jnp.concatenate([first, last])
+        return unroll(cell, params, xs), jnp.stack(one, axis=1), two[:, 0], mapped, halves
 
-    jitted = jax.jit(unroll, static_argnums=0)
-    _same((state, ys), jitted(cell, params, xs), "jit must not change the result", rtol)
-    mapped = jax.vmap(lambda xs: unroll(cell, params, xs)[1], in_axes=1, out_axes=1)(xs)
+    jitted, one, two, mapped, halves = run_in_many_ways(params, xs)
+    _same((state, ys), jitted, "jit must not change the result", rtol)
+    _same(ys, one, "a batch must equal its sequences one by one: leading axes are batches", rtol)
+    _same(ys, two, "two batch axes must equal one: leading axes are batches", rtol)
     _same(ys, mapped, "vmap over sequences must equal a batch", rtol)
-    middle, first = unroll(cell, params, xs[: time // 2])
-    _, last = unroll(cell, params, xs[time // 2 :], middle)
-    _same(ys, jnp.concatenate([first, last]), "two halves, the state handed on, must equal the whole", rtol)
+    _same(ys, halves, "two halves, the state handed on, must equal the whole", rtol)
 
-    def loss(params: Any, loop: Any) -> Any:
-        return (unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+    @jax.jit
+    def gradients(params: Any, xs: Any) -> Any:
+        def loss(params: Any, loop: Any) -> Any:
+            return (unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
 
-    grads = jax.grad(loss)(params, Scan())
+        def past(xs: Any) -> Any:
+            return unroll(cell, params, xs)[1][: time // 2].sum()
+
+        grads, checkpointed = (jax.grad(loss)(params, loop) for loop in (Scan(), Scan(checkpoint_every=4)))
+        return grads, checkpointed, jax.grad(past)(xs)
+
+    grads, checkpointed, of_past = jax.tree.map(np.asarray, gradients(params, xs))
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         name = jax.tree_util.keystr(path)
-        assert jnp.isfinite(grad).all(), f"the gradient of params{name} must be finite"
+        assert np.isfinite(grad).all(), f"the gradient of params{name} must be finite"
         if jax.tree_util.keystr(path[-1:], simple=True) in frozen:
             assert not grad.any(), f"the gradient of params{name} must be zero: it is said to be frozen"
             continue
         read = not grad.size or (grad != 0).any()
         assert read, f"the gradient of params{name} must not be zero: does the cell read it?"
-    _same(grads, jax.grad(loss)(params, Scan(checkpoint_every=4)), "checkpoints must not change the gradient", rtol)
-
-    def past(xs: Any) -> Any:
-        return unroll(cell, params, xs)[1][: time // 2].sum()
-
-    assert not jax.grad(past)(xs)[time // 2 :].any(), "an output must not depend on later inputs"
+    _same(grads, checkpointed, "checkpoints must not change the gradient", rtol)
+    assert not of_past[time // 2 :].any(), "an output must not depend on later inputs"
 
 
 def _check_value(cell: Cell) -> None:
@@ -105,7 +113,7 @@ def _check_state(cell: Cell, params: Any, xs: Any, last: Any) -> None:
     floats = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
     assert floats <= {jnp.dtype("float16")}, f"initial_state must heed its dtype, but gave {floats}"
     low = cell.initial_state(params, batch_shape, jnp.bfloat16)
-    after, _ = cell.run(params, xs, low, None, Plan(Scan(), batch_shape=batch_shape))
+    after, _ = jax.eval_shape(lambda low: cell.run(params, xs, low, None, Plan(Scan(), batch_shape=batch_shape)), low)
     assert described(low) == described(after), "the state must keep its dtype through the loop"
 
 

@@ -1,7 +1,9 @@
 """What all test files share."""
 
 import os
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,27 @@ from hypothesis import settings
 
 settings.register_profile("jaxrnn", deadline=None, max_examples=25, database=None, derandomize=True)
 settings.load_profile("jaxrnn")
+
+
+CACHE = {
+    "jax_compilation_cache_dir": "",
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
+def pytest_configure():
+    """Programs compiled once serve all workers and the scripts that tests start, for this run of the suite alone."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # this is no worker
+        CACHE["jax_compilation_cache_dir"] = tempfile.mkdtemp(prefix="jaxrnn-tests-")
+        os.environ.update({name.upper(): str(value) for name, value in CACHE.items()})
+        for name, value in CACHE.items():
+            jax.config.update(name, value)
+
+
+def pytest_unconfigure():
+    if CACHE["jax_compilation_cache_dir"]:
+        shutil.rmtree(CACHE["jax_compilation_cache_dir"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
