@@ -99,11 +99,10 @@ def test_every_cell_has_a_model():
     odd = {*READINGS, *AS_WIDE_AS_INPUT, *CONVOLUTIONAL, "MUT1", "MogrifierLSTM"}  # these do not read symbols
     assert odd <= {kind.__name__ for kind in jaxrnn.cells.all()}
     for kind in jaxrnn.cells.all():
-        model = model_of(kind.__name__, TASKS["characters" if kind.__name__ in odd else "digits"](), 8)
+        task = TASKS["characters" if kind.__name__ in odd else "digits"]()
+        model = model_of(kind.__name__, task, 8)
         assert any(isinstance(getattr(layer, "cell", layer), kind) for layer in model.layers)
-        shapes_of(
-            model, TASKS["characters" if kind.__name__ in odd else "digits"]()
-        )  # where it does not run, it raises
+        shapes_of(model, task)  # where it does not run, it raises
 
 
 def test_a_cell_learns(tmp_path, monkeypatch, capsys):
