@@ -141,7 +141,7 @@ def _valid(lengths: Any, time: int, batch_shape: tuple[int, ...]) -> Array | Non
         raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     if lengths.shape != batch_shape:
         raise ValueError(f"lengths must have the batch shape {batch_shape} of xs, but their shape is {lengths.shape}")
-    if not isinstance(lengths, Tracer) and ((lengths < 0) | (lengths > time)).any():
+    if not isinstance(lengths, Tracer) and ((np.asarray(lengths) < 0) | (np.asarray(lengths) > time)).any():
         raise ValueError(f"lengths must lie between 0 and the time axis' {time}, but they are {lengths}")
     return jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
 

@@ -164,3 +164,10 @@ def test_forward_mode_runs_on_scan():
     gradient = jax.grad(total)(params)
     expected = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
     np.testing.assert_allclose(slope, expected, rtol=1e-12)
+
+
+def test_lengths_may_be_a_constant_of_a_jitted_function():
+    cell, lengths = GRU(4), jnp.array([2, 0, 5])
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    jitted = jax.jit(lambda xs: unroll(cell, params, xs, lengths=lengths))(xs)
+    assert_close(jitted, unroll(cell, params, xs, lengths=lengths))
