@@ -85,10 +85,7 @@ READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
 AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "SelectiveSSM"}
 CONVOLUTIONAL = {"ConvGRU", "ConvLSTM", "PeepholeConvLSTM"}
 SETTINGS: dict[str, dict[str, Any]] = {  # where half the hidden size is no good value of what a cell needs
-    "GatedFeedbackLSTM": {"depth_size": 2},
-    "GridLSTM": {"depth_size": 2},
     "LMU": {"theta": 100},
-    "RecurrentHighwayNetwork": {"depth_size": 3},
     "TauGRU": {"delay_size": 10},
 }
 SETTINGS |= {name: {"shape": (ROW,), "kernel_shape": 3} for name in CONVOLUTIONAL}

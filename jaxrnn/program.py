@@ -92,7 +92,7 @@ class Program:
         self._outs, self._out_tree = traced.outs, traced.out_tree
         self._params, states, zs = traced.ins
         self._ins = [*states, *zs]
-        places, equations = traced.levels((PARAMETER, VARYING, VARYING), _kept_small)
+        places, equations = _kept_small(traced, *traced.levels((PARAMETER, VARYING, VARYING), _kept_apart))
         self._fixed = [e for e, level in zip(traced.equations, equations, strict=True) if level < VARYING]
         self._varying = [
             (e, _product(e, places, avals))
@@ -153,8 +153,21 @@ class Program:
         return kept
 
 
-def _kept_small(e: Equation, level: int) -> int:
-    return VARYING if level == PARAMETER and (e.effects or e.grows) else level  # a broadcast bias is better kept small
+def _kept_apart(e: Equation, level: int) -> int:
+    return VARYING if level == PARAMETER and e.effects else level
+
+
+def _kept_small(traced: Equations, places: list[int], equations: list[int]) -> tuple[list[int], list[int]]:
+    """The levels, but what makes parameters larger just before the rest of the step reads them, such as a bias that is
+    broadcast, is left to it."""
+    read = {p for e, level in zip(traced.equations, equations, strict=True) if level == PARAMETER for p in e.ins}
+    read.update(traced.outs)
+    for n, e in reversed([*enumerate(traced.equations)]):
+        if equations[n] == PARAMETER and e.grows and read.isdisjoint(e.outs):
+            equations[n] = VARYING
+            for p in e.outs:
+                places[p] = VARYING
+    return places, equations
 
 
 def _product(e: Equation, levels: list[int], avals: list[Any]) -> Product | None:

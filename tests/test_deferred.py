@@ -71,6 +71,19 @@ def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
     assert number == {Deferred(): 2 * products, Scan(): 3 * products}
 
 
+@pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(4), jaxrnn.ExpRNN(4)], ids=lambda cell: type(cell).__name__)
+def test_what_parameters_alone_make_is_made_outside_the_loop(cell):
+    """An orthogonal matrix is found by solving equations: once, not at every step."""
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    solved = {}
+    for loop in (Deferred(), Scan()):
+        jaxpr = jax.make_jaxpr(jax.grad(lambda p, loop=loop: loss(p, xs, loop, cell)))(params)
+        inside = "".join(str(eqn.params["jaxpr"]) for eqn in scans(jaxpr.jaxpr))
+        assert " lu[" in str(jaxpr) or " lu " in str(jaxpr)
+        solved[loop] = "lu[" in inside or "lu " in inside or "triangular_solve" in inside
+    assert solved == {Deferred(): False, Scan(): True}
+
+
 @pytest.mark.parametrize(
     ("cell", "kept"), [(jaxrnn.Elman(4), 4), (jaxrnn.LSTM(4), 16), (jaxrnn.GRU(4), 16), (jaxrnn.ResetBeforeGRU(4), 12)]
 )

@@ -47,7 +47,7 @@ class RecurrentHighwayNetwork(Cell):
     """
 
     hidden_size: int
-    depth_size: int
+    depth_size: int = 3
     transform_bias: float = -2.0
 
     def init(self, key: Array, input_size: int) -> RecurrentHighwayNetworkParams:
