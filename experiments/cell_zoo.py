@@ -13,13 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import os
-import signal
 import sys
 import time
-from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +29,7 @@ import optax
 from common import BadInputError
 from jax import Array
 from tqdm import tqdm
+from workers import cores, in_workers
 from zoo_models import count, fit
 from zoo_results import Entry, Results
 from zoo_tasks import TASKS, Sequences, Task, judge
@@ -162,32 +158,6 @@ def attempt(config: Config, entry: Entry) -> tuple[Entry, dict[str, Any]]:
     return entry, row
 
 
-def begin_worker(numbers: Any) -> None:
-    """A worker keeps to a core of its own; Ctrl-C is the parent's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
-
-
-def results_of(config: Config, entries: list[Entry], jobs: int) -> Generator[tuple[Entry, dict[str, Any]], None, None]:
-    """The results in the order in which they come."""
-    if jobs == 1:
-        yield from (attempt(config, entry) for entry in entries)
-        return
-    context = multiprocessing.get_context("spawn")
-    numbers = context.Queue()
-    for number in range(jobs):
-        numbers.put(number)
-    with ProcessPoolExecutor(jobs, context, begin_worker, (numbers,)) as pool:
-        futures = [pool.submit(attempt, config, entry) for entry in entries]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def compare(config: Config) -> None:
     run = common.Run(config, facts={})
     results, entries = Results(run.path), config.entries
@@ -196,16 +166,18 @@ def compare(config: Config) -> None:
     for name in config.task:
         TASKS[name]()  # data that cannot be had is told before anything is trained
     print(f"run     {run.path}: {len(entries)} entries, {len(missing)} of them to train, {jobs} at once", flush=True)
-    with course.Interrupt() as interrupt, tqdm(total=len(missing), disable=not sys.stderr.isatty()) as bar:
-        found = results_of(config, missing, jobs)
-        with contextlib.closing(found):
-            for entry, row in found:
-                results.add(entry, row)
-                bar.update()
-                bar.write(results.line(entry))
-                sys.stdout.flush()
-                if interrupt.requested or time.perf_counter() > course.STARTED + 60 * config.minutes:
-                    break
+    with (
+        course.Interrupt() as interrupt,
+        tqdm(total=len(missing), disable=not sys.stderr.isatty()) as bar,
+        contextlib.closing(in_workers(partial(attempt, config), missing, jobs)) as found,
+    ):
+        for entry, row in found:
+            results.add(entry, row)
+            bar.update()
+            bar.write(results.line(entry))
+            sys.stdout.flush()
+            if interrupt.requested or time.perf_counter() > course.STARTED + 60 * config.minutes:
+                break
     if results.rows:
         results.save()
     left = [entry for entry in entries if entry not in results.rows]
@@ -214,10 +186,6 @@ def compare(config: Config) -> None:
     print("", results.table(), sep="\n")
     rest = {"go on with": run.command("--resume")} if left else {}
     common.print_table(table=f"{run.path / 'table.md'}, {results.path}", plot=str(run.path / "zoo.png"), **rest)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
