@@ -31,7 +31,8 @@ def test_value_equals_the_reference(name):
     expected_last, expected_ys = references.run(reference, to_numpy(params), xs, to_numpy(tuple(state)))
     np.testing.assert_allclose(ys, expected_ys, rtol=1e-12, atol=1e-14)
     for leaf, expected in zip(last, expected_last, strict=True):
-        np.testing.assert_allclose(np.reshape(leaf, (BATCH, -1)), expected, rtol=1e-12, atol=1e-14)
+        leaf, expected = (np.reshape(x, (BATCH, -1)) for x in (leaf, expected))
+        np.testing.assert_allclose(leaf, expected, rtol=1e-12, atol=1e-14)
     zero = jaxrnn.unroll(cell, params, xs)[1]
     np.testing.assert_allclose(zero, references.run(reference, to_numpy(params), xs)[1], rtol=1e-12, atol=1e-14)
 
