@@ -135,6 +135,7 @@ class Results:
             if made.measure == "squared error":
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.margins(x=0.08)
             ax.grid(axis="y", alpha=0.25)
             ax.spines[["top", "right"]].set_visible(False)
         axes[0, 0].set_yticks(range(len(cells)), cells, fontsize=7)
