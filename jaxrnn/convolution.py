@@ -1,7 +1,7 @@
 """The cotangents of a convolution, in forms that XLA's CPU compiler runs well inside a loop.
 
 JAX's own are convolutions again, of other layouts. Within a loop XLA's CPU compiler does not turn those into the ones
-it has fast code for: of a kernel of 3 x 3, they took 5 times (images) and 50 times (kernels) as long as out of it.
+it has fast code for, so that they take many times as long as out of it, those of kernels most of all.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from jaxrnn.layer import Layer, joint_dtype
 
 __all__ = [
     "affine",
+    "at_last",
     "check_convolution",
     "check_divisor",
     "check_images",
@@ -213,6 +214,12 @@ def where(mask: Array, x: Any, y: Any) -> Any:
         return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b).astype(a.dtype)
 
     return jax.tree.map(select, x, y)
+
+
+def at_last(xs: Array, valid: Array) -> Array:
+    """`xs` [time, *batch, ...] at the last step of each sequence, given which steps are valid; if none is, at any."""
+    last = jnp.maximum(valid.sum(0) - 1, 0)
+    return jnp.take_along_axis(xs, last.reshape(1, *last.shape, *(1,) * (xs.ndim - 1 - last.ndim)), axis=0)[0]
 
 
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:

@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxrnn.combinators import check_layers, output_size
 from jaxrnn.layer import Layer, Params, Plan, State
+from jaxrnn.ops import at_last
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Sliced(Layer):
             shape = (self.slices ** (self.levels - level), *plan.batch_shape)
             begin = self.layer.initial_state(p, shape)
             _, ys = self.layer.run(p, xs, begin, k, Plan(plan.loop, valid=valid, batch_shape=shape))
-            xs = jax.tree.map(lambda y, valid=valid: self._steps(_last(y, valid)), ys)
+            last = jax.tree.map(lambda y, valid=valid: y[-1] if valid is None else at_last(y, valid), ys)
+            xs = jax.tree.map(self._steps, last)
             valid = None if valid is None else self._steps(valid.any(0))
         whole = Plan(plan.loop, valid=valid, batch_shape=plan.batch_shape)
         state, ys = self.layer.run(p_last, xs, state, k_last, whole)
@@ -122,10 +124,8 @@ class _Uneven:
     def __init__(self, parts: int, number: int, time: Any, plan: Plan):
         self.plan, self.time, self.each = plan, time, number // parts  # slices of each part
         self.length = time if plan.valid is None else plan.valid.sum(0)
-        self.short, self.longer = (
-            self.length // number,
-            self.length % number,
-        )  # steps of a slice; how many have one more
+        self.short = self.length // number  # steps of a slice
+        self.longer = self.length % number  # how many slices have one more
         most = (time + number - 1) // number
         axes = jnp.ndim(self.length)
         s = jnp.arange(number).reshape(number, *(1,) * axes)
@@ -158,11 +158,3 @@ class _Uneven:
         flat = at.reshape(-1, *batch, *(1,) * len(rest))
         picked = jnp.take_along_axis(x, jnp.clip(flat, 0, x.shape[0] - 1), axis=0)
         return picked.reshape(*at.shape, *rest)
-
-
-def _last(ys: Array, valid: Array | None) -> Array:
-    """The output at the last step of each slice; of an empty one, any."""
-    if valid is None:
-        return ys[-1]
-    at = jnp.maximum(valid.sum(0) - 1, 0)
-    return jnp.take_along_axis(ys, at.reshape(1, *at.shape, *(1,) * (ys.ndim - 1 - at.ndim)), axis=0)[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.layer import Layer, Plan, as_joint_dtype
-from jaxrnn.ops import is_symbols, where, zeros
+from jaxrnn.ops import at_last, is_symbols, where, zeros
 
 
 class WindowParams(NamedTuple):
@@ -89,5 +89,4 @@ def _last(windows: Array, plan: Plan) -> Array | None:
         return windows[0]
     if plan.valid is None:
         return windows[-1]
-    last = jnp.maximum(plan.valid.sum(0) - 1, 0)
-    return jnp.take_along_axis(windows, last[None, ..., None, None], axis=0)[0]
+    return at_last(windows, plan.valid)

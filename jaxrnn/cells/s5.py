@@ -61,7 +61,8 @@ class S5(LinearCell):
       shortest, longest: :math:`\Delta`, one for each entry of the state, is drawn between them.
 
     References: J. Smith, A. Warrington, S. Linderman, "Simplified state space layers for sequence modeling", 2023.
-    Deviations: one block of HiPPO-N; D is a matrix, so that sizes may differ; without the nonlinearity after it.
+    Deviations: one block of HiPPO-N; C begins as a real matrix, where the authors' code draws a complex one; D is a
+    matrix, so that sizes may differ; without the nonlinearity after it.
     """
 
     state_size: int
