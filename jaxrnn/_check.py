@@ -10,6 +10,8 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import jax
+
 from jaxrnn.initializers import Chrono
 
 
@@ -64,6 +66,15 @@ def rate(owner: Any, *names: str) -> None:
     """Checks that each argument is a probability or a share from 0 to below 1, such as a dropout rate."""
     for name in names:
         _number(owner, name, "from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def rates(owner: Any, name: str) -> None:
+    """Checks that an argument is a rate, or a pytree of rates."""
+    for leaf in jax.tree.leaves(getattr(owner, name)):
+        if not is_number(leaf):
+            raise TypeError(_message(owner, name, "from 0 to below 1"))
+        if not 0 <= leaf < 1:
+            raise ValueError(_message(owner, name, "from 0 to below 1"))
 
 
 def gate_bias(owner: Any, *names: str) -> None:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import is_symbols, sigmoid, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import is_symbols, joint_dtype, sigmoid, spread_like
 
 
 class DampedEMAParams(NamedTuple):

@@ -10,8 +10,8 @@ from jax import Array
 from jax.nn import silu
 
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, sigmoid, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, sigmoid, spread_like
 
 
 class HGRNParams(NamedTuple):

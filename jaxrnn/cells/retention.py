@@ -11,8 +11,8 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class RetentionParams(NamedTuple):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class SelectiveSSMParams(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 
 from jaxrnn.initializers import gates, glorot_uniform, uniform
-from jaxrnn.layer import Cell, Keys, joint_dtype
-from jaxrnn.ops import affine, mod_relu, zeros
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, joint_dtype, mod_relu, zeros
 
 
 class URNNParams(NamedTuple):
