@@ -122,11 +122,10 @@ class PhasedLSTM(Cell):
 def _check_log_periods(cell: PhasedLSTM) -> None:
     """Checks that `log_periods` is a pair of finite numbers of which the first is not above the second."""
     pair = cell.log_periods
-    message = (
-        f"{type(cell).__name__}'s log_periods must be a tuple of two finite numbers, the first not above the second, "
-        f"but it is {pair!r}"
-    )
-    if not isinstance(pair, tuple) or not all(check.is_number(bound) for bound in pair):
-        raise TypeError(message)
-    if len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
-        raise ValueError(message)
+    has_numbers = isinstance(pair, tuple) and all(check.is_number(bound) for bound in pair)
+    if not has_numbers or len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
+        kind = ValueError if has_numbers else TypeError
+        raise kind(
+            f"{type(cell).__name__}'s log_periods must be a tuple of two finite numbers, the first not above the "
+            f"second, but it is {pair!r}"
+        )
