@@ -61,9 +61,7 @@ class AntisymmetricRNN(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.above(self, "epsilon", 0)
-        check.finite(self, "gamma")
-        if self.gamma < 0:
-            raise ValueError(f"AntisymmetricRNN's gamma must be a non-negative number, but it is {self.gamma!r}")
+        check.non_negative(self, "gamma")
 
     def init(self, key: Array, input_size: int) -> AntisymmetricRNNParams:
         n = self.hidden_size

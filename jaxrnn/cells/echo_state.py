@@ -73,14 +73,10 @@ class EchoState(Cell):
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
-        check.finite(self, "leak", "spectral_radius", "input_scale")
+        check.share(self, "leak")
+        check.non_negative(self, "spectral_radius", "input_scale")
         check.between(self, "connectivity", 0, 1)
         check.function(self, "activation")
-        if not 0 < self.leak <= 1:
-            raise ValueError(f"EchoState's leak must be a number above 0 and at most 1, but it is {self.leak!r}")
-        for name in ("spectral_radius", "input_scale"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"EchoState's {name} must be a non-negative number, but it is {getattr(self, name)!r}")
 
     def init(self, key: Array, input_size: int) -> EchoStateParams:
         n = self.hidden_size

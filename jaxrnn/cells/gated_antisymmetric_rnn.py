@@ -63,9 +63,7 @@ class GatedAntisymmetricRNN(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.above(self, "epsilon", 0)
-        check.finite(self, "gamma")
-        if self.gamma < 0:
-            raise ValueError(f"GatedAntisymmetricRNN's gamma must be a non-negative number, but it is {self.gamma!r}")
+        check.non_negative(self, "gamma")
 
     def init(self, key: Array, input_size: int) -> GatedAntisymmetricRNNParams:
         n = self.hidden_size

@@ -67,9 +67,7 @@ class LayerNormElman(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.function(self, "activation")
-        check.finite(self, "epsilon")
-        if self.epsilon < 0:
-            raise ValueError(f"LayerNormElman's epsilon must be a non-negative number, but it is {self.epsilon!r}")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormElmanParams:
         n = self.hidden_size

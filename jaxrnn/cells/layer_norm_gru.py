@@ -70,9 +70,7 @@ class LayerNormGRU(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "keep_bias")
-        check.finite(self, "epsilon")
-        if self.epsilon < 0:
-            raise ValueError(f"LayerNormGRU's epsilon must be a non-negative number, but it is {self.epsilon!r}")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormGRUParams:
         n = self.hidden_size

@@ -72,9 +72,7 @@ class LayerNormLSTM(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "forget_bias")
-        check.finite(self, "epsilon")
-        if self.epsilon < 0:
-            raise ValueError(f"LayerNormLSTM's epsilon must be a non-negative number, but it is {self.epsilon!r}")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormLSTMParams:
         n = self.hidden_size

@@ -82,8 +82,7 @@ class PhasedLSTM(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "forget_bias")
-        check.above(self, "open_ratio", 0)
-        check.between(self, "open_ratio", 0, 1)
+        check.share(self, "open_ratio")
         check.between(self, "leak_rate", 0, 1)
         _check_log_periods(self)
 

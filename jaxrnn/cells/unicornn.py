@@ -64,9 +64,7 @@ class UnICORNN(Cell):
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.above(self, "dt", 0)
-        check.finite(self, "alpha")
-        if self.alpha < 0:
-            raise ValueError(f"UnICORNN's alpha must be a finite number of at least 0, but it is {self.alpha!r}")
+        check.non_negative(self, "alpha")
 
     def init(self, key: Array, input_size: int) -> UnICORNNParams:
         n = self.hidden_size

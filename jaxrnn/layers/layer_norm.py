@@ -34,7 +34,7 @@ class LayerNorm(Stateless):
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        check.above(self, "epsilon", 0)
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: Any) -> LayerNormParams:
         n = num_features(input_size)
