@@ -1,5 +1,6 @@
 """The Linen modules against Flax's own cells, against `unroll`, and under Flax's own transformations."""
 
+import doctest
 import pickle
 
 import flax
@@ -49,8 +50,17 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("call", [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}])
-@pytest.mark.parametrize("name", PAIRS)
+CALLS = [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [  # the default tier compares each cell in one call
+        pytest.param(name, call, marks=[] if i == j else pytest.mark.slow, id=f"{name}-call{j}")
+        for i, name in enumerate(PAIRS)
+        for j, call in enumerate(CALLS)
+    ],
+)
 def test_equals_flax_cells(name, call):
     cell, theirs, convert = PAIRS[name]
     theirs, ours = nn.RNN(theirs), jaxrnn.linen.RNN(cell)
@@ -69,8 +79,14 @@ def test_equals_flax_cells(name, call):
     assert_close(run(inside, lambda p: {"cell": convert(p)}, XS), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+@pytest.mark.parametrize(
+    ("batch", "time_major"),
+    [
+        pytest.param(batch, time_major, marks=[] if (batch, time_major) == ((2, 3), False) else pytest.mark.slow)
+        for batch in [(), (2,), (2, 3)]
+        for time_major in (False, True)
+    ],
+)
 def test_equals_unroll(batch, time_major):
     xs, resets, lengths = draw(*batch, TIME, INPUT), draw(*batch, TIME) > 0.5, draw(*batch) > 0
     lengths, axis = np.where(lengths, 3, TIME), 0 if time_major else len(batch)
@@ -307,9 +323,10 @@ def test_under_flax_transformations():
     )
 
 
-def test_errors_at_the_door():
+def test_errors():
     with pytest.raises(
-        TypeError, match=r"RNN wraps a jaxrnn layer, but it was given <class .*: did you mean LSTM\(\.\.\.\)"
+        TypeError,
+        match=r"RNN wraps a jaxrnn layer or a Flax linen cell, but it was given <class .*: did you mean LSTM\(\.\.\.\)",
     ):
         jaxrnn.linen.RNN(LSTM)
     with pytest.raises(TypeError, match=r"Cell wraps a jaxrnn layer, but it was given 4"):
@@ -318,6 +335,12 @@ def test_errors_at_the_door():
         TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
     ):
         jaxrnn.linen.Cell(Bidirectional(LSTM(HIDDEN)))
+    message = (
+        r"'s input_size must be a positive integer \(or a tuple of them, one for each feature axis\), but it is -1"
+    )
+    for kind in (jaxrnn.linen.RNN, jaxrnn.linen.Cell):
+        with pytest.raises(ValueError, match=kind.__name__ + message):
+            kind(LSTM(HIDDEN), -1)
     module = jaxrnn.linen.RNN(LSTM(HIDDEN))
     with pytest.raises(
         ValueError, match=r"inputs must have the axes \[\*batch, time, features\].* is \(3,\): add the m"
@@ -325,3 +348,9 @@ def test_errors_at_the_door():
         module.init(KEY, XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         module.init(KEY, XS, resets=RESETS.T)
+
+
+def test_examples_in_docstrings():
+    found = doctest.testmod(jaxrnn.linen)
+    assert found.attempted > 10
+    assert not found.failed

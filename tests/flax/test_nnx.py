@@ -1,5 +1,7 @@
 """The NNX modules against Flax's own cells, against `unroll`, and under Flax's own tools."""
 
+import doctest
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,8 +59,17 @@ def inside(layer):
     return nnx.RNN(jaxrnn.nnx.Cell(layer, INPUT, rngs=nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize("call", [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}])
-@pytest.mark.parametrize("name", PAIRS)
+CALLS = [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [  # the default tier compares each cell in one call
+        pytest.param(name, call, marks=[] if i == j else pytest.mark.slow, id=f"{name}-call{j}")
+        for i, name in enumerate(PAIRS)
+        for j, call in enumerate(CALLS)
+    ],
+)
 def test_equals_flax_cells(name, call):
     cell, theirs, convert = PAIRS[name]
     theirs = nnx.RNN(theirs(INPUT, HIDDEN, **FLAX, rngs=nnx.Rngs(0)))
@@ -82,8 +93,14 @@ def test_equals_flax_cells(name, call):
     assert_close(run(inside(cell), lambda p: {"cell": convert(p)}), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize(
+    ("batch", "time_major"),
+    [
+        pytest.param(batch, time_major, marks=[] if (batch, time_major) == ((2, 3), False) else pytest.mark.slow)
+        for batch in [(), (2, 3)]
+        for time_major in (False, True)
+    ],
+)
 def test_equals_unroll(batch, time_major):
     xs, resets = draw(*batch, TIME, INPUT), draw(*batch, TIME) > 0.5
     lengths, axis = np.where(draw(*batch) > 0, 3, TIME), 0 if time_major else len(batch)
@@ -296,12 +313,23 @@ def test_loop_is_the_one_given():
         make(LSTM(HIDDEN), loop=Loop())(XS)
 
 
-def test_errors_at_the_door():
+def test_errors():
     rngs = nnx.Rngs(0)
     with pytest.raises(
-        TypeError, match=r"RNN wraps a jaxrnn layer, but it was given <class .*: did you mean LSTM\(\.\.\.\)"
+        TypeError,
+        match=r"RNN wraps a jaxrnn layer or a Flax nnx cell, but it was given <class .*: did you mean LSTM\(\.\.\.\)",
     ):
         jaxrnn.nnx.RNN(LSTM, 3, rngs=rngs)
+    with pytest.raises(TypeError, match=r"Cell wraps a jaxrnn layer, but it was given 4"):
+        jaxrnn.nnx.Cell(4, 3, rngs=rngs)
+    message = r"RNN draws parameters, so rngs must be an nnx\.Rngs, but it is None"
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.nnx.RNN(LSTM(HIDDEN), 3)
+    message = (
+        r"RNN's input_size must be a positive integer \(or a tuple of them, one for each feature axis\), but it is 0"
+    )
+    with pytest.raises(ValueError, match=message):
+        jaxrnn.nnx.RNN(LSTM(HIDDEN), 0, rngs=rngs)
     with pytest.raises(
         TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
     ):
@@ -312,3 +340,9 @@ def test_errors_at_the_door():
         make(LSTM(HIDDEN))(XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         make(LSTM(HIDDEN))(XS, resets=RESETS.T)
+
+
+def test_examples_in_docstrings():
+    found = doctest.testmod(jaxrnn.nnx)
+    assert found.attempted > 10
+    assert not found.failed
