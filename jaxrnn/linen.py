@@ -125,8 +125,8 @@ class Cell(_LayerModule, nn.RNNCellBase):
         >>> from flax import linen as nn
         >>> rnn = nn.RNN(jaxrnn.linen.Cell(jaxrnn.GRU(64)))
         >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
-        >>> variables = rnn.init(jax.random.key(0), xs)
-        >>> rnn.apply(variables, xs).shape
+        >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs)
+        >>> ys.shape
         (32, 20, 64)
 
     Args:
@@ -191,15 +191,15 @@ class RNN(_LayerModule):
         >>> from flax import linen as nn
         >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
         >>> rnn = jaxrnn.linen.RNN(jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.LSTM(64)))
-        >>> variables = rnn.init(jax.random.key(0), xs)
-        >>> list(variables["params"])
-        ['layers_0', 'layers_1']
-        >>> rnn.apply(variables, xs, seq_lengths=jnp.full(32, 15)).shape
-        (32, 20, 64)
-        >>> rnn = jaxrnn.linen.RNN(nn.LSTMCell(64), return_carry=True)
-        >>> (carry, ys), variables = rnn.init_with_output(jax.random.key(0), xs)
+        >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs, seq_lengths=jnp.full(32, 15))
         >>> ys.shape
         (32, 20, 64)
+        >>> list(variables["params"])
+        ['layers_0', 'layers_1']
+        >>> rnn = jaxrnn.linen.RNN(nn.GRUCell(64), return_carry=True)
+        >>> (carry, ys), variables = rnn.init_with_output(jax.random.key(0), xs)
+        >>> carry.shape
+        (32, 64)
 
     Args:
         layer: The jaxrnn layer, or a Flax cell, which then becomes the attribute `cell`.
@@ -361,11 +361,12 @@ class Bidirectional(nn.Bidirectional):
         >>> import jax.numpy as jnp
         >>> import jaxrnn.linen
         >>> from flax import linen as nn
-        >>> both = jaxrnn.linen.Bidirectional(jaxrnn.linen.RNN(nn.GRUCell(4)), jaxrnn.linen.RNN(jaxrnn.LSTM(4)))
-        >>> xs, resets = jnp.ones((2, 6, 3)), jnp.arange(6) == jnp.array([[2], [4]])
+        >>> both = jaxrnn.linen.Bidirectional(jaxrnn.linen.RNN(nn.GRUCell(64)), jaxrnn.linen.RNN(jaxrnn.LSTM(64)))
+        >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
+        >>> xs, resets = jnp.ones((32, 20, 8)), jnp.tile(resets, (32, 1))
         >>> ys, variables = both.init_with_output(jax.random.key(0), xs, resets=resets)
         >>> ys.shape
-        (2, 6, 8)
+        (32, 20, 128)
 
     Args:
         forward_rnn: The `RNN` that reads the first step first.

@@ -357,11 +357,12 @@ class Bidirectional(nnx.Bidirectional):
         >>> import jax.numpy as jnp
         >>> import jaxrnn.nnx
         >>> from flax import nnx
-        >>> forward = jaxrnn.nnx.RNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(0)))
-        >>> backward = jaxrnn.nnx.RNN(jaxrnn.LSTM(4), 3, rngs=nnx.Rngs(1))
+        >>> forward = jaxrnn.nnx.RNN(nnx.GRUCell(8, 64, rngs=nnx.Rngs(0)))
+        >>> backward = jaxrnn.nnx.RNN(jaxrnn.LSTM(64), 8, rngs=nnx.Rngs(1))
         >>> both = jaxrnn.nnx.Bidirectional(forward, backward)
-        >>> both(jnp.ones((2, 6, 3)), resets=jnp.arange(6) == jnp.array([[2], [4]])).shape
-        (2, 6, 8)
+        >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
+        >>> both(jnp.ones((32, 20, 8)), resets=jnp.tile(resets, (32, 1))).shape
+        (32, 20, 128)
 
     Args:
         forward_rnn: The `RNN` that reads the first step first.

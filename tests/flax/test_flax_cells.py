@@ -1,5 +1,7 @@
 """Flax's own cells and user-defined Flax cells in jaxrnn's `RNN` and `Bidirectional`, compared with Flax's."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,16 @@ def some(names, quick):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def init(module, xs):
+    return module.init(KEY, xs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(module, variables, xs, **call):
+    return module.apply(variables, xs, **call)
+
+
 def same(found, expected, call):
     """Asserts equality, except for the outputs of padding, which Flax does not set to zero."""
     (carry, ys), (carry_expected, ys_expected) = found, expected
@@ -68,14 +80,18 @@ def same(found, expected, call):
     assert_close((carry, ys), (carry_expected, ys_expected))
 
 
-@pytest.mark.parametrize("name", some(LINEN, ["LSTMCell", "user's"]))
+@pytest.mark.parametrize("name", some(LINEN, ["user's"]))
 def test_linen(name):
     """The same variables, values, and gradients."""
     theirs, ours = nn.RNN(LINEN[name], return_carry=True), jaxrnn.linen.RNN(LINEN[name], return_carry=True)
-    variables = theirs.init(KEY, XS)
-    assert_close(ours.init(KEY, XS), variables)
-    for call in CALLS.values():
-        same(ours.apply(variables, XS, **call), theirs.apply(variables, XS, **call), call)
+    variables = init(theirs, XS)
+    assert_close(init(ours, XS), variables)
+
+    def run(module):
+        return jax.jit(lambda variables: [module.apply(variables, XS, **call) for call in CALLS.values()])(variables)
+
+    for found, expected, call in zip(run(ours), run(theirs), CALLS.values(), strict=True):
+        same(found, expected, call)
 
     def gradient(module):
         return jax.jit(jax.grad(lambda v, xs: (module.apply(v, xs)[1] ** 2).sum(), (0, 1)))(variables, XS)
@@ -89,8 +105,12 @@ def test_nnx(name):
     theirs, ours = nnx.RNN(cell, return_carry=True), jaxrnn.nnx.RNN(cell, return_carry=True)
     assert_close(nnx.state(ours, nnx.Param), nnx.state(theirs, nnx.Param))
     assert {*nnx.state(ours).flat_state().paths} == {*nnx.state(theirs).flat_state().paths}
-    for call in CALLS.values():
-        same(ours(XS, **call), theirs(XS, **call), call)
+
+    def run(module):
+        return nnx.jit(lambda module: [module(XS, **call) for call in CALLS.values()])(module)
+
+    for found, expected, call in zip(run(ours), run(theirs), CALLS.values(), strict=True):
+        same(found, expected, call)
 
     def gradient(module):
         return nnx.jit(nnx.grad(lambda module, xs: (module(xs)[1] ** 2).sum(), argnums=(0, 1)))(module, XS)
@@ -101,8 +121,8 @@ def test_nnx(name):
 def test_convolutions():
     cell, xs = nn.ConvLSTMCell(3, (2,), **F64), draw(2, TIME, 6, 2)
     theirs, ours = nn.RNN(cell, return_carry=True), jaxrnn.linen.RNN(cell=cell, return_carry=True)
-    variables = theirs.init(KEY, xs)
-    assert_close(ours.apply(variables, xs), theirs.apply(variables, xs))
+    variables = init(theirs, xs)
+    assert_close(apply(ours, variables, xs), apply(theirs, variables, xs))
 
 
 @pytest.mark.parametrize("batch", [(), pytest.param((2, 3), marks=pytest.mark.slow)])
@@ -116,13 +136,19 @@ def test_each_sequence_runs_as_if_it_were_alone(flavour, batch):
     padded = np.where(np.arange(TIME)[:, None] < lengths[..., None, None], xs, np.nan)
     if flavour == "linen":
         module = jaxrnn.linen.Bidirectional(*(jaxrnn.linen.RNN(LINEN[name]) for name in ("LSTMCell", "SimpleCell")))
-        variables = module.init(KEY, xs)
+        variables = init(module, xs)
 
+        @jax.jit
         def run(xs, **call):
             return module.apply(variables, xs, return_carry=True, **call)
     else:
-        run = jaxrnn.nnx.Bidirectional(*(jaxrnn.nnx.RNN(NNX[name]()) for name in ("LSTMCell", "SimpleCell")))
-        run.return_carry = True
+        module = jaxrnn.nnx.Bidirectional(*(jaxrnn.nnx.RNN(NNX[name]()) for name in ("LSTMCell", "SimpleCell")))
+        module.return_carry = True
+        call = nnx.jit(lambda module, xs, **call: module(xs, **call))
+
+        def run(xs, **how):
+            return call(module, xs, **how)
+
     (forward, backward), ys = run(padded, seq_lengths=lengths, resets=resets)
     for place in np.ndindex(*batch):
         length = int(lengths[place])
@@ -145,13 +171,14 @@ def test_bidirectional(flavour):
         cells = LINEN["LSTMCell"], LINEN["SimpleCell"]
         theirs = nn.Bidirectional(*map(nn.RNN, cells))
         ours = jaxrnn.linen.Bidirectional(*map(jaxrnn.linen.RNN, cells))
-        variables = theirs.init(KEY, XS)
-        assert_close(ours.init(KEY, XS), variables)
-        found, expected = ours.apply(variables, XS, **call), theirs.apply(variables, XS, **call)
+        variables = init(theirs, XS)
+        assert_close(init(ours, XS), variables)
+        found, expected = (jax.jit(lambda v, m=m: m.apply(v, XS, **call))(variables) for m in (ours, theirs))
     else:
         cells = NNX["LSTMCell"](), NNX["SimpleCell"]()
-        found = jaxrnn.nnx.Bidirectional(*map(jaxrnn.nnx.RNN, cells))(XS, **call)
-        expected = nnx.Bidirectional(*map(nnx.RNN, cells))(XS, **call)
+        run = nnx.jit(lambda module: module(XS, **call))
+        found = run(jaxrnn.nnx.Bidirectional(*map(jaxrnn.nnx.RNN, cells)))
+        expected = run(nnx.Bidirectional(*map(nnx.RNN, cells)))
     valid = np.arange(TIME)[:, None] < call["seq_lengths"][:, None, None]
     assert_close(found, (expected[0], np.where(valid, expected[1], 0)))
 
@@ -185,19 +212,19 @@ def test_linen_variables_are_where_flax_puts_them():
             xs = self.two(self.one(self.one(xs)))
             return self.rnn(nn.SimpleCell(HIDDEN, name="last", **F64), name="three")(xs)
 
-    variables = Model(nn.RNN).init(KEY, XS)
+    variables = init(Model(nn.RNN), XS)
     assert {"memory", "one_cell", "last"} >= variables["params"].keys() - {"one"}
-    found = Model(jaxrnn.linen.RNN).init(KEY, XS)
+    found = init(Model(jaxrnn.linen.RNN), XS)
     assert jax.tree.structure(found) == jax.tree.structure(variables)
     assert_close(found, variables)
-    run = jax.jit(lambda model, variables: model.apply(variables, XS), static_argnums=0)
-    assert_close(run(Model(jaxrnn.linen.RNN), variables), run(Model(nn.RNN), variables))
+    assert_close(apply(Model(jaxrnn.linen.RNN), variables, XS), apply(Model(nn.RNN), variables, XS))
 
 
 def test_linen_transformations_of_a_flax_cell():
     def many(rnn):
         lift = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": None, "axis_size": 2}
-        return nn.vmap(nn.remat(rnn), **lift)(LINEN["SimpleCell"]).init_with_output(KEY, XS)
+        module = nn.vmap(nn.remat(rnn), **lift)(LINEN["SimpleCell"])
+        return jax.jit(module.init_with_output)(KEY, XS)
 
     (ys, variables), expected = many(jaxrnn.linen.RNN), many(nn.RNN)
     assert ys.shape == (2, BATCH, TIME, HIDDEN)
@@ -213,10 +240,10 @@ def test_shared_cell_keeps_its_place():
             memory = nn.SimpleCell(HIDDEN, name="memory", **F64)
             return self.rnn(memory)(self.rnn(memory)(xs))
 
-    variables = Model(nn.RNN).init(KEY, XS)
+    variables = init(Model(nn.RNN), XS)
     assert variables["params"].keys() == {"memory"}
-    assert_close(Model(jaxrnn.linen.RNN).init(KEY, XS), variables)
-    assert_close(Model(jaxrnn.linen.RNN).apply(variables, XS), Model(nn.RNN).apply(variables, XS))
+    assert_close(init(Model(jaxrnn.linen.RNN), XS), variables)
+    assert_close(apply(Model(jaxrnn.linen.RNN), variables, XS), apply(Model(nn.RNN), variables, XS))
 
 
 class Reading(nnx.Module):
@@ -240,24 +267,26 @@ class Reading(nnx.Module):
 @pytest.mark.parametrize("dtype", some(["int8", "int64", "uint32"], ["int64"]))
 def test_integers_are_numbers(dtype):
     xs, cell = (np.arange(2 * TIME).reshape(2, TIME, 1) % 7).astype(dtype), Reading()
-    expected = nnx.RNN(cell, return_carry=True)(xs)
-    assert_close(jaxrnn.nnx.RNN(cell, return_carry=True)(xs), expected)
-    restarted = jaxrnn.nnx.RNN(cell)(xs, resets=np.arange(TIME) == [[2], [2]])
-    assert_close(restarted[:, 2:], jaxrnn.nnx.RNN(cell)(xs[:, 2:]))
+    call = nnx.jit(lambda module, xs, **call: module(xs, **call))
+    expected = call(nnx.RNN(cell, return_carry=True), xs)
+    assert_close(call(jaxrnn.nnx.RNN(cell, return_carry=True), xs), expected)
+    restarted = call(jaxrnn.nnx.RNN(cell), xs, resets=np.arange(TIME) == [[2], [2]])
+    assert_close(restarted[:, 2:], call(jaxrnn.nnx.RNN(cell), xs[:, 2:]))
     whole = np.arange(TIME * 2).reshape(1, TIME, 2).astype(dtype)
-    variables = nn.RNN(LINEN["GRUCell"]).init(KEY, whole)
+    variables = init(nn.RNN(LINEN["GRUCell"]), whole)
     assert_close(
-        jaxrnn.linen.RNN(LINEN["GRUCell"]).apply(variables, whole), nn.RNN(LINEN["GRUCell"]).apply(variables, whole)
+        apply(jaxrnn.linen.RNN(LINEN["GRUCell"]), variables, whole),
+        apply(nn.RNN(LINEN["GRUCell"]), variables, whole),
     )
 
 
 def test_loop_and_state():
     cell = LINEN["LSTMCell"]
     module = jaxrnn.linen.RNN(cell, loop=loops.Scan(), return_carry=True)
-    variables, carry = module.init(KEY, XS), (draw(BATCH, HIDDEN), draw(BATCH, HIDDEN, seed=1))
-    expected = nn.RNN(cell, return_carry=True).apply(variables, XS, initial_carry=carry)
-    assert_close(module.apply(variables, XS, initial_carry=carry), expected)
-    jax.jvp(lambda xs: module.apply(variables, xs)[1], (XS,), (XS,))  # which only `Scan` supports
+    variables, carry = init(module, XS), (draw(BATCH, HIDDEN), draw(BATCH, HIDDEN, seed=1))
+    expected = apply(nn.RNN(cell, return_carry=True), variables, XS, initial_carry=carry)
+    assert_close(apply(module, variables, XS, initial_carry=carry), expected)
+    jax.jvp(lambda xs: apply(module, variables, xs)[1], (XS,), (XS,))  # which only `Scan` supports
 
 
 class Counting(nn.RNNCellBase):
