@@ -1,0 +1,28 @@
+"""ClockworkRNN: its equations in NumPy and its own tests."""
+
+import numpy as np
+
+import jaxrnn
+from tests.support.references import Case, Reference
+
+
+def clockwork_rnn(hidden, periods):
+    """Koutnik et al. 2014, module by module."""
+    size = hidden // len(periods)
+    modules = [slice(i * size, (i + 1) * size) for i in range(len(periods))]
+
+    def step(params, state, x):
+        h, t = state
+        new = np.array(h)
+        for i, of_i in enumerate(modules):
+            if int(t) % periods[i] == 0:
+                a = params.w_x[:, of_i].T @ x + params.b[of_i]
+                for of_j in modules[i:]:  # the slower ones and itself
+                    a = a + params.w_h[of_j, of_i].T @ h[of_j]
+                new[of_i] = np.tanh(a)
+        return (new, (t + 1) % np.lcm.reduce(periods)), new
+
+    return Reference(step, lambda params: (np.zeros(hidden), 0))
+
+
+CASE = Case(jaxrnn.ClockworkRNN(6, (1, 2, 3)), clockwork_rnn(6, (1, 2, 3)))

@@ -1,0 +1,38 @@
+"""IntersectionRNN: its equations in NumPy and its own tests."""
+
+import jax
+import numpy as np
+
+import jaxrnn
+from tests.support.references import Case, Reference, parts, relu, sigmoid, zero_state
+
+
+def intersection_rnn(hidden, inputs, phi=np.tanh):
+    """Collins et al. 2017, the +RNN, with ReLU for the output."""
+
+    def step(params, state, x):
+        h, _ = state
+        w_gh, w_hin = parts(params.w_x, 2)
+        u_gh, u_hin = parts(params.w_h, 2)
+        b_gh, b_hin = parts(params.b, 2)
+        w_gy, w_yin = parts(params.w_xy, 2)
+        u_gy, u_yin = parts(params.w_hy, 2)
+        b_gy, b_yin = parts(params.b_y, 2)
+        y_in = relu(u_yin @ h + w_yin @ x + b_yin)
+        h_in = phi(u_hin @ h + w_hin @ x + b_hin)
+        g_y = sigmoid(u_gy @ h + w_gy @ x + b_gy)
+        g_h = sigmoid(u_gh @ h + w_gh @ x + b_gh)
+        y = g_y * x + (1 - g_y) * y_in
+        h = g_h * h + (1 - g_h) * h_in
+        return (h, y), y
+
+    return Reference(step, zero_state(hidden, inputs))
+
+
+CASE = Case(
+    jaxrnn.IntersectionRNN(4),
+    intersection_rnn(4, 3),
+    variants={
+        "relu": Case(jaxrnn.IntersectionRNN(4, activation=jax.nn.relu), intersection_rnn(4, 3, relu)),
+    },
+)
