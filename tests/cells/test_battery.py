@@ -102,7 +102,8 @@ class Everything:
     def combine(self, last, ys):
         """A real number to which every output and every array of the last state contributes."""
         of_last, of_ys = self.weights
-        terms = [(weight * leaf).sum() for weight, leaf in zip(of_last, last, strict=True) if is_trained(weight)]
+        pairs = zip(of_last, last, strict=True)
+        terms = [(np.reshape(weight, leaf.shape) * leaf).sum() for weight, leaf in pairs if is_trained(weight)]
         if not self.reference.analytic:
             terms = [term.real for term in terms]
         return sum(terms) + (of_ys * ys).sum()
@@ -119,9 +120,8 @@ class Everything:
     def check_gradient(self):
         """Compares the gradient of each array with the reference's derivative along a random direction."""
         leaves, tree = jax.tree.flatten(to_numpy((self.params, self.xs, self.state)))
-        paths = [
-            jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.results["gradient"])
-        ]
+        grads = self.results["gradient"]
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(grads)]
         names = [path.rsplit(".", 1)[-1] for path in paths]
         rtol = 1e-11 if self.reference.analytic else 1e-8
         for k, (grad, leaf) in enumerate(zip(jax.tree.leaves(grads), leaves, strict=True)):
@@ -196,7 +196,8 @@ def test_gradient_equals_complex_differences_entry_by_entry(name):
     trained = [k for k, leaf in enumerate(leaves) if is_trained(leaf)]
 
     def combine(last, ys):
-        return (of_ys * ys).sum() + sum((w * s).sum() for w, s in zip(of_last, last, strict=True) if is_trained(w))
+        pairs = zip(of_last, last, strict=True)
+        return (of_ys * ys).sum() + sum((np.reshape(w, s.shape) * s).sum() for w, s in pairs if is_trained(w))
 
     def of_trained(moved):
         now = list(leaves)

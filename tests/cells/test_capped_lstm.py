@@ -1,9 +1,14 @@
 """CappedLSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def capped_lstm(hidden):
@@ -26,3 +31,9 @@ def capped_lstm(hidden):
 
 
 CASE = Case(jaxrnn.CappedLSTM(4), capped_lstm(4))
+
+
+def test_memories_of_the_capped_lstm_stay_below_one():
+    cell = jaxrnn.CappedLSTM(8)
+    state, _ = jaxrnn.unroll(cell, jax.tree.map(lambda leaf: 9 * leaf, draw_params(cell)), draw(100, INPUT))
+    assert 0.9 < np.abs(state.c).max() <= 1

@@ -1,9 +1,14 @@
 """ClockworkRNN: its equations in NumPy and its own tests."""
 
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import assert_close
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def clockwork_rnn(hidden, periods):
@@ -26,3 +31,15 @@ def clockwork_rnn(hidden, periods):
 
 
 CASE = Case(jaxrnn.ClockworkRNN(6, (1, 2, 3)), clockwork_rnn(6, (1, 2, 3)))
+
+
+def test_a_clock_is_of_each_sequence():
+    """A sequence that begins later has its own count of steps."""
+    cell = jaxrnn.ClockworkRNN(6, (1, 2, 3))
+    params, xs = draw_params(cell), draw(8, 2, INPUT)
+    resets = np.zeros((8, 2), bool)
+    resets[3, 1] = True
+    _, ys = jaxrnn.unroll(cell, params, xs, resets=resets)
+    _, alone = jaxrnn.unroll(cell, params, xs[3:, 1])
+    assert_close(ys[3:, 1], alone)
+    assert_close(ys[:, 0], jaxrnn.unroll(cell, params, xs[:, 0])[1])

@@ -1,9 +1,15 @@
 """FactorizedLSTM: its equations in NumPy and its own tests."""
 
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import assert_close, outputs_and_input_gradients
+from tests.support.inputs import draw, draw_params, draw_state
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+TIME, BATCH = 4, 2
 
 
 def factorized_lstm(hidden):
@@ -23,3 +29,15 @@ def factorized_lstm(hidden):
 
 
 CASE = Case(jaxrnn.FactorizedLSTM(4, 2), factorized_lstm(4))
+
+
+def test_the_factors_are_those_of_an_lstms_matrix():
+    cell = jaxrnn.FactorizedLSTM(4, 2)
+    params, xs = draw_params(cell), draw(TIME, BATCH, 3)
+    state = draw_state(cell, params, (BATCH,))
+    product = jaxrnn.cells.LSTMParams(params.w_x @ params.w_u, params.w_h @ params.w_u, params.b)
+    assert np.linalg.matrix_rank(np.concatenate(product[:2])) == 2
+    assert_close(
+        outputs_and_input_gradients(cell, params, xs, state),
+        outputs_and_input_gradients(jaxrnn.LSTM(4), product, xs, jaxrnn.cells.LSTMState(*state)),
+    )

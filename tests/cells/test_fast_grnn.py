@@ -1,9 +1,14 @@
 """FastGRNN: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
 from tests.support.references import Case, of_hidden, parts, sigmoid
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 @of_hidden(4)
@@ -17,3 +22,8 @@ def fast_grnn(params, h, x):
 
 
 CASE = Case(jaxrnn.FastGRNN(4), fast_grnn)
+
+
+def test_initial_weights_of_the_sum():
+    params = to_numpy(jaxrnn.FastGRNN(3, zeta=0.5, nu=-2.0).init(jax.random.key(0), 2))
+    assert (params.zeta, params.nu) == (0.5, -2)

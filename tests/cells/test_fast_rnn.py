@@ -2,9 +2,13 @@
 
 import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
 from tests.support.references import Case, of_hidden, relu, sigmoid
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def fast_rnn(phi=np.tanh):
@@ -24,3 +28,8 @@ CASE = Case(
         "relu": Case(jaxrnn.FastRNN(4, activation=jax.nn.relu), fast_rnn(relu)),
     },
 )
+
+
+def test_initial_weights_of_the_sum():
+    params = to_numpy(jaxrnn.FastRNN(3).init(jax.random.key(0), 2))
+    assert (params.alpha, params.beta) == (-3, 3)

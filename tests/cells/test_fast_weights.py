@@ -1,9 +1,13 @@
 """FastWeights: its equations in NumPy and its own tests."""
 
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference, relu
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def fast_weights(hidden, decay, rate, inner):
@@ -25,3 +29,11 @@ def fast_weights(hidden, decay, rate, inner):
 
 
 CASE = Case(jaxrnn.FastWeights(4, 0.8, 0.3, 2), fast_weights(4, 0.8, 0.3, 2))
+
+
+def test_fast_weights_are_the_decayed_sum_of_outer_products():
+    cell = jaxrnn.FastWeights(4, 0.8, 0.3)
+    params = draw_params(cell)
+    state, hs = jaxrnn.unroll(cell, params, draw(6, INPUT))
+    expected = sum(0.8 ** (4 - t) * 0.3 * np.outer(hs[t], hs[t]) for t in range(5))
+    np.testing.assert_allclose(state.a, expected, rtol=1e-12)

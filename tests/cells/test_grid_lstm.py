@@ -1,9 +1,17 @@
 """GridLSTM: its equations in NumPy and its own tests."""
 
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
+from jaxrnn import unroll
+from tests.support.comparisons import assert_close
+from tests.support.inputs import draw, draw_params
 from tests.support.references import Case, Reference, parts, sigmoid
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+TIME, BATCH = 4, 2
 
 
 def grid_lstm(hidden, depth):
@@ -35,3 +43,13 @@ def grid_lstm(hidden, depth):
 
 
 CASE = Case(jaxrnn.GridLSTM(4, 2), grid_lstm(4, 2))
+
+
+def test_one_step_up_the_grid_passes_memories_on():
+    """Where every gate of depth keeps, the memory that the input brings arrives at the top as it is."""
+    cell = jaxrnn.GridLSTM(4, 3)
+    params, xs = draw_params(cell), draw(TIME, BATCH, 3)
+    keep = jnp.repeat(jnp.array([0, 0, 0, 0, -60.0, 60, 60, 0]), 4)
+    params = params._replace(b=tuple(keep for _ in params.b))
+    _, ys = unroll(cell, params, xs)
+    assert_close(ys, np.tanh(xs @ params.w_x[:, 4:]))

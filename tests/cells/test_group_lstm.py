@@ -1,9 +1,18 @@
 """GroupLSTM: its equations in NumPy and its own tests."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
+from jaxrnn import unroll
+from tests.support.comparisons import assert_close, outputs_and_input_gradients
+from tests.support.inputs import draw, draw_params, draw_state
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+TIME, BATCH = 4, 2
 
 
 def group_lstm(hidden, groups):
@@ -28,3 +37,31 @@ def group_lstm(hidden, groups):
 
 
 CASE = Case(jaxrnn.GroupLSTM(6, 3), group_lstm(6, 3))
+
+
+def test_a_group_is_an_lstm_of_its_part():
+    cell = jaxrnn.GroupLSTM(8, 2)
+    params, xs = draw_params(cell, input_size=6), draw(TIME, BATCH, 6)
+    state = draw_state(cell, params, (BATCH,))
+    (_, whole), gradient = outputs_and_input_gradients(cell, params, xs, state)
+    for k in range(2):
+        of_k = jaxrnn.cells.LSTMState(*(jnp.split(leaf, 2, axis=-1)[k] for leaf in state))
+        part = outputs_and_input_gradients(
+            jaxrnn.LSTM(4), jaxrnn.cells.LSTMParams(*(leaf[k] for leaf in params)), xs[..., 3 * k : 3 * k + 3], of_k
+        )
+        parts_of_whole = [leaf[..., 4 * k : 4 * k + 4] for leaf in whole], gradient[..., 3 * k : 3 * k + 3]
+        assert_close((part[0][1], part[1]), parts_of_whole)
+
+
+def test_symbols_of_groups_equal_their_one_hot_vectors():
+    cell, symbols = jaxrnn.GroupLSTM(4, 2), np.array([[0, 5], [3, 2], [1, 1]])
+    params = draw_params(cell, input_size=6)
+    assert_close(unroll(cell, params, symbols), unroll(cell, params, np.eye(6)[symbols]))
+
+
+def test_an_input_of_another_size_than_that_of_the_groups():
+    cell = jaxrnn.GroupLSTM(4, 2)
+    with pytest.raises(
+        ValueError, match=r"the input size of the parameters, 6, but .* \(4,\): call init with the size"
+    ):
+        unroll(cell, cell.init(jax.random.key(0), 6), np.zeros((3, 2, 4)))

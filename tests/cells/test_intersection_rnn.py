@@ -2,9 +2,15 @@
 
 import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
+from tests.support.inputs import draw
 from tests.support.references import Case, Reference, parts, relu, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+KEY = jax.random.key(0)
 
 
 def intersection_rnn(hidden, inputs, phi=np.tanh):
@@ -36,3 +42,10 @@ CASE = Case(
         "relu": Case(jaxrnn.IntersectionRNN(4, activation=jax.nn.relu), intersection_rnn(4, 3, relu)),
     },
 )
+
+
+def test_intersection_rnn_puts_out_as_much_as_comes_in():
+    cell = jaxrnn.Stack(jaxrnn.IntersectionRNN(5), jaxrnn.IntersectionRNN(2))
+    assert jaxrnn.unroll(cell, cell.init(KEY, 3), draw(4, 2, 3))[1].shape == (4, 2, 3)
+    params = to_numpy(jaxrnn.IntersectionRNN(5, pass_bias=1.5).init(KEY, 2))
+    np.testing.assert_array_equal(params.b_y, [1.5, 1.5, 0, 0])

@@ -1,9 +1,14 @@
 """LayerNormGRU: its equations in NumPy and its own tests."""
 
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.inputs import draw, draw_params
 from tests.support.references import Case, of_hidden, sigmoid
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def standardized(a, epsilon):
@@ -25,3 +30,13 @@ def layer_norm_gru(params, h, x):
 
 
 CASE = Case(jaxrnn.LayerNormGRU(4), layer_norm_gru)
+
+
+def test_layer_norm_gru_does_not_see_the_scale_of_its_weights():
+    cell = jaxrnn.LayerNormGRU(4, epsilon=0.0)
+    params, xs = draw_params(cell), draw(5, 3)
+    state = jaxrnn.cells.LayerNormGRUState(draw(4))
+    scaled = params._replace(w_x=7 * params.w_x, w_h=params.w_h / 3)
+    one, other = (jaxrnn.unroll(cell, p, xs, state)[1] for p in (params, scaled))
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert jnp.isfinite(jaxrnn.unroll(jaxrnn.LayerNormGRU(4), params, xs)[1]).all()  # from zeros

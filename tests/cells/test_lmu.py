@@ -1,10 +1,15 @@
 """LMU: its equations in NumPy and its own tests."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.linalg
 
 import jaxrnn
 from tests.support.references import Case, Reference, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def lmu(hidden, memory, theta):
@@ -31,3 +36,16 @@ def lmu(hidden, memory, theta):
 
 
 CASE = Case(jaxrnn.LMU(4, 5, 6.0), lmu(4, 5, 6.0))
+
+
+@pytest.mark.parametrize("order", [6, 12])
+def test_a_legendre_memory_holds_a_window_of_the_past(order):
+    """The value half a window ago, by the shifted Legendre polynomials at 1/2 (Voelker et al. 2019, eq. 3)."""
+    theta, time = 40.0, 200
+    cell = jaxrnn.LMU(2, order, theta)
+    params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 1))
+    params = params._replace(w_x=params.w_x.at[0, 0].set(1.0))
+    signal = np.sin(2 * np.pi * np.arange(time) / 80)
+    half = np.array([np.polynomial.legendre.Legendre.basis(i)(0.0) for i in range(order)])
+    seen = [jaxrnn.unroll(cell, params, signal[:t, None])[0].m @ half for t in (150, 180, 200)]
+    np.testing.assert_allclose(seen, signal[[150 - 20, 180 - 20, 200 - 20]], atol=0.05)

@@ -1,9 +1,16 @@
 """LSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from jaxrnn import LSTM
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+TIME, BATCH = 5, 2
 
 
 def lstm(hidden):
@@ -26,3 +33,10 @@ def lstm(hidden):
 
 
 CASE = Case(jaxrnn.LSTM(4), lstm(4))
+
+
+def test_forget_bias_is_not_added_at_run_time():
+    params, xs = draw_params(LSTM(4)), draw(TIME, INPUT)
+    one = jaxrnn.unroll(LSTM(4, forget_bias=0.0), params, xs)
+    other = jaxrnn.unroll(LSTM(4, forget_bias=9.0), params, xs)
+    jax.tree.map(np.testing.assert_array_equal, one, other)

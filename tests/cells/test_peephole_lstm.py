@@ -1,9 +1,14 @@
 """PeepholeLSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def peephole_lstm(hidden):
@@ -27,3 +32,9 @@ def peephole_lstm(hidden):
 
 
 CASE = Case(jaxrnn.PeepholeLSTM(4), peephole_lstm(4))
+
+
+def test_peephole_weights_differ_from_zero():
+    w_c = to_numpy(jaxrnn.PeepholeLSTM(64).init(jax.random.key(0), 1).w_c)
+    assert w_c.shape == (3, 64)
+    assert 0.08 < w_c.std() < 0.12

@@ -1,9 +1,15 @@
 """PhasedLSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
+from tests.support.inputs import INPUT
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def phased_lstm(hidden, ratio, leak):
@@ -44,3 +50,10 @@ CASE = Case(
         "no leak": Case(jaxrnn.PhasedLSTM(4, open_ratio=0.5, leak_rate=0.0), phased_lstm(4, 0.5, 0.0)),
     },
 )
+
+
+def test_periods_of_the_phased_lstm():
+    params = to_numpy(jaxrnn.PhasedLSTM(500, log_periods=(1.0, 2.0)).init(jax.random.key(0), INPUT))
+    assert np.e <= params.period.min() < 1.05 * np.e
+    assert 0.95 * np.e**2 < params.period.max() <= np.e**2
+    assert 0 <= (params.shift / params.period).min() < (params.shift / params.period).max() <= 1

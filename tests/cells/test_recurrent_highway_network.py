@@ -1,9 +1,14 @@
 """RecurrentHighwayNetwork: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
 from tests.support.references import Case, of_hidden, parts, sigmoid
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def recurrent_highway_network(depth):
@@ -30,3 +35,8 @@ CASE = Case(
         "one layer": Case(jaxrnn.RecurrentHighwayNetwork(4, 1), recurrent_highway_network(1)),
     },
 )
+
+
+def test_initial_biases_of_the_transform_gates():
+    params = to_numpy(jaxrnn.RecurrentHighwayNetwork(2, 3, transform_bias=-1.5).init(jax.random.key(0), 2))
+    np.testing.assert_array_equal(params.b, [[0, 0, -1.5, -1.5]] * 3)

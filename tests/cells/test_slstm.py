@@ -1,9 +1,15 @@
 """SLSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
+from tests.support.inputs import INPUT
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def slstm(hidden, heads):
@@ -35,3 +41,11 @@ CASE = Case(
         "one head": Case(jaxrnn.SLSTM(4), slstm(4, 1)),
     },
 )
+
+
+def test_blocks_of_the_slstm_are_orthogonal():
+    w_h = to_numpy(jaxrnn.SLSTM(6, 2).init(jax.random.key(0), INPUT).w_h)
+    assert w_h.shape == (2, 3, 12)
+    blocks = [block for head in w_h for block in np.split(head, 4, axis=1)]
+    assert all(np.allclose(block @ block.T, np.eye(3)) for block in blocks)
+    assert len({block.tobytes() for block in blocks}) == 8

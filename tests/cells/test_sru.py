@@ -1,9 +1,16 @@
 """SRU: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from jaxrnn import SRU, unroll
+from tests.support.comparisons import assert_close
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def sru(hidden, highway_bias):
@@ -32,3 +39,24 @@ CASE = Case(
         "projected highway": Case(jaxrnn.SRU(4, highway_bias=0.5), sru(4, 0.5)),
     },
 )
+
+
+def test_sru_keeps_the_variance_of_its_input_at_first():
+    xs = draw(8, 16, 128)
+    variances = []
+    for bias in (0.0, -2.0):
+        cell = SRU(128, highway_bias=bias)
+        params = cell.init(jax.random.key(0), 128)
+        variances.append(float(unroll(cell, params, xs)[1].var() / xs.var()))
+    np.testing.assert_allclose(variances, 1, atol=0.25)
+
+
+def test_symbols_of_an_sru_whose_highway_is_its_input():
+    params, symbols = draw_params(SRU(4), input_size=4), np.array([0, 3, 2, 2])
+    assert_close(SRU(4).project(params, symbols), SRU(4).project(params, np.eye(4)[symbols]))
+
+
+@pytest.mark.parametrize("input_size", [INPUT, 4])
+def test_the_highway_is_projected_if_sizes_differ(input_size):
+    params = draw_params(SRU(4, highway_bias=0.5), input_size=input_size)
+    assert params.w_x.shape == (input_size, 12 if input_size == 4 else 16)

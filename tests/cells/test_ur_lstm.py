@@ -1,9 +1,15 @@
 """URLSTM: its equations in NumPy and its own tests."""
 
+import jax
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.comparisons import to_numpy
+from tests.support.inputs import INPUT
 from tests.support.references import Case, Reference, parts, sigmoid, zero_state
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def ur_lstm(hidden):
@@ -25,3 +31,11 @@ def ur_lstm(hidden):
 
 
 CASE = Case(jaxrnn.URLSTM(4), ur_lstm(4))
+
+
+def test_gates_of_the_ur_lstm_begin_at_all_time_scales():
+    gate = np.sort(sigmoid(to_numpy(jaxrnn.URLSTM(500).init(jax.random.key(0), INPUT).b_f)))
+    assert 1 / 500 <= gate[0] < 0.02
+    assert 0.98 < gate[-1] <= 1 - 1 / 500
+    assert np.abs(gate - np.linspace(0, 1, 500)).max() < 0.08  # uniform
+    assert np.isfinite(jaxrnn.URLSTM(1).init(jax.random.key(0), INPUT).b_f).all()

@@ -1,9 +1,15 @@
 """URNN: its equations in NumPy and its own tests."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
+from tests.support.inputs import INPUT, draw, draw_params
 from tests.support.references import Case, Reference, mod_relu
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 def urnn(n, seed):
@@ -26,3 +32,11 @@ def urnn(n, seed):
 
 
 CASE = Case(jaxrnn.URNN(4, 1), urnn(4, 1))
+
+
+def test_a_unitary_network_of_half_precision_parameters_keeps_its_dtype():
+    cell = jaxrnn.URNN(4)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), draw_params(cell))
+    state, ys = jaxrnn.unroll(cell, params, jnp.asarray(draw(5, 2, INPUT), jnp.bfloat16))
+    assert state.h.dtype == jnp.complex64
+    assert ys.dtype == jnp.bfloat16
