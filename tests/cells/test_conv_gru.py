@@ -29,6 +29,7 @@ def conv_gru(shape):
 CASE = Case(
     jaxrnn.ConvGRU((4, 3), HIDDEN, (3, 2)),
     conv_gru((4, 3)),
+    reads_symbols=False,
     variants={
         "1-D": Case(jaxrnn.ConvGRU((5,), HIDDEN, 3), conv_gru((5,))),
         "3-D": Case(jaxrnn.ConvGRU((2, 3, 2), HIDDEN, (3, 2, 1)), conv_gru((2, 3, 2))),

@@ -29,6 +29,7 @@ def conv_lstm(shape):
 CASE = Case(
     jaxrnn.ConvLSTM((4, 3), HIDDEN, 3),
     conv_lstm((4, 3)),
+    reads_symbols=False,
     variants={
         "1-D": Case(jaxrnn.ConvLSTM((5,), HIDDEN, 4), conv_lstm((5,))),
         "3-D": Case(jaxrnn.ConvLSTM((2, 3, 2), HIDDEN, (3, 2, 1)), conv_lstm((2, 3, 2))),

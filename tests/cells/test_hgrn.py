@@ -18,7 +18,7 @@ def hgrn(hidden, bound):
         h = decay * (np.cos(params.theta) + 1j * np.sin(params.theta)) * h + (1 - decay) * c
         return (h,), np.concatenate([h.real, h.imag])
 
-    return Reference(step, lambda params: (np.zeros(hidden, complex),))
+    return Reference(step, lambda params: (np.zeros(hidden, complex),), analytic=False)
 
 
 CASE = Case(jaxrnn.HGRN(4, lower_rate=0.3), hgrn(4, 0.3))

@@ -38,6 +38,7 @@ def intersection_rnn(hidden, inputs, phi=np.tanh):
 CASE = Case(
     jaxrnn.IntersectionRNN(4),
     intersection_rnn(4, 3),
+    reads_symbols=False,
     variants={
         "relu": Case(jaxrnn.IntersectionRNN(4, activation=jax.nn.relu), intersection_rnn(4, 3, relu)),
     },
