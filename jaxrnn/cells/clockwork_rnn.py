@@ -53,7 +53,6 @@ class ClockworkRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         periods = self.periods
         if not periods or periods[0] < 1 or list(periods) != sorted(set(periods)):
             raise ValueError(f"ClockworkRNN's periods must be positive and increasing, but they are {periods}")

@@ -59,7 +59,6 @@ class DOTRNN(Cell):
     output_activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.depth < 2:
             raise ValueError(f"DOTRNN's depth must be at least 2, but it is {self.depth}")
 

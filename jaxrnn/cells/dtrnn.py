@@ -52,7 +52,6 @@ class DTRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.depth < 2:
             raise ValueError(f"DTRNN's depth must be at least 2, but it is {self.depth}: of depth 1 it is Elman")
 

@@ -54,7 +54,6 @@ class DTSRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.depth < 2:
             raise ValueError(f"DTSRNN's depth must be at least 2, but it is {self.depth}")
 

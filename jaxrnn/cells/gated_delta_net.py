@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import silu, softplus
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_divisor, sigmoid, zeros
+from jaxrnn.ops import affine, sigmoid, zeros
 
 EPSILON = 1e-6  # the keys of an input of zeros are zeros
 
@@ -63,8 +64,7 @@ class GatedDeltaNet(Cell):
     num_heads: int = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_heads")
+        check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> GatedDeltaNetParams:
         heads = self.num_heads

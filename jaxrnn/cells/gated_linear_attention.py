@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, check_divisor, zeros
+from jaxrnn.ops import affine, zeros
 
 
 class GatedLinearAttentionParams(NamedTuple):
@@ -62,8 +63,7 @@ class GatedLinearAttention(LinearCell):
     temperature: float = 16.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_heads")
+        check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> GatedLinearAttentionParams:
         n = self.hidden_size

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import block_diag
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_divisor, is_symbols, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, is_symbols, sigmoid, tanh, zeros
 
 
 class GroupLSTMParams(NamedTuple):
@@ -53,8 +54,7 @@ class GroupLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_groups")
+        check.divides(self, "num_groups", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> GroupLSTMParams:
         if input_size % self.num_groups:

@@ -1,4 +1,4 @@
-"""The gated recurrent unit, reset after the product."""
+"""Gated recurrent unit with the reset gate applied after the recurrent product."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,7 +28,10 @@ class GRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class GRU(Cell):
-    r"""Gated recurrent unit, the reset gate applied after the recurrent product.
+    r"""Gated recurrent unit with the reset gate applied after the recurrent product.
+
+    This is the variant of PyTorch, cuDNN and Flax, and Keras' default. `ResetBeforeGRU` applies the gate before the
+    product, as in the final version of the original paper.
 
     .. math::
         r_t &= \sigma(W_r x_t + R_r h_{t-1} + b_r) \\
@@ -35,19 +39,33 @@ class GRU(Cell):
         n_t &= \tanh(W_n x_t + b_n^x + r_t \odot (R_n h_{t-1} + b_n^h)) \\
         h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
 
-    The output is :math:`h_t`. The same function as PyTorch's and cuDNN's GRU, Flax's, and Keras' default.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.GRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      update_bias: initial value of :math:`b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      update_bias: Initial value of :math:`b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation", 2014 (version 1). Deviations: the biases, and :math:`b_n^h` inside the reset
-    gate, as in cuDNN.
+    References:
+      K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
+      2014 (version 1).
+
+    Deviations:
+      The biases are added, with :math:`b_n^h` inside the reset gate, as in cuDNN.
     """
 
     hidden_size: int
     update_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "update_bias")
 
     def init(self, key: Array, input_size: int) -> GRUParams:
         n = self.hidden_size

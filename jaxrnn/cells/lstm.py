@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,7 +28,10 @@ class LSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class LSTM(Cell):
-    r"""Long short-term memory with a forget gate.
+    r"""Long short-term memory with a forget gate and without peepholes.
+
+    This is the variant of PyTorch, Keras and Flax. `PeepholeLSTM` adds peepholes, and `OriginalLSTM` is the
+    network of 1997, which has no forget gate.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
@@ -39,18 +43,32 @@ class LSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.LSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
-    References: S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; F. Gers, J. Schmidhuber,
-    F. Cummins, "Learning to forget: continual prediction with LSTM", 2000. Deviation: no peepholes and the
-    full gradient, as in A. Graves, J. Schmidhuber, 2005. The forget bias is a parameter's initial value
-    (R. Jozefowicz et al., 2015), never added at run time.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; F. Gers, J. Schmidhuber, F. Cummins, "Learning
+      to forget: continual prediction with LSTM", 2000; A. Graves, J. Schmidhuber, "Framewise phoneme classification
+      with bidirectional LSTM and other neural network architectures", 2005, for the full gradient.
+
+    Deviations:
+      The forget bias is the initial value of a parameter (R. Jozefowicz et al., 2015) and is never added at run time.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> LSTMParams:
         n = self.hidden_size

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_divisor, sigmoid, zeros
+from jaxrnn.ops import affine, sigmoid, zeros
 
 
 class MLSTMParams(NamedTuple):
@@ -66,8 +67,7 @@ class MLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_heads")
+        check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> MLSTMParams:
         n, heads = self.hidden_size, self.num_heads

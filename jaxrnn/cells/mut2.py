@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_input_size, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MUT2Params(NamedTuple):
@@ -50,7 +51,7 @@ class MUT2(Cell):
 
     def init(self, key: Array, input_size: int) -> MUT2Params:
         n = self.hidden_size
-        check_input_size(self, input_size, n)
+        check.unmixed_input_size(self, input_size, n)
         k_x, k_h, k_a, k_b = jax.random.split(key, 4)
         w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
         w_h = gates(orthogonal, k_h, (n, n), 2)

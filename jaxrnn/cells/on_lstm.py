@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_divisor, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class ONLSTMParams(NamedTuple):
@@ -55,8 +56,7 @@ class ONLSTM(Cell):
     chunk_size: int = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "chunk_size")
+        check.divides(self, "chunk_size", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> ONLSTMParams:
         n, m = self.hidden_size, self.hidden_size // self.chunk_size

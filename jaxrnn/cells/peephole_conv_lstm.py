@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import check_convolution, check_images, convolution, image_channels, kernel_axes, sigmoid, tanh, zeros
+from jaxrnn.ops import convolution, sigmoid, tanh, zeros
 
 
 class PeepholeConvLSTMParams(NamedTuple):
@@ -57,8 +58,7 @@ class PeepholeConvLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_convolution(self)
+        check_shapes(self)
 
     @property
     def num_feature_axes(self) -> int:  # type: ignore[override]

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, check_divisor, spread_like
+from jaxrnn.ops import affine, spread_like
 
 
 class RetentionParams(NamedTuple):
@@ -55,8 +56,7 @@ class Retention(LinearCell):
     num_heads: int = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_heads")
+        check.divides(self, "num_heads", "hidden_size")
         if self.hidden_size // self.num_heads % 2:
             raise ValueError(
                 f"Retention's heads must have an even size, but it is {self.hidden_size} / {self.num_heads}"

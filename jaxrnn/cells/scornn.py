@@ -48,7 +48,6 @@ class ScoRNN(Cell):
     negatives: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not 0 <= self.negatives <= self.hidden_size:
             raise ValueError(f"ScoRNN's negatives must be from 0 to {self.hidden_size}, but it is {self.negatives}")
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, check_divisor, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class SLSTMParams(NamedTuple):
@@ -57,8 +58,7 @@ class SLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_divisor(self, "num_heads")
+        check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> SLSTMParams:
         n, size = self.hidden_size, self.hidden_size // self.num_heads

@@ -1,0 +1,130 @@
+"""Checks of a layer's arguments, one line each in `__post_init__`: `check.positive(self, "hidden_size")`.
+
+Every function names the class and the argument in its error, says what must hold and what was given. It raises
+`TypeError` for the wrong kind of value and `ValueError` for a value that is out of range.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from jaxrnn.initializers import Chrono
+
+
+def positive(owner: Any, *names: str) -> None:
+    """Checks that each argument is a positive integer, such as a size or a number of heads."""
+    for name in names:
+        at_least(owner, name, 1)
+
+
+def positive_or_none(owner: Any, *names: str) -> None:
+    """Checks that each argument is None or a positive integer."""
+    for name in names:
+        if getattr(owner, name) is not None:
+            at_least(owner, name, 1)
+
+
+def at_least(owner: Any, name: str, least: int) -> None:
+    """Checks that an argument is an integer of at least `least`."""
+    what = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer of at least {least}")
+    if not is_integer(getattr(owner, name)):
+        raise TypeError(_message(owner, name, what))
+    if getattr(owner, name) < least:
+        raise ValueError(_message(owner, name, what))
+
+
+def divides(owner: Any, name: str, whole: str) -> None:
+    """Checks that an argument is a positive integer that divides another argument, `whole`, without a remainder."""
+    what = f"a positive integer that divides its {whole}, {getattr(owner, whole)}"
+    if not is_integer(getattr(owner, name)):
+        raise TypeError(_message(owner, name, what))
+    if getattr(owner, name) < 1 or getattr(owner, whole) % getattr(owner, name):
+        raise ValueError(_message(owner, name, what))
+
+
+def finite(owner: Any, *names: str) -> None:
+    """Checks that each argument is a finite real number, such as the initial value of a bias."""
+    for name in names:
+        _number(owner, name, "a finite number", math.isfinite)
+
+
+def above(owner: Any, name: str, bound: float) -> None:
+    """Checks that an argument is a finite number above `bound`."""
+    _number(owner, name, f"a finite number above {bound:g}", lambda value: bound < value < math.inf)
+
+
+def between(owner: Any, name: str, low: float, high: float) -> None:
+    """Checks that an argument is a number from `low` to `high`, both included."""
+    _number(owner, name, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def rate(owner: Any, *names: str) -> None:
+    """Checks that each argument is a probability or a share from 0 to below 1, such as a dropout rate."""
+    for name in names:
+        _number(owner, name, "from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def gate_bias(owner: Any, *names: str) -> None:
+    """Checks that each argument is the initial value of a gate's bias: a finite number or a `Chrono`."""
+    for name in names:
+        if not isinstance(getattr(owner, name), Chrono):
+            _number(owner, name, "a finite number or Chrono(longest)", math.isfinite)
+
+
+def flag(owner: Any, *names: str) -> None:
+    """Checks that each argument is True or False."""
+    for name in names:
+        if not isinstance(getattr(owner, name), bool):
+            raise TypeError(_message(owner, name, "True or False"))
+
+
+def function(owner: Any, *names: str) -> None:
+    """Checks that each argument can be called, such as an activation."""
+    for name in names:
+        if not callable(getattr(owner, name)):
+            raise TypeError(_message(owner, name, "a function"))
+
+
+def instance(owner: Any, name: str, kind: type, what: str) -> None:
+    """Checks that an argument is an instance of `kind`, described as `what`, such as "a jaxrnn cell"."""
+    value = getattr(owner, name)
+    if not isinstance(value, kind):
+        raise TypeError(_message(owner, name, what) + did_you_mean(value))
+
+
+def unmixed_input_size(owner: Any, input_size: Any, size: int) -> None:
+    """Checks the input size of a cell that adds its input to its state without a matrix between them."""
+    if input_size != size:
+        raise ValueError(
+            f"{type(owner).__name__} uses its input without multiplying it by a matrix, so its input_size must be "
+            f"{size}, but it is {input_size!r}: put a Dense({size}) before it, or an Embedding({size}) for symbols"
+        )
+
+
+def did_you_mean(value: Any) -> str:
+    """A hint for a class that was given in place of an instance."""
+    return f": did you mean {value.__name__}(...)?" if isinstance(value, type) else ""
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, of Python or of NumPy, and not a boolean."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, of Python or of NumPy, and not a boolean."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _number(owner: Any, name: str, what: str, holds: Any) -> None:
+    value = getattr(owner, name)
+    if not is_number(value):
+        raise TypeError(_message(owner, name, what))
+    if not holds(value):  # NaN fails every comparison
+        raise ValueError(_message(owner, name, what))
+
+
+def _message(owner: Any, name: str, what: str) -> str:
+    return f"{type(owner).__name__}'s {name} must be {what}, but it is {getattr(owner, name)!r}"
