@@ -5,10 +5,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from messages import raises, untested
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Residual, Stack, Zoneout, loops, unroll
+from tests.support.messages import raises, untested
 
 KEY = jax.random.key(0)
 XS = np.zeros((5, 2, 3), np.float32)
@@ -26,7 +26,7 @@ def run_lstm(xs=XS, **how):
 
 
 def state_of(*shape):
-    return jaxrnn.LSTMState(np.zeros(shape), np.zeros(shape))
+    return jaxrnn.cells.LSTMState(np.zeros(shape), np.zeros(shape))
 
 
 ERRORS = {
@@ -188,7 +188,7 @@ ERRORS = {
 
 
 def state_rate(h, c):
-    return jaxrnn.LSTMState(h, c)
+    return jaxrnn.cells.LSTMState(h, c)
 
 
 @pytest.mark.parametrize("name", ERRORS)

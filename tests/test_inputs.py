@@ -8,14 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import ALL, CELLS, INPUT, assert_close, draw, draw_params, draw_state
 
 import jaxrnn
 from jaxrnn import LSTM, Cell, unroll
 from jaxrnn.ops import affine, tanh
 from jaxrnn.testing import check_cell
+from tests.support.cases import selected_cells, selected_layers
+from tests.support.comparisons import assert_close
+from tests.support.inputs import INPUT, draw, draw_params, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
+CELLS = selected_cells()
+ALL = selected_layers()
 TIME, BATCH, SYMBOLS = 5, 2, 6
 
 over_cells = pytest.mark.parametrize("name", CELLS)

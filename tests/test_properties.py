@@ -5,15 +5,18 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, flat, to_numpy
 
 from jaxrnn import unroll
+from tests.support import references
+from tests.support.cases import selected_cells
+from tests.support.comparisons import assert_close, flat, to_numpy
+from tests.support.inputs import INPUT, draw, draw_params, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
+CELLS = selected_cells()
 TIME = 5
 
 names = st.sampled_from(["LSTM", "GRU", "LearnedInitialState"])
@@ -53,7 +56,7 @@ def run_with_gradients(cell, params, xs, state, **how):
     steps=st.sampled_from([(), (2,), (2, 2)]).flatmap(lambda b: st.tuples(lengths_of(*b), resets_of(*b))),
 )
 def test_equals_the_reference(name, reverse, seed, steps):
-    cell, reference = CELLS[name]
+    cell, reference = CELLS[name].cell, CELLS[name].reference
     lengths, resets = steps
     params, xs = draw_params(cell, seed), draw(TIME, *lengths.shape, INPUT, seed=seed)
     state = draw_state(cell, params, lengths.shape, seed)
@@ -82,7 +85,7 @@ def test_padding_never_matters(name, reverse, seed, lengths, resets, value):
 
 @given(name=names, reverse=directions, seed=seeds, resets=resets_of(), length=st.integers(0, TIME))
 def test_resets_equal_separate_sequences(name, reverse, seed, resets, length):
-    cell, reference = CELLS[name]
+    cell, reference = CELLS[name].cell, CELLS[name].reference
     params, xs = draw_params(cell, seed), draw(TIME, INPUT, seed=seed)
     state = draw_state(cell, params, (), seed)
     last, ys = run(cell, params, xs, state, lengths=np.array(length), resets=resets, reverse=reverse)

@@ -11,11 +11,11 @@ import jaxrnn
 from jaxrnn import Bidirectional, ConvGRU, ConvLSTM, Dense, Dropout, LayerNorm, Residual, Stack, Zoneout, unroll
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import convolution
+from tests.support import references
 from tests.support.cases import cases
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import draw, draw_inputs, draw_params, draw_state
 from tests.support.loops import compare
-from tests.support.references import run as run_reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH, HIDDEN, CHANNELS = 4, 3, 2, 3
@@ -42,7 +42,7 @@ def test_lengths_resets_and_padding(name, reverse):
     cell, reference = cases()[name].cell, cases()[name].reference
     params, lengths, resets = draw_params(cell, input_size=SIZE), np.array([4, 0, 2]), draw(TIME, BATCH) > 0.5
     how = {"lengths": lengths, "resets": resets, "reverse": reverse}
-    _, expected = run_reference(reference, to_numpy(params), XS, **how)
+    _, expected = references.run(reference, to_numpy(params), XS, **how)
     padding = np.arange(TIME)[:, None] >= lengths
     xs = np.where(padding[..., None, None, None], np.nan, XS)
     _, ys = unroll(cell, params, xs, **how, loop=Scan())

@@ -23,7 +23,7 @@ CASE = Case(jaxrnn.EchoState(4, 0.3, connectivity=0.8), echo_state, frozen=("w_x
 
 @pytest.mark.parametrize("connectivity", [0.1, 1.0])
 def test_a_reservoir_has_the_spectral_radius_and_the_connectivity_asked_for(connectivity):
-    cell = jaxrnn.cells.EchoState(100, spectral_radius=0.7, connectivity=connectivity, input_scale=0.2)
+    cell = jaxrnn.EchoState(100, spectral_radius=0.7, connectivity=connectivity, input_scale=0.2)
     params = to_numpy(cell.init(jax.random.key(0), INPUT))
     assert np.abs(np.linalg.eigvals(params.w_h)).max() == pytest.approx(0.7, rel=1e-4)
     assert (params.w_h != 0).mean() == pytest.approx(connectivity, abs=0.02)
@@ -31,5 +31,5 @@ def test_a_reservoir_has_the_spectral_radius_and_the_connectivity_asked_for(conn
 
 
 def test_a_reservoir_without_connections_is_finite():
-    params = jaxrnn.cells.EchoState(4, connectivity=0.0).init(jax.random.key(0), INPUT)
+    params = jaxrnn.EchoState(4, connectivity=0.0).init(jax.random.key(0), INPUT)
     np.testing.assert_array_equal(params.w_h, np.zeros((4, 4)))

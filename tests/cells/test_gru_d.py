@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from tests.support import references
 from tests.support.comparisons import to_numpy
 from tests.support.inputs import draw, draw_params
 from tests.support.references import Case, Reference, parts, sigmoid
-from tests.support.references import run as run_reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 KEY = jax.random.key(0)
@@ -57,7 +57,7 @@ def test_gru_d_with_missing_values():
     params, (xs, mask) = draw_params(cell, input_size=5), missing_values()
     state, ys = jaxrnn.unroll(cell, params, xs)
     known = np.concatenate([np.where(mask == 0, 0, xs[..., :2]), xs[..., 2:]], -1)
-    expected, expected_ys = run_reference(gru_d(4), to_numpy(params), known)
+    expected, expected_ys = references.run(gru_d(4), to_numpy(params), known)
     np.testing.assert_allclose(ys, expected_ys, rtol=1e-12)
     for leaf, other in zip(state, expected, strict=True):
         np.testing.assert_allclose(leaf, other, rtol=1e-12)

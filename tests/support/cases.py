@@ -35,7 +35,7 @@ def exported_layers():
     return {kind.__name__: kind for kind in layers if not inspect.isabstract(kind)}
 
 
-def test_file(kind):
+def file_of(kind):
     """The file that must define a class's case: tests/cells/test_lstm.py for jaxrnn/cells/lstm.py."""
     *_, folder, stem = kind.__module__.split(".")
     return f"tests/{folder}/test_{stem}.py"
@@ -72,3 +72,16 @@ def variants() -> dict[str, Case]:
 def examples():
     """An instance of every layer that is not a cell."""
     return found_in("layers", "EXAMPLE")
+
+
+SELECTED = ("Elman", "LSTM", "GRU", "ResetBeforeGRU", "ResetAfterMGU", "PeepholeLSTM", "ProjectedLSTM")
+
+
+def selected_cells() -> dict[str, Case]:
+    """A few cells and all wrappers, for tests that would take too long on every cell."""
+    return {name: cell_cases()[name] for name in SELECTED} | found_in("wrappers", "CASE")
+
+
+def selected_layers():
+    """Those cells and every layer that is not a cell."""
+    return {name: case.cell for name, case in selected_cells().items()} | examples()

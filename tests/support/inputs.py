@@ -28,3 +28,10 @@ def draw_state(layer, params, batch_shape, seed=0):
     rng = np.random.default_rng([seed, 1])
     state = layer.initial_state(params, batch_shape)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), state)
+
+
+def draw_all(layer, time, batch, input_size=INPUT):
+    """Parameters, the same as NumPy arrays, inputs and a state."""
+    params = draw_params(layer, input_size=input_size)
+    state = draw_state(layer, params, (batch,))
+    return params, jax.tree.map(np.asarray, params), draw(time, batch, input_size), state

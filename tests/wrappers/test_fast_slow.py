@@ -8,11 +8,11 @@ import jaxrnn
 from jaxrnn import GRU, LSTM, FastSlow, unroll
 from tests.cells.test_gru import gru
 from tests.cells.test_lstm import lstm
+from tests.support import references
 from tests.support.comparisons import assert_close, flat, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.loops import BATCH, TIME
 from tests.support.references import Case, Reference
-from tests.support.references import run as run_reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 
@@ -22,7 +22,7 @@ def equals_reference(cell, reference):
     state, lengths = draw_state(cell, params, (BATCH,)), np.array([TIME, 0, 7])
     last, ys = unroll(cell, params, xs, state, lengths=lengths, resets=resets, reverse=True)
     how = {"lengths": lengths, "resets": resets, "reverse": True}
-    assert_close((flat(last), ys), run_reference(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
+    assert_close((flat(last), ys), references.run(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
 
 
 def fast_slow(fast, slow):

@@ -13,7 +13,6 @@ from tests.support import references
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.references import Case
-from tests.support.references import run as run_reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH = 6, 2
@@ -57,7 +56,7 @@ def test_gradient_of_the_learned_initial_state():
         given = None if state is None else to_numpy(tuple(state))
 
         def expected(leaves, given=given):
-            return (run_reference(reference, tree.unflatten(leaves), xs, given, resets=resets)[1] ** 2).sum()
+            return (references.run(reference, tree.unflatten(leaves), xs, given, resets=resets)[1] ** 2).sum()
 
         grads = jax.grad(lambda p, s=state: (unroll(cell, p, xs, s, resets=resets)[1] ** 2).sum())(params)
         assert_close(grads, references.gradient(expected, to_numpy(leaves)), rtol=1e-11)

@@ -11,10 +11,10 @@ from jaxrnn.loops import Deferred
 from jaxrnn.testing import check_cell
 from tests.cells.test_gru import gru
 from tests.cells.test_lstm import lstm
+from tests.support import references
 from tests.support.comparisons import assert_close, flat, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.loops import BATCH, TIME, compare
-from tests.support.references import run as run_reference
 from tests.wrappers.test_fast_slow import fast_slow
 from tests.wrappers.test_mogrifier import mogrifier
 from tests.wrappers.test_multiplicative import multiplicative
@@ -32,7 +32,7 @@ def equals_reference(cell, reference):
     state, lengths = draw_state(cell, params, (BATCH,)), np.array([TIME, 0, 7])
     last, ys = unroll(cell, params, xs, state, lengths=lengths, resets=resets, reverse=True)
     how = {"lengths": lengths, "resets": resets, "reverse": True}
-    assert_close((flat(last), ys), run_reference(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
+    assert_close((flat(last), ys), references.run(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
 
 
 def test_wrappers_within_each_other_equal_the_reference():

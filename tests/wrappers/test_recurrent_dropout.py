@@ -20,7 +20,6 @@ from tests.support import references
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.references import Case
-from tests.support.references import run as run_reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 RECURRENT = ("w_h", "w_a", "w_p")  # the weights that multiply something of the loop
@@ -51,7 +50,7 @@ def masks_found(reference, params, xs, state, ys):
     """All masks that give these outputs of one sequence if held over all steps."""
     found = []
     for bits, dropped in all_dropped(params):
-        last, expected = run_reference(reference, dropped, xs, state)
+        last, expected = references.run(reference, dropped, xs, state)
         if np.allclose(expected, ys, rtol=1e-11, atol=1e-13):
             found.append((bits, dropped, last))
     return found
@@ -93,7 +92,7 @@ def test_gradient_of_recurrent_dropout_is_that_of_its_mask():
     def expected(leaves):
         p = jaxrnn.cells.GRUParams(*leaves)
         p = p._replace(w_h=p.w_h * (np.array(bits) / (1 - RATE))[:, None])
-        return (run_reference(reference, p, xs)[1] ** 2).sum()
+        return (references.run(reference, p, xs)[1] ** 2).sum()
 
     grads = jax.grad(lambda params: (unroll(dropped, params, xs, key=key(5))[1] ** 2).sum())(params)
     assert_close(grads, references.gradient(expected, to_numpy(params)), rtol=1e-11)
