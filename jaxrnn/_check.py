@@ -10,6 +10,8 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import jax
+
 from jaxrnn.initializers import Chrono
 
 
@@ -55,6 +57,18 @@ def above(owner: Any, name: str, bound: float) -> None:
     _number(owner, name, f"a finite number above {bound:g}", lambda value: bound < value < math.inf)
 
 
+def non_negative(owner: Any, *names: str) -> None:
+    """Checks that each argument is a finite number of at least zero."""
+    for name in names:
+        _number(owner, name, "a finite number of at least 0", lambda value: 0 <= value < math.inf)
+
+
+def share(owner: Any, *names: str) -> None:
+    """Checks that each argument is a number above 0 and at most 1, such as a leak."""
+    for name in names:
+        _number(owner, name, "a number above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
 def between(owner: Any, name: str, low: float, high: float) -> None:
     """Checks that an argument is a number from `low` to `high`, both included."""
     _number(owner, name, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high)
@@ -64,6 +78,15 @@ def rate(owner: Any, *names: str) -> None:
     """Checks that each argument is a probability or a share from 0 to below 1, such as a dropout rate."""
     for name in names:
         _number(owner, name, "from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def rates(owner: Any, name: str) -> None:
+    """Checks that an argument is a rate, or a pytree of rates."""
+    for leaf in jax.tree.leaves(getattr(owner, name)):
+        if not is_number(leaf):
+            raise TypeError(_message(owner, name, "from 0 to below 1"))
+        if not 0 <= leaf < 1:
+            raise ValueError(_message(owner, name, "from 0 to below 1"))
 
 
 def gate_bias(owner: Any, *names: str) -> None:

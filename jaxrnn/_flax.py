@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
-from jaxrnn.bidirectional import seen_from_the_end
-from jaxrnn.layer import Layer, Params, State
-from jaxrnn.loops import Loop
-from jaxrnn.ops import is_symbols, leading_shape
-from jaxrnn.unroll import unroll
+from jaxrnn._unroll import unroll
+from jaxrnn.layer import Layer, Loop, Params, State, leading_shape
+from jaxrnn.layers._direction import seen_from_the_end
+from jaxrnn.ops import is_symbols
 
 
 def check_layer(owner: type, layer: Any) -> None:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from jaxrnn._adopt import adopt
 from jaxrnn._flax import carry_of, check_features, hide_integers, other_direction, run, shown_integers
-from jaxrnn.adopt import adopt
 from jaxrnn.layer import Params, State
 from jaxrnn.loops import Deferred, Loop
 

@@ -1,7 +1,7 @@
-"""The contract: what a layer and a cell are, and what one call of `unroll` asks of them.
+"""The contract: what a layer, a cell and a loop are, and what one call of `unroll` asks of them.
 
-Layers and cells are frozen dataclasses of hyperparameters. They hold no arrays: parameters and
-states are pytrees that the caller owns, and every method is a pure function.
+Layers, cells and loops are frozen dataclasses of hyperparameters. They hold no arrays: parameters and states are
+pytrees that the caller owns, and every method is a pure function.
 """
 
 from __future__ import annotations
@@ -9,41 +9,33 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-if TYPE_CHECKING:
-    from jaxrnn.loops.scan import Loop
+from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
 State = Any
 
 
-class Plan(NamedTuple):
-    """How a call of `unroll` runs: the same for every layer in it."""
-
-    loop: Loop
-    reverse: bool = False
-    valid: Array | None = None  # bool [time, *batch], False in the padding; None: no padding
-    resets: Array | None = None  # bool [time, *batch], True where a sequence begins; None: nowhere
-    batch_shape: tuple[int, ...] = ()
-
-
 class StepKey(NamedTuple):
-    """The random keys of one step. Keys of steps, not one for all, so that a run cut in time draws the same."""
+    """The random keys of one step.
 
-    step: Array  # for what is drawn anew at every step
-    call: Array  # the same at all steps of a call of `unroll`
+    Each step has its own key, so that a run that is cut in time draws the same numbers.
+    """
+
+    step: Array  # differs from step to step
+    call: Array  # the same at all steps of one call of `unroll`
 
     @staticmethod
     def of(key: StepKey | Array) -> StepKey:
-        """A step's keys, also from the one random key that a caller of `project` has."""
+        """Returns the keys of a step, made from a single random key if that is what the caller of `project` has."""
         return key if isinstance(key, StepKey) else StepKey(*jax.random.split(key))
 
     def split(self) -> tuple[StepKey, StepKey]:
+        """Returns two independent pairs of keys."""
         first, second = zip(jax.random.split(self.step), jax.random.split(self.call), strict=True)
         return StepKey(*first), StepKey(*second)
 
@@ -51,35 +43,87 @@ class StepKey(NamedTuple):
 Keys = StepKey | Array | None
 
 
+class Plan(NamedTuple):
+    """How one call of `unroll` runs. All layers of a call share it."""
+
+    loop: Loop
+    reverse: bool = False
+    lengths: Array | None = None  # int [*batch]; None: all sequences have the full length
+    valid: Array | None = None  # bool [time, *batch], False in the padding; None: no padding
+    resets: Array | None = None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    batch_shape: tuple[int, ...] = ()
+
+    def steps(self, xs: Any, key: Array | None) -> Steps:
+        """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
+        keys = call_key = None
+        if key is not None:
+            keys, call_key = StepKey.of(key)
+            keys = jax.random.split(keys, jax.tree.leaves(xs)[0].shape[0])
+        return Steps(xs, self.valid, self.resets, keys, call_key, self.reverse)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first."""
+
+    xs: Any
+    valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
+    resets: Array | None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    keys: Array | None  # one random key per step; None: evaluation
+    call_key: Array | None  # the random key of the call
+    reverse: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    @property
+    def length(self) -> int:
+        return jax.tree.leaves(self.xs)[0].shape[0]
+
+    @property
+    def varying(self) -> tuple[Any, ...]:
+        """All arrays that differ from step to step, as `replace_varying` takes them."""
+        return self.xs, self.valid, self.resets, self.keys
+
+    def replace_varying(self, varying: tuple[Any, ...]) -> Steps:
+        """Returns other steps of the same call, for instance a part of them."""
+        xs, valid, resets, keys = varying
+        return Steps(xs, valid, resets, keys, self.call_key, self.reverse)
+
+    def project(self, cell: Any, params: Params) -> Any:
+        """Returns the projected inputs of all steps, computed at once."""
+        if self.keys is None:
+            return cell.project(params, self.xs)
+        over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(0, None)))  # type: ignore[arg-type]
+        return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
+
+
+class Loop(abc.ABC):
+    """How a cell runs over time. Loops differ in cost, never in result."""
+
+    @abc.abstractmethod
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
+
+
 class Layer(abc.ABC):
-    """Maps a sequence to a sequence and carries a state."""
+    """A map from a sequence to a sequence that carries a state."""
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
-    def __post_init__(self) -> None:
-        """Checks the sizes and rates among a layer's arguments, whatever the layer."""
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, name = getattr(self, field.name), f"{type(self).__name__}'s {field.name}"
-            if field.name.endswith("size") and not (_is_integer(value) and value > 0):
-                raise ValueError(f"{name} must be a positive integer, but it is {value!r}")
-            if field.name.endswith("rate") and not all(0 <= rate < 1 for rate in jax.tree.leaves(value)):
-                raise ValueError(f"{name} must be from 0 to below 1, but it is {value!r}")
-
     def __init_subclass__(cls) -> None:
-        cls.__repr__ = cls.__repr__  # so that `dataclass` does not write its own
+        cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())
         return f"{type(self).__name__}({values})"
 
     def __copy__(self) -> Self:
-        return self  # a value: there is nothing to tell two equal ones apart
+        return self  # a layer is a value, so that a copy would be indistinguishable
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
 
     def __reduce__(self) -> Any:
-        """Pickles by value; jitted functions such as `jnp.tanh`, which pickle cannot take, by name."""
+        """Pickles a layer by value, and jitted functions such as `jnp.tanh`, which cannot be pickled, by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
 
     @property
@@ -92,68 +136,75 @@ class Layer(abc.ABC):
         """Draws parameters.
 
         Args:
-          key: a JAX random key.
-          input_size: number of input features; for symbols (integer inputs), how many there are.
+          key: A JAX random key.
+          input_size: Number of input features or, for symbols (integer inputs), of different symbols.
         """
 
     @abc.abstractmethod
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
-        """The state before the first step, of the parameters' dtype unless another is given."""
+        """Returns the state before the first step, in the dtype of the parameters unless `dtype` is given."""
 
     @abc.abstractmethod
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        """Runs over all time steps. Called by `unroll` and by other layers, not by users.
+        """Runs over all time steps. `unroll` and other layers call this method; users call `unroll`.
 
-        Padded steps leave the state alone; what is put out there is not read by anyone.
+        Padded steps must not change the state. Their outputs are ignored.
         """
 
 
 class Cell(Layer):
-    """A layer defined by one step, split by what must be sequential.
+    """A layer defined by one step, split into three functions by what must be sequential.
 
-    `project`, `step` and `readout` act on the feature axes and treat every leading axis as a batch.
+    `project`, `step` and `readout` act on the feature axes and treat every leading axis as a batch axis.
     """
 
     @abc.abstractmethod
     def project(self, params: Params, x: Any, key: Keys = None) -> Any:
-        """What a step needs of its input, of all steps at once: products, random masks."""
+        """Computes what a step needs of its input, such as products and random masks, for all steps at once."""
 
     @abc.abstractmethod
     def step(self, params: Params, state: State, z: Any) -> State:
-        """The state after a step: the only thing inside the loop. Deterministic."""
+        """Returns the state after a step. This is all that runs inside the loop, and it is deterministic."""
 
     @abc.abstractmethod
     def readout(self, params: Params, state: State, z: Any) -> Any:
-        """The output of a step, from the state after it."""
+        """Returns the output of a step, given the state after it."""
 
     def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
-        """One whole step, in the order of `jax.lax.scan`."""
+        """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)
         state = self.step(params, state, z)
         return state, self.readout(params, state, z)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        state, ys = plan.loop(self, params, xs, state, key, plan)
+        state, ys = plan.loop(self, params, plan.steps(xs, key), state)
         return state, as_joint_dtype(ys, (params, xs))
 
 
 class LinearCell(Cell):
-    """A cell whose state is carried on by products and sums, :math:`s_t = a_t \\odot s_{t-1} + b_t`.
+    r"""A cell whose state evolves by products and sums, :math:`s_t = a_t \odot s_{t-1} + b_t`.
 
-    Where neither a nor b depends on the state, all steps can be taken at once: `jaxrnn.loops.AssociativeScan`.
+    Neither :math:`a_t` nor :math:`b_t` may depend on the state, so that `jaxrnn.loops.AssociativeScan` can compute all
+    steps at once.
     """
 
     @abc.abstractmethod
     def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
-        """`a` and `b`, each with the state's structure; arrays of `a` may have size 1 where the state's are larger."""
+        """Returns `a` and `b`, each with the structure of the state; arrays of `a` may have axes of size 1."""
 
     def step(self, params: Params, state: State, z: Any) -> State:
         a, b = self.coefficients(params, z)
         return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
 
 
+def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
+    """Returns the shape of an input without its feature axes."""
+    x = jax.tree.leaves(x)[0]
+    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
+
+
 class _Named(NamedTuple):
-    """A function that stands in its module under its name."""
+    """A function that can be imported from its module by its name."""
 
     module: str
     name: str
@@ -172,19 +223,3 @@ def _rebuild(kind: type, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         object.__setattr__(layer, name, value.get() if isinstance(value, _Named) else value)
     return layer
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def joint_dtype(tree: Any) -> Any:
-    """The dtype that the real and complex leaves of a pytree promote to; float32 or float64 if none."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
-    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
-
-
-def as_joint_dtype(ys: Any, tree: Any) -> Any:
-    """Casts real outputs to the (real part of the) joint dtype of a pytree, whatever the state's is."""
-    dtype = jnp.finfo(joint_dtype(tree)).dtype
-    return jax.tree.map(lambda y: y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y, ys)

@@ -14,11 +14,11 @@ from flax import nnx
 from jax import Array
 
 from jaxrnn._flax import cast, check_cell, check_layer, check_size, depends, run
+from jaxrnn._names import from_dict, to_dict
 from jaxrnn._nnx_cells import Bidirectional, FlaxRNN
+from jaxrnn._unroll import step
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.loops import Loop, Scan
-from jaxrnn.naming import from_dict, to_dict
-from jaxrnn.unroll import step
 
 __all__ = ["RNN", "Bidirectional", "Cell"]
 

@@ -1,4 +1,4 @@
-"""Small operations that cells share."""
+"""Operations shared by cells and layers. All of them treat leading axes as batch axes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from jax import Array
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn.layer import Layer, joint_dtype
-
 __all__ = [
     "affine",
+    "as_joint_dtype",
     "at_last",
-    "check_convolution",
-    "check_divisor",
-    "check_images",
-    "check_input_size",
     "convolution",
     "dropout_mask",
-    "image_channels",
     "is_symbols",
-    "kernel_axes",
-    "leading_shape",
+    "joint_dtype",
     "mod_relu",
     "normalized",
     "num_features",
@@ -37,29 +30,36 @@ __all__ = [
 
 
 def is_symbols(x: Any) -> bool:
-    """Whether an input is made of symbols: integers that stand for their one-hot vectors."""
+    """Returns whether an input consists of symbols, that is, integers that represent their one-hot vectors.
+
+    Example:
+      >>> jaxrnn.ops.is_symbols(jnp.array([3, 1]))
+      True
+    """
     return jnp.issubdtype(jnp.result_type(x), jnp.integer)
 
 
-def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
-    """The axes of an input before those of its features."""
-    x = jax.tree.leaves(x)[0]
-    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
-
-
 def affine(x: Array, w: Array, b: Array | None = None) -> Array:
-    """`x @ w + b`.
+    """Computes `x @ w + b`.
 
-    Integer `x` is the same as its one-hot vectors, at the price of a row lookup. A symbol out of
+    Integers `x` give the same result as their one-hot vectors, at the cost of a row lookup. A symbol out of
     range gives NaN, never its neighbour's row.
 
+    Example:
+      >>> w = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+      >>> jaxrnn.ops.affine(jnp.array([1]), w).tolist()
+      [[3.0, 4.0]]
+
     Args:
-      x: [*batch, input], or integers [*batch].
-      w: [input, output].
-      b: [output].
+      x: Input [*batch, input], or integers [*batch].
+      w: Weights [input, output].
+      b: Bias [output].
 
     Returns:
-      [*batch, output], of the dtype that the operands promote to.
+      An array [*batch, output], of the dtype that the operands promote to.
+
+    Raises:
+      ValueError: The last axis of `x` does not match the first axis of `w`.
     """
     if is_symbols(x):
         y = w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
@@ -68,24 +68,29 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     else:
         raise ValueError(
             f"the last axis of the input must have the input size of the parameters, {w.shape[0]}, "
-            f"but the input's shape ends in {x.shape[-1:]}: call init with the size that is fed"
+            f"but the input's shape ends in {x.shape[-1:]}: call init with the size of your input"
         )
     return y if b is None else y + b
 
 
 def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
-    """The sum over a kernel's positions of `x`, moved by the position, times `w` there, plus `b`.
+    """Convolves images with a kernel, in 1, 2 or 3 dimensions.
 
-    In 1, 2 or 3 dimensions. The output has the extent of the input, around which there are zeros; of an even
-    number of positions, the one more lies behind. As in all deep learning the kernel is not flipped.
+    The output has the extent of the input, which is padded with zeros. For a kernel of even extent, the end is padded
+    by one more than the beginning. As usual in deep learning, the kernel is not flipped.
+
+    Example:
+      >>> x, w = jnp.ones((2, 28, 28, 3)), jnp.ones((5, 5, 3, 8))
+      >>> jaxrnn.ops.convolution(x, w).shape
+      (2, 28, 28, 8)
 
     Args:
-      x: [*batch, *shape, input].
-      w: [*kernel, input, output].
-      b: [output].
+      x: Images [*batch, *shape, input].
+      w: Kernel [*kernel, input, output].
+      b: Bias [output].
 
     Returns:
-      [*batch, *shape, output], of the dtype that the operands promote to.
+      An array [*batch, *shape, output], of the dtype that the operands promote to.
     """
     dimensions = w.ndim - 2
     batch_shape, image_shape = x.shape[: x.ndim - dimensions - 1], x.shape[x.ndim - dimensions - 1 :]
@@ -103,95 +108,96 @@ def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
 
 
 def num_features(input_size: Any) -> int:
-    """Of an input size of one or several axes, the last."""
+    """Returns the last axis of an input size.
+
+    Example:
+      >>> jaxrnn.ops.num_features(8), jaxrnn.ops.num_features((28, 28, 3))
+      (8, 3)
+    """
     return input_size[-1] if isinstance(input_size, tuple) else input_size
 
 
-def kernel_axes(layer: Any) -> tuple[int, ...]:
-    """A convolutional cell's kernel_shape, of which one number stands for all dimensions."""
-    kernel = layer.kernel_shape
-    return kernel if isinstance(kernel, tuple) else (kernel,) * len(layer.shape)
-
-
-def check_convolution(layer: Any) -> None:
-    """The arguments `shape` and `kernel_shape` of convolutional cells."""
-    name, shape = type(layer).__name__, layer.shape
-    if not (_are_sizes(shape) and 1 <= len(shape) <= 3):
-        raise ValueError(f"{name}'s shape must be one to three positive integers such as (28, 28), but it is {shape!r}")
-    if not (_are_sizes(kernel_axes(layer)) and len(kernel_axes(layer)) == len(shape)):
-        raise ValueError(
-            f"{name}'s kernel_shape must be a positive integer, or one for each axis of its shape {shape}, "
-            f"but it is {layer.kernel_shape!r}"
-        )
-
-
-def image_channels(layer: Any, input_size: Any) -> int:
-    """The channels of a convolutional cell's input size, (*shape, channels)."""
-    if not isinstance(input_size, tuple) or input_size[:-1] != layer.shape:
-        raise ValueError(
-            f"{type(layer).__name__}'s input_size must be its shape {layer.shape} and the number of channels, "
-            f"such as {(*layer.shape, 3)}, but it is {input_size!r}"
-        )
-    return input_size[-1]
-
-
-def check_images(layer: Any, x: Array, w: Array) -> None:
-    """That an input is what a convolutional cell with the kernel `w` reads."""
-    name, expected = type(layer).__name__, (*layer.shape, w.shape[-2])
-    if is_symbols(x):
-        raise TypeError(f"{name} reads numbers, but its input is of integers, which are symbols: cast it to floats")
-    if (ends := x.shape[-len(expected) :]) != expected:
-        raise ValueError(
-            f"the last axes of {name}'s input must be its shape and the channels of its parameters, {expected}, "
-            f"but the input's shape ends in {ends}"
-        )
-
-
-def _are_sizes(axes: Any) -> bool:
-    return isinstance(axes, tuple) and all(type(size) is int and size > 0 for size in axes)
-
-
-def check_divisor(layer: Any, name: str) -> None:
-    """For cells that cut their hidden size into equal parts: their argument `name` says how many, or of which size."""
-    number = getattr(layer, name)
-    if not isinstance(number, int) or number < 1 or layer.hidden_size % number:
-        raise ValueError(
-            f"{type(layer).__name__}'s {name} must be a positive integer that divides its hidden_size, "
-            f"{layer.hidden_size}, but it is {number!r}"
-        )
-
-
-def check_input_size(layer: Layer, input_size: int, size: int) -> None:
-    """For cells that read their input as it is, beside their states."""
-    if input_size != size:
-        raise ValueError(
-            f"{type(layer).__name__} reads its input as it is, not through a matrix, so that the input size must be "
-            f"{size}, but it is {input_size}: put a Dense({size}) before it, or an Embedding({size}) for symbols"
-        )
-
-
 def normalized(x: Array, epsilon: float) -> Array:
-    """`x` less its mean over the last axis, divided by its standard deviation: `epsilon` is added to the variance."""
+    """Subtracts the mean over the last axis and divides by the standard deviation.
+
+    Example:
+      >>> jaxrnn.ops.normalized(jnp.array([1.0, 3.0]), epsilon=0.0).tolist()
+      [-1.0, 1.0]
+
+    Args:
+      x: An array [*batch, features].
+      epsilon: Added to the variance.
+    """
     centered = x - x.mean(-1, keepdims=True)
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
 
 
 def mod_relu(x: Array, b: Array) -> Array:
-    """`relu(|x| + b) * x / |x|` of real or complex numbers, and 0 of 0: the size is rectified, the phase stays."""
-    size = jnp.abs(x)
-    return x * (jax.nn.relu(size + b) / jnp.where(size > 0, size, 1))
+    """Computes `relu(|x| + b) * x / |x|`, which rectifies the modulus and keeps the phase; zero stays zero.
+
+    Example:
+      >>> jaxrnn.ops.mod_relu(jnp.array([3.0, -0.5]), jnp.array([-1.0, -1.0])).tolist()
+      [2.0, -0.0]
+
+    Args:
+      x: Real or complex numbers [*batch, features].
+      b: Bias [features].
+    """
+    modulus = jnp.abs(x)
+    return x * (jax.nn.relu(modulus + b) / jnp.where(modulus > 0, modulus, 1))
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
-    """One array of zeros [*batch, size] for each size, of the parameters' dtype unless another is given."""
+    """Returns one array of zeros [*batch, size] for each size.
+
+    Example:
+      >>> h, c = jaxrnn.ops.zeros({"w": jnp.ones(3)}, (2,), None, 4, 5)
+      >>> h.shape, c.shape, h.dtype
+      ((2, 4), (2, 5), dtype('float32'))
+
+    Args:
+      params: Parameters, whose joint dtype is the default dtype.
+      batch_shape: Shape of the batch.
+      dtype: Dtype of the arrays, or None for that of the parameters.
+      *sizes: Number of features of each array.
+    """
     dtype = joint_dtype(params) if dtype is None else dtype
     return [spread_like(params, jnp.zeros((*batch_shape, size), dtype)) for size in sizes]
 
 
-def spread_like(other: Any, tree: Any) -> Any:
-    """`tree` as values that may differ between devices inside `jax.shard_map` where a leaf of `other` may.
+def joint_dtype(tree: Any) -> Any:
+    """Returns the dtype that the real and complex leaves of a pytree promote to.
 
-    A loop's carry must say so from the start, and parameters that say so get the sum of all devices' gradients.
+    Without such leaves it is the default float dtype.
+
+    Example:
+      >>> jaxrnn.ops.joint_dtype((jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float32), jnp.arange(3)))
+      dtype('float32')
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+
+def as_joint_dtype(ys: Any, tree: Any) -> Any:
+    """Casts real outputs to the real part of the joint dtype of a pytree.
+
+    Example:
+      >>> jaxrnn.ops.as_joint_dtype(jnp.ones(2, jnp.float32), jnp.ones(2, jnp.bfloat16)).dtype
+      dtype(bfloat16)
+    """
+    dtype = jnp.finfo(joint_dtype(tree)).dtype
+    return jax.tree.map(lambda y: y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y, ys)
+
+
+def spread_like(other: Any, tree: Any) -> Any:
+    """Marks `tree` as varying over the mesh axes over which `other` varies inside `jax.shard_map`.
+
+    A loop's carry must be marked from the start, and marked parameters receive the sum of all devices' gradients.
+    Outside `jax.shard_map` this is the identity.
+
+    Example:
+      >>> jaxrnn.ops.spread_like(jnp.ones(2), jnp.zeros(3)).tolist()
+      [0.0, 0.0, 0.0]
     """
 
     def axes_of(leaf: Any) -> frozenset[Any]:
@@ -208,7 +214,21 @@ def spread_like(other: Any, tree: Any) -> Any:
 
 
 def where(mask: Array, x: Any, y: Any) -> Any:
-    """`jnp.where` over pytrees whose leaves begin with the mask's axes (`y` may lack them); keeps dtypes of `x`."""
+    """Applies `jnp.where` to pytrees; the mask covers the leading axes of their leaves.
+
+    Example:
+      >>> mask, x, y = jnp.array([True, False]), jnp.ones((2, 3)), jnp.zeros((2, 3))
+      >>> jaxrnn.ops.where(mask, x, y).tolist()
+      [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+
+    Args:
+      mask: Booleans [*batch].
+      x: A pytree of arrays [*batch, ...], selected where the mask is True.
+      y: A pytree of the same structure, whose leaves broadcast against those of `x`.
+
+    Returns:
+      A pytree with the dtypes of `x`.
+    """
 
     def select(a: Array, b: Array) -> Array:
         return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b).astype(a.dtype)
@@ -216,12 +236,30 @@ def where(mask: Array, x: Any, y: Any) -> Any:
     return jax.tree.map(select, x, y)
 
 
-def at_last(xs: Array, valid: Array) -> Array:
-    """`xs` [time, *batch, ...] at the last step of each sequence, given which steps are valid; if none is, at any."""
-    last = jnp.maximum(valid.sum(0) - 1, 0)
+def at_last(xs: Array, lengths: Array) -> Array:
+    """Returns each sequence's entry at its last step.
+
+    Example:
+      >>> xs = jnp.arange(6.0).reshape(3, 2)  # [time, batch]
+      >>> jaxrnn.ops.at_last(xs, lengths=jnp.array([1, 3])).tolist()
+      [0.0, 5.0]
+
+    Args:
+      xs: An array [time, *batch, ...].
+      lengths: Integers [*batch]. For a sequence of length 0 the first entry is returned.
+
+    Returns:
+      An array [*batch, ...].
+    """
+    last = jnp.maximum(lengths - 1, 0)
     return jnp.take_along_axis(xs, last.reshape(1, *last.shape, *(1,) * (xs.ndim - 1 - last.ndim)), axis=0)[0]
 
 
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:
-    """A boolean mask, True (keep) with probability `1 - rate`."""
+    """Draws a boolean mask that is True (keep) with probability `1 - rate`.
+
+    Example:
+      >>> jaxrnn.ops.dropout_mask(jax.random.key(0), 0.5, (3, 4)).shape
+      (3, 4)
+    """
     return jax.random.bernoulli(key, 1.0 - rate, shape)

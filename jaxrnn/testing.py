@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn._unroll import unroll
 from jaxrnn.layer import Cell, Plan
-from jaxrnn.loops.scan import Scan
-from jaxrnn.unroll import unroll
+from jaxrnn.loops import Scan
 
 
 def check_cell(

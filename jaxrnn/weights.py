@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn import naming
+from jaxrnn._names import names as names_of
 from jaxrnn.layer import Params
 from jaxrnn.ops import dropout_mask
 
@@ -129,7 +129,7 @@ def _mapped(change: Callable[[Array], Any], params: Params, names: Collection[st
     """`change(w)` of each array with one of the names, all of which must occur."""
     wanted = {names} if isinstance(names, str) else set(names)
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    paths = [naming.names(path) for path, _ in leaves]
+    paths = [names_of(path) for path, _ in leaves]
     if missing := wanted.difference(*paths):
         known = sorted({name for path in paths for name in path})
         raise ValueError(f"there is no {', '.join(sorted(missing))} in these parameters: they have {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The addition-subtraction twin-gated recurrent network."""
+"""Addition-subtraction twin-gated recurrent network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, zeros
@@ -24,7 +25,10 @@ class ATRState(NamedTuple):
 
 @dataclass(frozen=True)
 class ATR(Cell):
-    r"""Addition-subtraction twin-gated recurrent network: two gates from the sum and the difference of two products.
+    r"""Addition-subtraction twin-gated recurrent network: two gates from one sum and one difference.
+
+    Both gates are made of the same two products, so the cell has only two matrices, as many as `Elman`. It has no
+    biases, and nothing bounds its state.
 
     .. math::
         p_t &= W x_t \\
@@ -33,16 +37,29 @@ class ATR(Cell):
         f_t &= \sigma(p_t - q_t) \\
         h_t &= i_t \odot p_t + f_t \odot h_{t-1}
 
-    The output is :math:`h_t`. There are no biases; nothing bounds the state.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.ATR(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> jax.tree.map(jnp.shape, params)
+      ATRParams(w_x=(8, 32), w_h=(32, 32))
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
     Args:
-      hidden_size: size of :math:`h`.
+      hidden_size: Size of :math:`h`.
 
-    References: B. Zhang, D. Xiong, J. Su, Q. Lin, H. Zhang, "Simplifying neural machine translation with
-    addition-subtraction twin-gated recurrent networks", 2018.
+    References:
+      B. Zhang, D. Xiong, J. Su, Q. Lin, H. Zhang, "Simplifying neural machine translation with addition-subtraction
+      twin-gated recurrent networks", 2018.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> ATRParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The bistable recurrent cell."""
+"""Bistable recurrent cell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class BRCParams(NamedTuple):
     w_x: Array  # [input, 3 * hidden], gates in the order a, c, h
-    w_h: Array  # [2, hidden], the diagonals of a, c
+    w_h: Array  # [2, hidden], the diagonals in the order a, c
     b: Array  # [3 * hidden]
 
 
@@ -26,25 +27,44 @@ class BRCState(NamedTuple):
 
 @dataclass(frozen=True)
 class BRC(Cell):
-    r"""Bistable recurrent cell: every unit sees itself alone, and remembers by itself.
+    r"""Bistable recurrent cell: each unit sees only its own state and can hold it without the others.
+
+    A unit with :math:`a_t > 1` has two stable states, which lets it remember. `NBRC` lets all units modulate the memory
+    of each one.
 
     .. math::
         a_t &= 1 + \tanh(W_a x_t + w_a \odot h_{t-1} + b_a) \\
         c_t &= \sigma(W_c x_t + w_c \odot h_{t-1} + b_c) \\
         h_t &= c_t \odot h_{t-1} + (1 - c_t) \odot \tanh(W_h x_t + a_t \odot h_{t-1} + b_h)
 
-    The output is :math:`h_t`. Where :math:`a_t > 1` a unit has two stable states.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.BRC(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> params.w_h.shape  # two diagonals, no matrix
+      (2, 32)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`b_c`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`b_c`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: N. Vecoven, D. Ernst, G. Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
-    memory", 2021. Deviation: the biases.
+    References:
+      N. Vecoven, D. Ernst, G. Drion, "A bio-inspired bistable recurrent cell allows for long-lasting memory", 2021.
+
+    Deviations:
+      The biases are added.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> BRCParams:
         n = self.hidden_size

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -29,6 +30,9 @@ class CappedLSTMState(NamedTuple):
 class CappedLSTM(Cell):
     r"""Long short-term memory that writes at most as much as it forgets, so that :math:`|c_t|` stays below 1.
 
+    The input gate is capped at :math:`1 - f_t`. Where the cap is active, the input gate has no gradient. `CoupledLSTM`
+    has a single gate instead.
+
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
         f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
@@ -37,18 +41,32 @@ class CappedLSTM(Cell):
         c_t &= f_t \odot c_{t-1} + \min(i_t, 1 - f_t) \odot g_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    The output is :math:`h_t`. Where the minimum takes :math:`1 - f_t`, the input gate has no gradient.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.CappedLSTM(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((1000, 4, 8)))  # [time, batch, input]
+      >>> bool(jnp.abs(state.c).max() < 1)  # in an LSTM, it could grow with every step
+      True
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: G. Melis, C. Dyer, P. Blunsom, "On the state of the art of evaluation in neural language
-    models", 2018. Deviation: without its down-projection of the output.
+    References:
+      G. Melis, C. Dyer, P. Blunsom, "On the state of the art of evaluation in neural language models", 2018.
+
+    Deviations:
+      The paper's down-projection of the output is left out.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> CappedLSTMParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The chaos-free network."""
+"""Chaos-free network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,7 +18,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class CFNParams(NamedTuple):
     w_x: Array  # [input, 3 * hidden], gates in the order theta, eta, a
     w_h: Array  # [hidden, 2 * hidden], gates in the order theta, eta
-    b: Array  # [2 * hidden], of theta and eta
+    b: Array  # [2 * hidden], gates in the order theta, eta
 
 
 class CFNState(NamedTuple):
@@ -26,7 +27,9 @@ class CFNState(NamedTuple):
 
 @dataclass(frozen=True)
 class CFN(Cell):
-    r"""Chaos-free network: gates alone mix the units, so that without input the state dies away.
+    r"""Chaos-free network: units affect each other only through gates, and without input the state decays.
+
+    The paper proves that its dynamics without input are not chaotic, in contrast to those of `LSTM` and `GRU`.
 
     .. math::
         \theta_t &= \sigma(W_\theta x_t + R_\theta h_{t-1} + b_\theta) \\
@@ -35,15 +38,27 @@ class CFN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_\theta`, a number or `Chrono(longest)`, which sets :math:`b_\eta` too.
+    Example:
+      >>> cell = jaxrnn.CFN(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((100, 8)), jaxrnn.cells.CFNState(jnp.ones(32)))
+      >>> bool(jnp.abs(state.h).max() < 1e-3)  # no input, so the state of ones has decayed
+      True
 
-    References: T. Laurent, J. von Brecht, "A recurrent neural network without chaos", 2017.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_\theta`: a number, or `Chrono(longest)`, which also sets :math:`b_\eta`.
+
+    References:
+      T. Laurent, J. von Brecht, "A recurrent neural network without chaos", 2017.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> CFNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The clockwork recurrent network."""
+"""Clockwork recurrent network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, spread_like, tanh, zeros
@@ -19,33 +20,43 @@ from jaxrnn.ops import affine, spread_like, tanh, zeros
 
 class ClockworkRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
-    w_h: Array  # [hidden, hidden], read where the row's period is not shorter than the column's
+    w_h: Array  # [hidden, hidden], used only where the row's period is at least the column's
     b: Array  # [hidden]
 
 
 class ClockworkRNNState(NamedTuple):
     h: Array  # [*batch, hidden]
-    t: Array  # int [*batch], the number of the next step, modulo the least common multiple of the periods
+    t: Array  # int [*batch], the index of the next step, modulo the least common multiple of the periods
 
 
 @dataclass(frozen=True)
 class ClockworkRNN(Cell):
     r"""Clockwork recurrent network: groups of units, each updated at its own period.
 
+    Groups with a long period change rarely and so remember for longer. A group reads its own state and those of the
+    groups that are not faster than itself. All groups have the same size.
+
     .. math::
         h_t^{(i)} = \begin{cases}
         \phi(W_i x_t + \sum_{j : T_j \geq T_i} R_{ij} h_{t-1}^{(j)} + b_i) & t \bmod T_i = 0 \\
         h_{t-1}^{(i)} & \text{otherwise} \end{cases}
 
-    The groups :math:`i` have one size. Steps count from 0, so that every group reads the first one. The output is
-    :math:`h_t`.
+    Steps are counted from 0, so every group reads the first input. The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.ClockworkRNN(hidden_size=8, periods=(1, 4))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> state, ys = jaxrnn.unroll(cell, params, jax.random.normal(jax.random.key(1), (10, 3)))  # [time, input]
+      >>> [t for t in range(1, 10) if ys[t, -1] != ys[t - 1, -1]]  # when the slow group changes
+      [4, 8]
 
     Args:
-      hidden_size: size of :math:`h`, a multiple of the number of periods.
-      periods: :math:`T_i`, positive integers, increasing.
-      activation: :math:`\phi`, elementwise.
+      hidden_size: Size of :math:`h`, a multiple of the number of periods.
+      periods: The periods :math:`T_i`, increasing positive integers.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
 
-    References: J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, "A clockwork RNN", 2014.
+    References:
+      J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, "A clockwork RNN", 2014.
     """
 
     hidden_size: int
@@ -53,13 +64,17 @@ class ClockworkRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        periods = self.periods
+        check.positive(self, "hidden_size")
+        check.function(self, "activation")
+        periods, what = self.periods, "a tuple of increasing positive integers"
+        if not (isinstance(periods, tuple) and all(check.is_integer(period) for period in periods)):
+            raise TypeError(f"ClockworkRNN's periods must be {what}, but it is {periods!r}")
         if not periods or periods[0] < 1 or list(periods) != sorted(set(periods)):
-            raise ValueError(f"ClockworkRNN's periods must be positive and increasing, but they are {periods}")
+            raise ValueError(f"ClockworkRNN's periods must be {what}, but it is {periods!r}")
         if self.hidden_size % len(periods):
             raise ValueError(
                 f"ClockworkRNN's hidden_size must be a multiple of the number of periods, {len(periods)}, "
-                f"but it is {self.hidden_size}"
+                f"but it is {self.hidden_size!r}"
             )
 
     def init(self, key: Array, input_size: int) -> ClockworkRNNParams:
@@ -76,7 +91,7 @@ class ClockworkRNN(Cell):
 
     def step(self, params: ClockworkRNNParams, state: ClockworkRNNState, z: Array) -> ClockworkRNNState:
         periods = np.repeat(np.array(self.periods, np.int32), self.hidden_size // len(self.periods))
-        read = periods[:, None] >= periods  # each group those not faster than itself
+        read = periods[:, None] >= periods  # each group reads those that are not faster than itself
         new = self.activation(z + state.h @ jnp.where(read, params.w_h, 0))
         h = jnp.where(state.t[..., None] % periods == 0, new, state.h)
         return ClockworkRNNState(h=h, t=(state.t + 1) % math.lcm(*self.periods))

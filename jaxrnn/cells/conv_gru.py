@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
@@ -18,7 +19,7 @@ from jaxrnn.ops import convolution, sigmoid, tanh, zeros
 class ConvGRUParams(NamedTuple):
     w_x: Array  # [*kernel, input, 3 * hidden], gates in the order z, r, a
     w_h: Array  # [*kernel, hidden, 2 * hidden], gates in the order z, r
-    w_a: Array  # [*kernel, hidden, hidden], of the candidate
+    w_a: Array  # [*kernel, hidden, hidden], for the candidate
     b: Array  # [3 * hidden]
 
 
@@ -28,7 +29,10 @@ class ConvGRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class ConvGRU(Cell):
-    r"""Gated recurrent unit of images, whose products are convolutions (written :math:`*`).
+    r"""Gated recurrent unit for images, whose products are convolutions (written :math:`*`).
+
+    It suits videos and other sequences of images. The reset gate is applied before the convolution, as in
+    `ResetBeforeGRU`. `ConvLSTM` is the convolutional LSTM.
 
     .. math::
         z_t &= \sigma(W_z * x_t + U_z * h_{t-1} + b_z) \\
@@ -36,17 +40,28 @@ class ConvGRU(Cell):
         \tilde h_t &= \tanh(W * x_t + U * (r_t \odot h_{t-1}) + b) \\
         h_t &= (1 - z_t) \odot h_{t-1} + z_t \odot \tilde h_t
 
-    The output is :math:`h_t`. Inputs are [\*batch, \*shape, channels] and `init`'s `input_size` is (\*shape, channels).
-    Around the images there are zeros. The reset gate comes before the convolution, as in `ResetBeforeGRU`.
+    The output is :math:`h_t`. Inputs have shape [\*batch, \*shape, channels], and `init` takes the `input_size`
+    (\*shape, channels). Images are padded with zeros.
+
+    Example:
+      >>> cell = jaxrnn.ConvGRU(shape=(8, 8), hidden_size=4, kernel_shape=3)
+      >>> params = cell.init(jax.random.key(0), input_size=(8, 8, 1))
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((5, 2, 8, 8, 1)))  # [time, batch, *shape, channels]
+      >>> ys.shape
+      (5, 2, 8, 8, 4)
 
     Args:
-      shape: the images' extent, such as (28, 28): of one, two or three dimensions.
-      hidden_size: number of channels of :math:`h`.
-      kernel_shape: extent of all kernels; one number for the same in each dimension.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      shape: Extent of the images in one, two or three dimensions, such as (28, 28).
+      hidden_size: Number of channels of :math:`h`.
+      kernel_shape: Extent of all kernels: one number for each dimension, or a single number for all dimensions.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: N. Ballas, L. Yao, C. Pal, A. Courville, "Delving deeper into convolutional networks for learning
-    video representations", 2016. Deviation: the biases. Initial values of the kernels are as in `ConvLSTM`.
+    References:
+      N. Ballas, L. Yao, C. Pal, A. Courville, "Delving deeper into convolutional networks for learning video
+      representations", 2016.
+
+    Deviations:
+      The biases are added. The kernels are initialized as in `ConvLSTM`.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +71,8 @@ class ConvGRU(Cell):
 
     def __post_init__(self) -> None:
         check_shapes(self)
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     @property
     def num_feature_axes(self) -> int:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Convolutional long short-term memory, without peepholes."""
+"""Convolutional long short-term memory without peepholes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
@@ -28,7 +29,10 @@ class ConvLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ConvLSTM(Cell):
-    r"""Long short-term memory of images, whose products are convolutions (written :math:`*`).
+    r"""Long short-term memory for images, whose products are convolutions (written :math:`*`).
+
+    It suits videos and other sequences of images. This is the variant of Flax's ConvLSTMCell and Keras's ConvLSTM2D.
+    `PeepholeConvLSTM` has the peepholes of the paper.
 
     .. math::
         i_t &= \sigma(W_{xi} * X_t + W_{hi} * H_{t-1} + b_i) \\
@@ -37,19 +41,31 @@ class ConvLSTM(Cell):
         C_t &= f_t \odot C_{t-1} + i_t \odot g_t \\
         H_t &= o_t \odot \tanh(C_t), \quad o_t = \sigma(W_{xo} * X_t + W_{ho} * H_{t-1} + b_o)
 
-    The output is :math:`H_t`. Inputs are [\*batch, \*shape, channels] and `init`'s `input_size` is (\*shape, channels).
-    Around the images there are zeros.
+    The output is :math:`H_t`. Inputs have shape [\*batch, \*shape, channels], and `init` takes the `input_size`
+    (\*shape, channels). Images are padded with zeros.
+
+    Example:
+      >>> cell = jaxrnn.ConvLSTM(shape=(8, 8), hidden_size=4, kernel_shape=3)
+      >>> params = cell.init(jax.random.key(0), input_size=(8, 8, 1))
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((5, 2, 8, 8, 1)))  # [time, batch, *shape, channels]
+      >>> ys.shape
+      (5, 2, 8, 8, 4)
 
     Args:
-      shape: the images' extent, such as (28, 28): of one, two or three dimensions.
-      hidden_size: number of channels of :math:`H` and :math:`C`.
-      kernel_shape: extent of all kernels; one number for the same in each dimension.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      shape: Extent of the images in one, two or three dimensions, such as (28, 28).
+      hidden_size: Number of channels of :math:`H` and :math:`C`.
+      kernel_shape: Extent of all kernels: one number for each dimension, or a single number for all dimensions.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning
-    approach for precipitation nowcasting", 2015. Deviation: no peepholes (`PeepholeConvLSTM` has them), as Flax's
-    ConvLSTMCell and Keras' ConvLSTM2D compute it. At first a recurrent kernel is an orthogonal matrix in its middle,
-    with zeros around it (L. Xiao et al., 2018): as that of `LSTM`, it keeps the norm of a state.
+    References:
+      X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning approach for
+      precipitation nowcasting", 2015; L. Xiao, Y. Bahri, J. Sohl-Dickstein, S. Schoenholz, J. Pennington, "Dynamical
+      isometry and a mean field theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", 2018,
+      for the initial values of the recurrent kernels.
+
+    Deviations:
+      There are no peepholes. A recurrent kernel is initialized with an orthogonal matrix in its middle and zeros around
+      it: like the recurrent matrix of `LSTM`, it preserves the norm of a state.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +75,8 @@ class ConvLSTM(Cell):
 
     def __post_init__(self) -> None:
         check_shapes(self)
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     @property
     def num_feature_axes(self) -> int:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""The coupled oscillatory recurrent network."""
+"""Coupled oscillatory recurrent network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -27,29 +28,46 @@ class CoRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class CoRNN(Cell):
-    r"""Coupled oscillatory recurrent network: nonlinear oscillators, forced, coupled and damped.
+    r"""Coupled oscillatory recurrent network: nonlinear oscillators that are forced, coupled and damped.
+
+    The paper bounds the gradients, which makes the network suitable for long sequences. `UnICORNN` has independent
+    oscillators without damping.
 
     .. math::
         z_n &= z_{n-1} + \Delta t \, (\tanh(W y_{n-1} + \mathcal{W} z_{n-1} + V u_n + b)
         - \gamma y_{n-1} - \epsilon z_{n-1}) \\
         y_n &= y_{n-1} + \Delta t \, z_n
 
-    where :math:`u_n` is the input: the discretization with explicit damping. The output is :math:`y_n`.
+    where :math:`u_n` is the input. This is the discretization with explicit damping. The output is :math:`y_n`.
+
+    Example:
+      >>> cell = jaxrnn.CoRNN(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.z.shape  # positions of the oscillators, and their velocities
+      ((20, 4, 32), (4, 32))
 
     Args:
-      hidden_size: size of :math:`y` and :math:`z`.
-      dt: :math:`\Delta t`, the length of a step.
-      gamma: :math:`\gamma`, the oscillators' frequency; positive.
-      epsilon: :math:`\epsilon`, their damping; positive.
+      hidden_size: Size of :math:`y` and :math:`z`.
+      dt: :math:`\Delta t`, the length of a step; above 0.
+      gamma: :math:`\gamma`, the frequency of the oscillators; above 0.
+      epsilon: :math:`\epsilon`, their damping; above 0.
 
-    References: T. K. Rusch, S. Mishra, "Coupled oscillatory recurrent neural network (coRNN): an accurate and
-    (gradient) stable architecture for learning long time dependencies", 2021.
+    References:
+      T. K. Rusch, S. Mishra, "Coupled oscillatory recurrent neural network (coRNN): an accurate and (gradient) stable
+      architecture for learning long time dependencies", 2021.
     """
 
     hidden_size: int
     dt: float = 0.05
     gamma: float = 2.7
     epsilon: float = 4.7
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.above(self, "dt", 0)
+        check.above(self, "gamma", 0)
+        check.above(self, "epsilon", 0)
 
     def init(self, key: Array, input_size: int) -> CoRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""Long short-term memory whose input and forget gates are one (CIFG)."""
+"""Long short-term memory with coupled input and forget gates (CIFG)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,7 +28,9 @@ class CoupledLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class CoupledLSTM(Cell):
-    r"""Long short-term memory with coupled input and forget gates: what is written takes the place of what was.
+    r"""Long short-term memory with coupled input and forget gates: it writes exactly as much as it forgets.
+
+    It has three quarters of the weights of `LSTM`. `CappedLSTM` keeps both gates and limits the input gate.
 
     .. math::
         f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
@@ -38,17 +41,31 @@ class CoupledLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`.
+    Example:
+      >>> cell = jaxrnn.CoupledLSTM(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 4, 32), (4, 32))
 
-    References: K. Greff, R. Srivastava, J. Koutnik, B. Steunebrink, J. Schmidhuber, "LSTM: a search space
-    odyssey", 2015 (CIFG). Deviations: no peepholes; and the one gate is named after what it keeps, where the
-    paper's is :math:`i_t = 1 - f_t`, the same functions with the sign of the gate's weights turned.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`.
+
+    References:
+      K. Greff, R. Srivastava, J. Koutnik, B. Steunebrink, J. Schmidhuber, "LSTM: a search space odyssey", 2015 (CIFG).
+
+    Deviations:
+      There are no peepholes. The single gate is named after what it keeps, whereas the paper's gate is
+      :math:`i_t = 1 - f_t`: both describe the same functions, with the opposite sign of the gate's weights.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> CoupledLSTMParams:
         n = self.hidden_size

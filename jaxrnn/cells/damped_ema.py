@@ -1,4 +1,4 @@
-"""The moving averages of Mega."""
+"""Damped exponential moving average of Mega."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import is_symbols, sigmoid, spread_like
+from jaxrnn import _check as check
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import is_symbols, joint_dtype, sigmoid, spread_like
 
 
 class DampedEMAParams(NamedTuple):
-    alpha: Array  # [input, state], before the sigmoid, as delta
-    delta: Array
+    alpha: Array  # [input, state], before the sigmoid
+    delta: Array  # [input, state], before the sigmoid
     beta: Array  # [input, state]
     eta: Array  # [input, state]
 
@@ -26,23 +27,41 @@ class DampedEMAState(NamedTuple):
 
 @dataclass(frozen=True)
 class DampedEMA(LinearCell):
-    r"""Mega's damped exponential moving average in several dimensions: for each of its inputs several averages.
+    r"""Mega's multi-dimensional damped exponential moving average: several averages of each input feature.
+
+    The recurrence is linear, so `jaxrnn.loops.AssociativeScan` can run all steps in parallel.
 
     .. math::
         h_t &= \alpha \odot (\beta \odot x_t) + (1 - \alpha \odot \delta) \odot h_{t-1} \\
         y_t &= \sum_j \eta_j \odot h_{t, j}
 
-    with :math:`\alpha, \delta` in (0, 1) by a sigmoid. The output is :math:`y_t`, as wide as the input. The input
-    itself is read, so symbols need an `Embedding` first.
+    where a sigmoid keeps :math:`\alpha` and :math:`\delta` in (0, 1). :math:`\eta` is initialized with variance 1
+    divided by the state size, so that :math:`y` does not grow with the state size.
+
+    The output is :math:`y_t`, which has the size of the input. The cell averages the input itself, so symbols need an
+    `Embedding` first.
+
+    Example:
+      >>> cell = jaxrnn.DampedEMA(state_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.h.shape  # 16 averages of each of 8 features
+      ((20, 4, 8), (4, 8, 16))
 
     Args:
-      state_size: how many averages each input has.
+      state_size: Number of averages of each input feature.
 
-    References: X. Ma et al., "Mega: moving average equipped gated attention", 2023, section 3.1. :math:`\eta` begins
-    with the variance 1/state, so that y does not grow with it. Deviation: without what reads the averages.
+    References:
+      X. Ma et al., "Mega: moving average equipped gated attention", 2023, section 3.1.
+
+    Deviations:
+      The gated attention that reads the averages is left out.
     """
 
     state_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "state_size")
 
     def init(self, key: Array, input_size: int) -> DampedEMAParams:
         shape = input_size, self.state_size

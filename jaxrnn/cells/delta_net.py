@@ -1,4 +1,4 @@
-"""Linear attention that corrects what it has stored: the delta rule."""
+"""Linear attention with the delta rule."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, zeros
 
-EPSILON = 1e-6  # the keys of an input of zeros are zeros
+EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
 
 
 class DeltaNetParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], in the order q, k, v; of each the heads side by side
+    w_x: Array  # [input, 3 * hidden], in the order q, k, v, each with its heads side by side
     w_beta: Array  # [input, heads]
 
 
@@ -28,15 +28,17 @@ class DeltaNetState(NamedTuple):
 
 
 class DeltaNetInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], as k and v
-    k: Array
-    v: Array
+    q: Array  # [*batch, heads, hidden / heads]
+    k: Array  # [*batch, heads, hidden / heads]
+    v: Array  # [*batch, heads, hidden / heads]
     beta: Array  # [*batch, heads, 1]
 
 
 @dataclass(frozen=True)
 class DeltaNet(Cell):
-    r"""DeltaNet: the value under a key is moved towards a new one, not added to it. In each head:
+    r"""DeltaNet: a linear attention that moves the value stored under a key towards the new value.
+
+    `LinearAttention` adds the new value to the old one, and `GatedDeltaNet` also lets the memory decay. In each head:
 
     .. math::
         q_t &= \frac{\mathrm{silu}(W_q x_t)}{|\mathrm{silu}(W_q x_t)|}, \quad
@@ -45,22 +47,34 @@ class DeltaNet(Cell):
         S_t &= S_{t-1} + \beta_t (v_t - S_{t-1} k_t) k_t^\top \\
         y_t &= S_t q_t
 
-    The output is :math:`y_t` of all heads. It is linear in its state, but by matrices.
+    In the norms, :math:`10^{-6}` is added to the sum of squares. The output is :math:`y_t` of all heads. The recurrence
+    is linear in the state, but with matrices as coefficients, so the cell is not a `LinearCell`.
+
+    Example:
+      >>> cell = jaxrnn.DeltaNet(hidden_size=32, num_heads=2)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape  # a matrix of values and keys for each head
+      ((20, 4, 32), (4, 2, 16, 16))
 
     Args:
-      hidden_size: size of :math:`y`, and of the queries, keys and values of all heads.
-      num_heads: how many memories there are, of hidden_size / num_heads values and as many keys.
+      hidden_size: Size of :math:`y`, and of the queries, the keys and the values of all heads together.
+      num_heads: Number of memories, each for keys and values of size hidden_size / num_heads.
 
-    References: I. Schlag, K. Irie, J. Schmidhuber, "Linear transformers are secretly fast weight programmers", 2021;
-    S. Yang et al., "Parallelizing linear transformers with the delta rule over sequence length", 2024, whose feature
-    map and normalization these are, with :math:`10^{-6}` added to the squared norm. Deviation: without the block
-    around the cell (convolution, normalization, projection).
+    References:
+      I. Schlag, K. Irie, J. Schmidhuber, "Linear transformers are secretly fast weight programmers", 2021; S. Yang et
+      al., "Parallelizing linear transformers with the delta rule over sequence length", 2024, for the feature map and
+      the normalization.
+
+    Deviations:
+      The block around the cell (convolution, normalization, projection) is left out.
     """
 
     hidden_size: int
     num_heads: int = 1
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> DeltaNetParams:

@@ -1,4 +1,4 @@
-"""The recurrent network with a deep transition and a deep output."""
+"""Recurrent network with a deep transition and a deep output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -19,7 +20,7 @@ class DOTRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
     w_h: Array  # [hidden, hidden]
     b: Array  # [hidden]
-    w_u: Array  # [depth - 1, hidden, hidden], of the layers above
+    w_u: Array  # [depth - 1, hidden, hidden], the layers above the first
     b_u: Array  # [depth - 1, hidden]
     w_y: Array  # [hidden, output]
     b_y: Array  # [output]
@@ -31,7 +32,9 @@ class DOTRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class DOTRNN(Cell):
-    r"""Deep output, deep transition network (DOT-RNN): a deep transition, and a layer between state and output.
+    r"""Deep output, deep transition network (DOT-RNN): several layers between states, one before the output.
+
+    `DTRNN` has the same transition, and its output is the state.
 
     .. math::
         a_t^{(1)} &= \phi(W x_t + U_1 h_{t-1} + b_1) \\
@@ -39,17 +42,27 @@ class DOTRNN(Cell):
         h_t &= a_t^{(L)} \\
         y_t &= \psi(V h_t + b_y)
 
-    The output is :math:`y_t`, the intermediate layer; the paper's last one is a `Dense` layer after it.
+    The output is :math:`y_t`, the intermediate layer. The last layer of the paper is a `Dense` layer after it.
+
+    Example:
+      >>> cell = jaxrnn.DOTRNN(hidden_size=32, output_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.h.shape
+      ((20, 4, 16), (4, 32))
 
     Args:
-      hidden_size: size of :math:`h` and of each layer.
-      output_size: size of :math:`y`.
-      depth: :math:`L`, at least 2.
-      activation: :math:`\phi`, elementwise.
-      output_activation: :math:`\psi`, elementwise.
+      hidden_size: Size of :math:`h` and of each layer of the transition.
+      output_size: Size of :math:`y`.
+      depth: :math:`L`, the number of layers of the transition; at least 2.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+      output_activation: :math:`\psi`, an elementwise function.
 
-    References: R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
-    Deviation: all layers have one size.
+    References:
+      R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
+
+    Deviations:
+      All layers of the transition have the same size.
     """
 
     hidden_size: int
@@ -59,8 +72,9 @@ class DOTRNN(Cell):
     output_activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        if self.depth < 2:
-            raise ValueError(f"DOTRNN's depth must be at least 2, but it is {self.depth}")
+        check.positive(self, "hidden_size", "output_size")
+        check.at_least(self, "depth", 2)
+        check.function(self, "activation", "output_activation")
 
     def init(self, key: Array, input_size: int) -> DOTRNNParams:
         n = self.hidden_size

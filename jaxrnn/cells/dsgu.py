@@ -1,4 +1,4 @@
-"""The deep simple gated unit."""
+"""Deep simple gated unit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class DSGUParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], in the order z, g
-    w_h: Array  # [hidden, hidden], of the gate z
+    w_h: Array  # [hidden, hidden], for the gate z
     w_g: Array  # [hidden, hidden]
     w_o: Array  # [hidden, hidden]
     b: Array  # [2 * hidden]
@@ -28,7 +29,9 @@ class DSGUState(NamedTuple):
 
 @dataclass(frozen=True)
 class DSGU(Cell):
-    r"""Deep simple gated unit: a simple gated unit with one more matrix on the way out.
+    r"""Deep simple gated unit: a simple gated unit with one more matrix before its output.
+
+    `SGU` computes :math:`o_t` without the matrix :math:`R_o`, and with a softplus instead of the sigmoid.
 
     .. math::
         x^g_t &= W_g x_t + b_g \\
@@ -37,18 +40,31 @@ class DSGU(Cell):
         z_t &= \mathrm{hard}\,\sigma(W_z x_t + R_z h_{t-1} + b_z) \\
         h_t &= (1 - z_t) \odot h_{t-1} + z_t \odot o_t
 
-    The output is :math:`h_t`. It stays between 0 and 1.
+    where the hard sigmoid is :math:`\min(1, \max(0, 0.2 a + 0.5))`. The output is :math:`h_t`. Starting from zeros, it
+    stays between 0 and 1.
+
+    Example:
+      >>> cell = jaxrnn.DSGU(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jax.random.normal(jax.random.key(1), (20, 4, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs)
+      >>> bool(ys.min() >= 0), bool(ys.max() <= 1)
+      (True, True)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: Y. Gao, D. Glowacka, "Deep gate recurrent neural network", 2016. The hard sigmoid is
-    :math:`\min(1, \max(0, 0.2 a + 0.5))`.
+    References:
+      Y. Gao, D. Glowacka, "Deep gate recurrent neural network", 2016.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> DSGUParams:
         n = self.hidden_size

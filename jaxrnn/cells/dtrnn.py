@@ -1,4 +1,4 @@
-"""The recurrent network with a deep transition."""
+"""Recurrent network with a deep transition."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -19,7 +20,7 @@ class DTRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
     w_h: Array  # [hidden, hidden]
     b: Array  # [hidden]
-    w_u: Array  # [depth - 1, hidden, hidden], of the layers above
+    w_u: Array  # [depth - 1, hidden, hidden], the layers above the first
     b_u: Array  # [depth - 1, hidden]
 
 
@@ -29,7 +30,10 @@ class DTRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class DTRNN(Cell):
-    r"""Deep transition network (DT-RNN): from state to state through several layers.
+    r"""Deep transition network (DT-RNN): several layers between one state and the next.
+
+    With a single layer it would be `Elman`. `DTSRNN` adds a shortcut past the layers, and `DOTRNN` a layer between the
+    state and the output.
 
     .. math::
         a_t^{(1)} &= \phi(W x_t + U_1 h_{t-1} + b_1) \\
@@ -38,13 +42,23 @@ class DTRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and of each layer.
-      depth: :math:`L`, at least 2.
-      activation: :math:`\phi`, elementwise.
+    Example:
+      >>> cell = jaxrnn.DTRNN(hidden_size=32, depth=3)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_u.shape  # two layers above the first
+      ((20, 4, 32), (2, 32, 32))
 
-    References: R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
-    Deviation: all layers have one size.
+    Args:
+      hidden_size: Size of :math:`h` and of each layer.
+      depth: :math:`L`, the number of layers; at least 2.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+
+    References:
+      R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
+
+    Deviations:
+      All layers have the same size.
     """
 
     hidden_size: int
@@ -52,8 +66,9 @@ class DTRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        if self.depth < 2:
-            raise ValueError(f"DTRNN's depth must be at least 2, but it is {self.depth}: of depth 1 it is Elman")
+        check.positive(self, "hidden_size")
+        check.at_least(self, "depth", 2)
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> DTRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The recurrent network with a deep transition and shortcuts."""
+"""Recurrent network with a deep transition and shortcuts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -19,9 +20,9 @@ class DTSRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
     w_h: Array  # [hidden, hidden]
     b: Array  # [hidden]
-    w_u: Array  # [depth - 1, hidden, hidden], of the layers above
+    w_u: Array  # [depth - 1, hidden, hidden], the layers above the first
     b_u: Array  # [depth - 1, hidden]
-    w_s: Array  # [hidden, hidden], of the shortcut
+    w_s: Array  # [hidden, hidden], the shortcut
 
 
 class DTSRNNState(NamedTuple):
@@ -30,7 +31,9 @@ class DTSRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class DTSRNN(Cell):
-    r"""Deep transition network with shortcuts (DT(S)-RNN): from state to state through several layers and past them.
+    r"""Deep transition network with shortcuts (DT(S)-RNN): several layers and a connection past them.
+
+    `DTRNN` has no shortcut.
 
     .. math::
         a_t^{(1)} &= \phi(W x_t + U_1 h_{t-1} + b_1) \\
@@ -39,14 +42,24 @@ class DTSRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and of each layer.
-      depth: :math:`L`, at least 2.
-      activation: :math:`\phi`, elementwise.
+    Example:
+      >>> cell = jaxrnn.DTSRNN(hidden_size=32, depth=3)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_s.shape  # the shortcut from state to state
+      ((20, 4, 32), (32, 32))
 
-    References: R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
-    The paper draws the shortcut and gives no equation: here it is a matrix into the last layer. Deviation: all
-    layers have one size.
+    Args:
+      hidden_size: Size of :math:`h` and of each layer.
+      depth: :math:`L`, the number of layers; at least 2.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+
+    References:
+      R. Pascanu, C. Gulcehre, K. Cho, Y. Bengio, "How to construct deep recurrent neural networks", 2014.
+
+    Deviations:
+      The paper draws the shortcut and gives no equation; here it is a matrix whose product with the state is added in
+      the last layer. All layers have the same size.
     """
 
     hidden_size: int
@@ -54,8 +67,9 @@ class DTSRNN(Cell):
     activation: Callable[[Array], Array] = tanh
 
     def __post_init__(self) -> None:
-        if self.depth < 2:
-            raise ValueError(f"DTSRNN's depth must be at least 2, but it is {self.depth}")
+        check.positive(self, "hidden_size")
+        check.at_least(self, "depth", 2)
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> DTSRNNParams:
         n = self.hidden_size

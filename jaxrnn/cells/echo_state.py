@@ -1,4 +1,4 @@
-"""The echo state network's reservoir."""
+"""Reservoir of an echo state network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.lax import stop_gradient
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -28,25 +29,39 @@ class EchoStateState(NamedTuple):
 
 @dataclass(frozen=True)
 class EchoState(Cell):
-    r"""Echo state network's reservoir: a vanilla network of fixed random weights and leaky units.
+    r"""Echo state network's reservoir: a vanilla network of leaky units with fixed random weights.
+
+    Only a layer that reads its output, such as `Dense`, is trained. The parameters keep their initial values: they get
+    no gradient, and an optimizer must not decay them.
 
     .. math:: h_t = (1 - a) h_{t-1} + a \tanh(W x_t + R h_{t-1} + b)
 
-    The output is :math:`h_t`, of which a `Dense` layer is what learns. The parameters are fixed as they are drawn:
-    they get no gradient, and an optimizer must not decay them. :math:`R` is sparse, its entries that are not zero
-    uniform before all are scaled; :math:`W` and :math:`b` are uniform.
+    The output is :math:`h_t`. :math:`R` is sparse: its non-zero entries are drawn uniformly, and then all are scaled to
+    the spectral radius. :math:`W` and :math:`b` are uniform.
+
+    Example:
+      >>> cell = jaxrnn.EchoState(hidden_size=32, leak=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jax.random.normal(jax.random.key(1), (20, 4, 8))  # [time, batch, input]
+      >>> gradient = jax.grad(lambda params: jaxrnn.unroll(cell, params, xs)[1].sum())(params)
+      >>> float(jnp.abs(gradient.w_h).max())
+      0.0
 
     Args:
-      hidden_size: size of :math:`h`.
-      leak: :math:`a`, above 0 and at most 1, where units do not leak.
-      spectral_radius: largest absolute value of an eigenvalue of :math:`R`; below 1 for most uses.
-      connectivity: which part of the entries of :math:`R` are not zero.
-      input_scale: bound of the entries of :math:`W` and :math:`b`.
-      activation: in the place of tanh, elementwise.
+      hidden_size: Size of :math:`h`.
+      leak: :math:`a`, above 0 and at most 1. Units with a leak of 1 keep nothing of their previous state.
+      spectral_radius: Largest absolute value of the eigenvalues of :math:`R`, at least 0; below 1 for most uses.
+      connectivity: Expected share of the entries of :math:`R` that are not zero, from 0 to 1.
+      input_scale: Bound of the entries of :math:`W` and :math:`b`, at least 0.
+      activation: Elementwise function, in place of the tanh.
 
-    References: H. Jaeger, "The echo state approach to analysing and training recurrent neural networks", 2001;
-    leaky as in H. Jaeger, M. Lukosevicius, D. Popovici, U. Siewert, "Optimization and applications of echo state
-    networks with leaky-integrator neurons", 2007. Deviation: no feedback of outputs into the reservoir.
+    References:
+      H. Jaeger, "The echo state approach to analysing and training recurrent neural networks", 2001; H. Jaeger, M.
+      Lukosevicius, D. Popovici, U. Siewert, "Optimization and applications of echo state networks with leaky-integrator
+      neurons", 2007, for the leaky units.
+
+    Deviations:
+      Outputs are not fed back into the reservoir.
     """
 
     hidden_size: int
@@ -55,6 +70,13 @@ class EchoState(Cell):
     connectivity: float = 0.1
     input_scale: float = 1.0
     activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.share(self, "leak")
+        check.non_negative(self, "spectral_radius", "input_scale")
+        check.between(self, "connectivity", 0, 1)
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> EchoStateParams:
         n = self.hidden_size
@@ -80,7 +102,10 @@ class EchoState(Cell):
 
 
 def _spectral_radius(w: Array) -> Array:
-    """The limit of the roots of the powers' norms (Gelfand), by squaring: eigenvalues need a CPU, products do not."""
+    """Computes the spectral radius by Gelfand's formula, the limit of |w^k|^(1/k), with repeated squaring.
+
+    Unlike a computation of eigenvalues, it needs only products, which run on every platform.
+    """
     log_radius = jnp.zeros(())
     for n in range(20):
         norm = jnp.linalg.norm(w)

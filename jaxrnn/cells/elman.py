@@ -1,4 +1,4 @@
-"""The vanilla recurrent network."""
+"""Vanilla recurrent network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -27,24 +28,47 @@ class ElmanState(NamedTuple):
 
 @dataclass(frozen=True)
 class Elman(Cell):
-    r"""The vanilla recurrent network, Elman's simple recurrent network.
+    r"""Vanilla recurrent network, also known as Elman's simple recurrent network.
+
+    It is the simplest of the cells. Its gradients tend to vanish or explode over long sequences, which gated cells such
+    as `GRU` and `LSTM` mitigate.
 
     .. math:: h_t = \phi(W x_t + R h_{t-1} + b)
 
-    The output is :math:`h_t`. The IRNN of Le et al. (2015) is `Elman(n, jax.nn.relu)` with the parameters
-    `params._replace(w_h=jaxrnn.initializers.identity()(key, (n, n)))`.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.Elman(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
+
+      The IRNN of Le et al. has rectified units, and begins with the identity as its recurrent matrix:
+
+      >>> cell = jaxrnn.Elman(hidden_size=32, activation=jax.nn.relu)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> params = params._replace(w_h=jnp.eye(32))
 
     Args:
-      hidden_size: size of :math:`h`.
-      activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
+      hidden_size: Size of :math:`h`.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
 
-    References: J. Elman, "Finding structure in time", 1990. Deviations: tanh where the paper has the
-    logistic function, and the gradient through time where it stops after one step. IRNN: Q. Le, N. Jaitly,
-    G. Hinton, "A simple way to initialize recurrent networks of rectified linear units", 2015.
+    References:
+      J. Elman, "Finding structure in time", 1990; Q. Le, N. Jaitly, G. Hinton, "A simple way to initialize recurrent
+      networks of rectified linear units", 2015, for the IRNN.
+
+    Deviations:
+      The default activation is tanh, where the paper has the logistic function. The gradient is propagated through all
+      time steps, where the paper's stops after one step.
     """
 
     hidden_size: int
     activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> ElmanParams:
         n = self.hidden_size

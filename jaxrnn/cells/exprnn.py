@@ -1,4 +1,4 @@
-"""The exponential orthogonal recurrent network."""
+"""Exponential orthogonal recurrent network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, mod_relu, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, mod_relu, zeros
 
 class ExpRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
-    a: Array  # [hidden, hidden], of which the part above the diagonal is read
+    a: Array  # [hidden, hidden], of which only the part above the diagonal is used
     b: Array  # [hidden]
 
 
@@ -26,24 +27,41 @@ class ExpRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class ExpRNN(Cell):
-    r"""Exponential recurrent network: the recurrent matrix is a rotation, the exponential of a skew matrix.
+    r"""Exponential recurrent network, whose recurrent matrix is a rotation, the exponential of a skew-symmetric one.
+
+    An orthogonal matrix preserves the norm of the state, which helps on long sequences. `ScoRNN` obtains its orthogonal
+    matrix by a Cayley transform.
 
     .. math::
         W &= \exp(A), \quad A^T = -A \\
         z_t &= W h_{t-1} + T x_t \\
         h_t &= \operatorname{relu}(|z_t| + b) \odot z_t / |z_t|
 
-    The output is :math:`h_t`. At first :math:`A` turns pairs of units, by angles that are uniform on
-    :math:`[-\pi, \pi)`.
+    The output is :math:`h_t`. :math:`A` is initialized so that :math:`W` rotates pairs of units, by angles drawn
+    uniformly from :math:`[-\pi, \pi)`.
+
+    Example:
+      >>> cell = jaxrnn.ExpRNN(hidden_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> w = cell.recurrent_matrix(params)
+      >>> bool(jnp.allclose(w @ w.T, jnp.eye(16), atol=1e-5))
+      True
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 16)
 
     Args:
-      hidden_size: size of :math:`h`.
+      hidden_size: Size of :math:`h`.
 
-    References: M. Lezcano-Casado, D. Martinez-Rubio, "Cheap orthogonal constraints in neural networks: a simple
-    parametrization of the orthogonal and unitary group", 2019.
+    References:
+      M. Lezcano-Casado, D. Martinez-Rubio, "Cheap orthogonal constraints in neural networks: a simple parametrization
+      of the orthogonal and unitary group", 2019.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> ExpRNNParams:
         n = self.hidden_size
@@ -66,6 +84,6 @@ class ExpRNN(Cell):
         return state.h
 
     def recurrent_matrix(self, params: ExpRNNParams) -> Array:
-        """:math:`W`, found in at least float32."""
+        """Returns :math:`W`, computed in at least float32."""
         a = jnp.triu(params.a, 1).astype(jnp.promote_types(params.a.dtype, jnp.float32))
         return jax.scipy.linalg.expm(a - a.T).astype(params.a.dtype)

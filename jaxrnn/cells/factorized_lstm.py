@@ -1,4 +1,4 @@
-"""The LSTM whose matrix is a product of two smaller ones."""
+"""Long short-term memory whose matrix is a product of two smaller ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class FactorizedLSTMParams(NamedTuple):
     w_x: Array  # [input, inner], the upper part of the first factor
-    w_h: Array  # [hidden, inner], the lower part
+    w_h: Array  # [hidden, inner], the lower part of the first factor
     w_u: Array  # [inner, 4 * hidden], the second factor, gates in the order i, f, g, o
     b: Array  # [4 * hidden]
 
@@ -28,7 +29,9 @@ class FactorizedLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class FactorizedLSTM(Cell):
-    r"""Long short-term memory whose matrix is a product of two smaller ones (F-LSTM), of low rank therefore.
+    r"""Factorized long short-term memory (F-LSTM): its matrix is a product of two smaller ones.
+
+    The matrix of all gates therefore has low rank, and for a small `inner_size` the cell has fewer weights than `LSTM`.
 
     .. math::
         u_t &= W x_t + R h_{t-1} \\
@@ -38,18 +41,34 @@ class FactorizedLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      inner_size: size of :math:`u`, the rank of the matrix of all gates.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.FactorizedLSTM(hidden_size=32, inner_size=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> jax.tree.map(jnp.shape, params)
+      FactorizedLSTMParams(w_x=(8, 4), w_h=(32, 4), w_u=(4, 128), b=(128,))
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
-    References: O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017. Deviation: without the
-    projection of :math:`h_t`.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      inner_size: Size of :math:`u`, an upper bound of the rank of the matrix of all gates.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017.
+
+    Deviations:
+      The paper's projection of :math:`h_t` is left out.
     """
 
     hidden_size: int
     inner_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "inner_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> FactorizedLSTMParams:
         n, inner = self.hidden_size, self.inner_size

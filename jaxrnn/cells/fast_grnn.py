@@ -1,4 +1,4 @@
-"""The vanilla network with a gate of the same weights."""
+"""Vanilla recurrent network with a gate that shares its weights."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class FastGRNNParams(NamedTuple):
-    w_x: Array  # [input, hidden], of the gate and the candidate
-    w_h: Array  # [hidden, hidden], of both
+    w_x: Array  # [input, hidden], shared by the gate and the candidate
+    w_h: Array  # [hidden, hidden], shared by both
     b: Array  # [2 * hidden], in the order z, a
-    zeta: Array  # [], before its sigmoid
-    nu: Array  # [], before its sigmoid
+    zeta: Array  # [], before the sigmoid
+    nu: Array  # [], before the sigmoid
 
 
 class FastGRNNState(NamedTuple):
@@ -28,7 +29,9 @@ class FastGRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class FastGRNN(Cell):
-    r"""The vanilla network with a gate that has the weights of its candidate, and only a bias of its own.
+    r"""FastGRNN: the vanilla network with a gate that shares the candidate's weights and adds only a bias.
+
+    It is meant for small devices. `FastRNN` has no gate.
 
     .. math::
         z_t &= \sigma(W x_t + R h_{t-1} + b_z) \\
@@ -37,21 +40,38 @@ class FastGRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      update_bias: initial value of :math:`b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
-      zeta: initial value of :math:`\zeta`.
-      nu: initial value of :math:`\nu`.
+    Example:
+      >>> cell = jaxrnn.FastGRNN(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> jax.tree.map(jnp.shape, params)
+      FastGRNNParams(w_x=(8, 32), w_h=(32, 32), b=(64,), zeta=(), nu=())
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
-    References: A. Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent
-    neural network", 2018. Deviation: :math:`W` and :math:`R` are whole matrices,
-    neither of low rank nor sparse nor quantized.
+    Args:
+      hidden_size: Size of :math:`h`.
+      update_bias: Initial value of :math:`b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      zeta: Initial value of :math:`\zeta`.
+      nu: Initial value of :math:`\nu`.
+
+    References:
+      A. Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural network",
+      2018.
+
+    Deviations:
+      :math:`W` and :math:`R` are full matrices: they are not of low rank, sparse or quantized.
     """
 
     hidden_size: int
     update_bias: float | Chrono = 1.0
     zeta: float = 1.0
     nu: float = -4.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "update_bias")
+        check.finite(self, "zeta", "nu")
 
     def init(self, key: Array, input_size: int) -> FastGRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The vanilla network with a weighted residual connection."""
+"""Vanilla recurrent network with a weighted residual connection."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -19,8 +20,8 @@ class FastRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
     w_h: Array  # [hidden, hidden]
     b: Array  # [hidden]
-    alpha: Array  # [], before its sigmoid
-    beta: Array  # [], before its sigmoid
+    alpha: Array  # [], before the sigmoid
+    beta: Array  # [], before the sigmoid
 
 
 class FastRNNState(NamedTuple):
@@ -29,7 +30,9 @@ class FastRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class FastRNN(Cell):
-    r"""The vanilla network with a residual connection of two trained weights.
+    r"""FastRNN: the vanilla network with a residual connection that has two trained weights.
+
+    `FastGRNN` adds a gate.
 
     .. math::
         \tilde h_t &= \phi(W x_t + R h_{t-1} + b) \\
@@ -37,20 +40,35 @@ class FastRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      alpha: initial value of :math:`\alpha`, of how much a step writes.
-      beta: initial value of :math:`\beta`, of how much a step keeps.
-      activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
+    Example:
+      >>> cell = jaxrnn.FastRNN(hidden_size=32)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> round(float(jax.nn.sigmoid(params.beta)), 2)  # the share of the state that a step keeps, at first
+      0.95
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
-    References: A. Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent
-    neural network", 2018.
+    Args:
+      hidden_size: Size of :math:`h`.
+      alpha: Initial value of :math:`\alpha`, which sets how much a step writes.
+      beta: Initial value of :math:`\beta`, which sets how much a step keeps.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+
+    References:
+      A. Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural network",
+      2018.
     """
 
     hidden_size: int
     alpha: float = -3.0
     beta: float = 3.0
     activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.finite(self, "alpha", "beta")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> FastRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The antisymmetric recurrent network with a gate."""
+"""Antisymmetric recurrent network with a gate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class GatedAntisymmetricRNNParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], gates in the order z, h
-    w_h: Array  # [hidden, hidden], W transposed
+    w_h: Array  # [hidden, hidden], the transpose of W
     b: Array  # [2 * hidden]
 
 
@@ -26,27 +27,43 @@ class GatedAntisymmetricRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class GatedAntisymmetricRNN(Cell):
-    r"""Antisymmetric recurrent network whose step has a gate, of the same antisymmetric matrix.
+    r"""Antisymmetric recurrent network with a gate that uses the same antisymmetric matrix.
+
+    `AntisymmetricRNN` has no gate.
 
     .. math::
         a_t &= (W - W^T - \gamma I) h_{t-1} \\
         z_t &= \sigma(a_t + V_z x_t + b_z) \\
         h_t &= h_{t-1} + \epsilon z_t \odot \tanh(a_t + V_h x_t + b_h)
 
-    The output is :math:`h_t`. At first :math:`W` is normal, of variance 1 over the hidden size.
+    The output is :math:`h_t`. The entries of :math:`W` are initialized from a normal distribution whose variance is 1
+    divided by the hidden size.
+
+    Example:
+      >>> cell = jaxrnn.GatedAntisymmetricRNN(hidden_size=32, epsilon=0.05)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
     Args:
-      hidden_size: size of :math:`h`.
-      epsilon: :math:`\epsilon`, the length of a step.
-      gamma: :math:`\gamma`, the diffusion, not negative, which makes Euler's method stable.
+      hidden_size: Size of :math:`h`.
+      epsilon: :math:`\epsilon`, the step size of Euler's method; above 0.
+      gamma: :math:`\gamma`, the diffusion, which makes Euler's method stable; at least 0.
 
-    References: B. Chang, M. Chen, E. Haber, E. Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural
-    networks", 2019, equations 16 and 17.
+    References:
+      B. Chang, M. Chen, E. Haber, E. Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural networks",
+      2019, equations 16 and 17.
     """
 
     hidden_size: int
     epsilon: float = 0.1
     gamma: float = 0.01
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.above(self, "epsilon", 0)
+        check.non_negative(self, "gamma")
 
     def init(self, key: Array, input_size: int) -> GatedAntisymmetricRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The delta rule with a gate that forgets."""
+"""Linear attention with the delta rule and a forget gate."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, zeros
 
-EPSILON = 1e-6  # the keys of an input of zeros are zeros
+EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
 
 
 class GatedDeltaNetParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], in the order q, k, v; of each the heads side by side
+    w_x: Array  # [input, 3 * hidden], in the order q, k, v, each with its heads side by side
     w_gates: Array  # [input, 2 * heads], in the order alpha, beta
     b_alpha: Array  # [heads]
     a: Array  # [heads], the logarithm of A
@@ -30,16 +30,18 @@ class GatedDeltaNetState(NamedTuple):
 
 
 class GatedDeltaNetInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], as k and v
-    k: Array
-    v: Array
-    alpha: Array  # [*batch, heads, 1], as beta
-    beta: Array
+    q: Array  # [*batch, heads, hidden / heads]
+    k: Array  # [*batch, heads, hidden / heads]
+    v: Array  # [*batch, heads, hidden / heads]
+    alpha: Array  # [*batch, heads, 1]
+    beta: Array  # [*batch, heads, 1]
 
 
 @dataclass(frozen=True)
 class GatedDeltaNet(Cell):
-    r"""Gated DeltaNet: the delta rule on a memory that decays as the input says. In each head:
+    r"""Gated DeltaNet: the delta rule on a memory whose decay depends on the input.
+
+    `DeltaNet` has no decay. In each head:
 
     .. math::
         q_t &= \frac{\mathrm{silu}(W_q x_t)}{|\mathrm{silu}(W_q x_t)|}, \quad
@@ -49,21 +51,32 @@ class GatedDeltaNet(Cell):
         S_t &= \alpha_t S_{t-1} (I - \beta_t k_t k_t^\top) + \beta_t v_t k_t^\top \\
         y_t &= S_t q_t
 
-    The output is :math:`y_t` of all heads. It is linear in its state, but by matrices.
+    In the norms, :math:`10^{-6}` is added to the sum of squares. The output is :math:`y_t` of all heads. The recurrence
+    is linear in the state, but with matrices as coefficients, so the cell is not a `LinearCell`.
+
+    Example:
+      >>> cell = jaxrnn.GatedDeltaNet(hidden_size=32, num_heads=2)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape  # a matrix of values and keys for each head
+      ((20, 4, 32), (4, 2, 16, 16))
 
     Args:
-      hidden_size: size of :math:`y`, and of the queries, keys and values of all heads.
-      num_heads: how many memories there are, of hidden_size / num_heads values and as many keys.
+      hidden_size: Size of :math:`y`, and of the queries, the keys and the values of all heads together.
+      num_heads: Number of memories, each for keys and values of size hidden_size / num_heads.
 
-    References: S. Yang, J. Kautz, A. Hatamizadeh, "Gated delta networks: improving Mamba2 with delta rule", 2025, with
-    :math:`10^{-6}` added to the squared norm. Deviation: without the block around the cell (convolutions,
-    output gate, normalization, projection).
+    References:
+      S. Yang, J. Kautz, A. Hatamizadeh, "Gated delta networks: improving Mamba2 with delta rule", 2025.
+
+    Deviations:
+      The block around the cell (convolutions, output gate, normalization, projection) is left out.
     """
 
     hidden_size: int
     num_heads: int = 1
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_heads", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> GatedDeltaNetParams:
@@ -72,7 +85,7 @@ class GatedDeltaNet(Cell):
         w_x = gates(glorot_uniform, k_x, (input_size, self.hidden_size), 3)
         step = jnp.exp(jax.random.uniform(k_step, (heads,), minval=jnp.log(0.001), maxval=jnp.log(0.1)))
         a = jnp.log(jax.random.uniform(k_a, (heads,), minval=1.0, maxval=16.0))
-        b_alpha = jnp.log(jnp.expm1(step))  # so that softplus gives these steps
+        b_alpha = jnp.log(jnp.expm1(step))  # the inverse of softplus, so that softplus(b_alpha) is step
         return GatedDeltaNetParams(w_x, gates(glorot_uniform, k_gates, (input_size, heads), 2), b_alpha, a)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> GatedDeltaNetState:

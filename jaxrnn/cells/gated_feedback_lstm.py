@@ -1,4 +1,4 @@
-"""The stack of LSTMs with gated feedback."""
+"""Stack of LSTM layers with gated feedback."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class GatedFeedbackLSTMParams(NamedTuple):
-    w_x: Array  # [input, 4 * hidden + depth], gates of the first layer in the order i, f, g, o, global gates
-    w_u: tuple[Array, ...]  # of each layer but the first [hidden, 4 * hidden + depth], from the layer below
-    w_h: tuple[Array, ...]  # of each layer [hidden, 3 * hidden], from its own state to i, f, o
-    w_g: tuple[Array, ...]  # of each layer [depth * hidden, hidden], from the states of all layers to g
-    w_s: tuple[Array, ...]  # of each layer [depth * hidden, depth], to the global gates
-    b: tuple[Array, ...]  # of each layer [4 * hidden]
+    w_x: Array  # [input, 4 * hidden + depth], gates of the first layer in the order i, f, g, o, and its global gates
+    w_u: tuple[Array, ...]  # one for each layer but the first, [hidden, 4 * hidden + depth], from the layer below
+    w_h: tuple[Array, ...]  # one for each layer, [hidden, 3 * hidden], from its own state to i, f, o
+    w_g: tuple[Array, ...]  # one for each layer, [depth * hidden, hidden], from the states of all layers to g
+    w_s: tuple[Array, ...]  # one for each layer, [depth * hidden, depth], from the same to its global gates
+    b: tuple[Array, ...]  # one for each layer, [4 * hidden]
 
 
 class GatedFeedbackLSTMState(NamedTuple):
@@ -30,7 +31,11 @@ class GatedFeedbackLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class GatedFeedbackLSTM(Cell):
-    r"""Stack of long short-term memories in which each layer sees the last states of all, behind global gates.
+    r"""Stack of LSTM layers in which each layer reads the previous states of all layers through global gates.
+
+    In a `Stack` of `LSTM` layers, a layer reads only the layer below it and its own previous state. Here the candidate
+    :math:`g` of each layer reads the previous states of all layers, and one scalar gate :math:`s` for each pair of
+    layers controls how much it reads.
 
     .. math::
         s^{i \to j}_t &= \sigma(w^{i \to j} \cdot h^{j-1}_t + u^{i \to j} \cdot (h^1_{t-1}, \dots, h^L_{t-1})) \\
@@ -41,32 +46,49 @@ class GatedFeedbackLSTM(Cell):
 
     where :math:`h^0_t = x_t`; each :math:`s` is a number. The output is :math:`h^L_t`.
 
-    Args:
-      hidden_size: size of each layer's :math:`h` and :math:`c`.
-      depth_size: :math:`L`, the number of layers.
-      forget_bias: initial value of each :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.GatedFeedbackLSTM(hidden_size=16, depth_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape  # the output of the last layer, the memories of all three
+      ((20, 4, 16), (4, 3, 16))
 
-    References: J. Chung, C. Gulcehre, K. Cho, Y. Bengio, "Gated feedback recurrent neural networks", 2015.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c` of each layer.
+      depth_size: Number of layers, :math:`L`.
+      forget_bias: Initial value of each :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      J. Chung, C. Gulcehre, K. Cho, Y. Bengio, "Gated feedback recurrent neural networks", 2015.
     """
 
     hidden_size: int
     depth_size: int = 2
     forget_bias: float | Chrono = 1.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "depth_size")
+        check.gate_bias(self, "forget_bias")
+
     def init(self, key: Array, input_size: int) -> GatedFeedbackLSTMParams:
         n, depth = self.hidden_size, self.depth_size
 
         def layer(key: Array, size: int) -> tuple[Array, ...]:
             k_x, k_s, k_h, k_g, k_u, k_b = jax.random.split(key, 6)
-            below = jnp.concatenate([gates(glorot_uniform, k_x, (size, n), 4), glorot_uniform(k_s, (size, depth))], 1)
+            w_below = jnp.concatenate(
+                [gates(glorot_uniform, k_x, (size, n), 4), glorot_uniform(k_s, (size, depth))], axis=1
+            )
+            w_h = gates(orthogonal, k_h, (n, n), 3)
             w_g = jnp.concatenate([orthogonal(k, (n, n)) for k in jax.random.split(k_g, depth)])
+            w_s = glorot_uniform(k_u, (depth * n, depth))
             b_f, b_i = gate_biases(k_b, self.forget_bias, n)
             b = jnp.concatenate([b_i, b_f, jnp.zeros(2 * n)])
-            return below, gates(orthogonal, k_h, (n, n), 3), w_g, glorot_uniform(k_u, (depth * n, depth)), b
+            return w_below, w_h, w_g, w_s, b
 
         keys = jax.random.split(key, depth)
-        below, *others = zip(*(layer(k, n if j else input_size) for j, k in enumerate(keys)), strict=True)
-        return GatedFeedbackLSTMParams(below[0], below[1:], *others)
+        layers = [layer(k, n if j else input_size) for j, k in enumerate(keys)]
+        w_below, *others = zip(*layers, strict=True)
+        return GatedFeedbackLSTMParams(w_below[0], w_below[1:], *others)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> GatedFeedbackLSTMState:
         shape = (*batch_shape, self.depth_size)
@@ -76,14 +98,16 @@ class GatedFeedbackLSTM(Cell):
         return affine(x, params.w_x)
 
     def step(self, params: GatedFeedbackLSTMParams, state: GatedFeedbackLSTMState, z: Array) -> GatedFeedbackLSTMState:
-        n, shape = self.hidden_size, (*z.shape[:-1], -1)
-        past, hs, cs = state.h.reshape(shape), [], []
+        n = self.hidden_size
+        side_by_side = (*z.shape[:-1], -1)
+        past = state.h.reshape(side_by_side)
+        hs, cs = [], []
         for j, (w_h, w_g, w_s, b) in enumerate(zip(*params[2:], strict=True)):
             z = hs[-1] @ params.w_u[j - 1] if hs else z
             s = sigmoid(z[..., 4 * n :] + past @ w_s)
             i, f, g, o = jnp.split(z[..., : 4 * n] + b, 4, axis=-1)
             h_i, h_f, h_o = jnp.split(state.h[..., j, :] @ w_h, 3, axis=-1)
-            g = tanh(g + (s[..., None] * state.h).reshape(shape) @ w_g)
+            g = tanh(g + (s[..., None] * state.h).reshape(side_by_side) @ w_g)
             cs.append(sigmoid(f + h_f) * state.c[..., j, :] + sigmoid(i + h_i) * g)
             hs.append(sigmoid(o + h_o) * tanh(cs[-1]))
         return GatedFeedbackLSTMState(h=jnp.stack(hs, axis=-2), c=jnp.stack(cs, axis=-2))

@@ -1,4 +1,4 @@
-"""Linear attention with a memory that decays, key by key, as the input says."""
+"""Linear attention with a decay that depends on the input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxrnn.ops import affine, zeros
 
 
 class GatedLinearAttentionParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], in the order q, k, v; of each the heads side by side
+    w_x: Array  # [input, 3 * hidden], in the order q, k, v; each has its heads side by side
     w_rank: Array  # [input, rank]
     w_alpha: Array  # [rank, hidden]
     b_alpha: Array  # [hidden]
@@ -28,7 +28,7 @@ class GatedLinearAttentionState(NamedTuple):
 
 
 class GatedLinearAttentionInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], as k, v and alpha
+    q: Array  # [*batch, heads, hidden / heads], like k, v and alpha
     k: Array
     v: Array
     alpha: Array
@@ -36,7 +36,9 @@ class GatedLinearAttentionInput(NamedTuple):
 
 @dataclass(frozen=True)
 class GatedLinearAttention(LinearCell):
-    r"""Gated linear attention: each key of the memory decays at a rate of its own. In each head:
+    r"""Gated linear attention: each key of the memory decays at its own rate, which depends on the input.
+
+    `LinearAttention` never forgets, and the memory of `Retention` decays at a constant rate. In each head:
 
     .. math::
         q_t &= W_q x_t, \quad k_t = W_k x_t, \quad v_t = W_v x_t \\
@@ -46,15 +48,26 @@ class GatedLinearAttention(LinearCell):
 
     The output is :math:`y_t` of all heads.
 
-    Args:
-      hidden_size: size of :math:`y`, and of the queries, keys and values of all heads.
-      num_heads: how many memories there are, of hidden_size / num_heads keys and as many values.
-      rank_size: of the product that makes :math:`\alpha`.
-      temperature: :math:`\tau`; the larger, the longer the memory lasts.
+    Example:
+      >>> cell = jaxrnn.GatedLinearAttention(hidden_size=16, num_heads=2)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape  # one matrix for each head
+      ((20, 4, 16), (4, 2, 8, 8))
 
-    References: S. Yang, B. Wang, Y. Shen, R. Panda, Y. Kim, "Gated linear attention transformers with
-    hardware-efficient training", 2024. Deviations: as many keys as values, where the paper's are half as many; without
-    the block around the cell (normalization, output gate, projection).
+    Args:
+      hidden_size: Size of :math:`y`, and of the queries, keys and values of all heads together.
+      num_heads: Number of memories, each with hidden_size / num_heads keys and as many values.
+      rank_size: Rank of the product :math:`W_\alpha W_r`.
+      temperature: :math:`\tau`. The larger it is, the longer the memory lasts.
+
+    References:
+      S. Yang, B. Wang, Y. Shen, R. Panda, Y. Kim, "Gated linear attention transformers with hardware-efficient
+      training", 2024.
+
+    Deviations:
+      There are as many keys as values, while the paper has half as many keys. The block around the cell
+      (normalization, output gate, projection) is left out.
     """
 
     hidden_size: int
@@ -63,7 +76,9 @@ class GatedLinearAttention(LinearCell):
     temperature: float = 16.0
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "rank_size")
         check.divides(self, "num_heads", "hidden_size")
+        check.above(self, "temperature", 0)
 
     def init(self, key: Array, input_size: int) -> GatedLinearAttentionParams:
         n = self.hidden_size

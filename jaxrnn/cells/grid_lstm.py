@@ -1,4 +1,4 @@
-"""The grid of LSTMs over time and depth."""
+"""LSTM cells on a grid of time steps and layers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class GridLSTMParams(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], in the order h, m
-    w_h: tuple[Array, ...]  # of each layer [hidden, 8 * hidden], from time; i, f, o, c of time, then of depth
-    w_u: tuple[Array, ...]  # of each layer [hidden, 8 * hidden], from depth
-    b: tuple[Array, ...]  # of each layer [8 * hidden]
+    w_x: Array  # [input, 2 * hidden], V in the order h, m
+    w_h: tuple[Array, ...]  # one for each layer, [hidden, 8 * hidden], from h; i, f, o, c along time, then along depth
+    w_u: tuple[Array, ...]  # one for each layer, [hidden, 8 * hidden], from the layer below
+    b: tuple[Array, ...]  # one for each layer, [8 * hidden]
 
 
 class GridLSTMState(NamedTuple):
@@ -29,7 +30,10 @@ class GridLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class GridLSTM(Cell):
-    r"""Grid of long short-term memories in time and in depth: layers hand memories up as steps hand them on.
+    r"""Grid LSTM with two dimensions: memory cells run along time and along depth.
+
+    A `Stack` of `LSTM` layers passes only hidden states up to the next layer. Here each layer also passes up a memory
+    :math:`\bar m`, through gates of its own, just as each time step passes on a memory :math:`m`.
 
     .. math::
         \bar h^0_t &= V_h x_t, \quad \bar m^0_t = V_m x_t \\
@@ -40,22 +44,37 @@ class GridLSTM(Cell):
         \bar h^l_t = \tanh(\bar g^o \odot \bar m^l_t), \quad l = 1, \dots, L \\
         y_t &= \bar h^L_t
 
-    The output is :math:`y_t`. It reads the states before the step, so the step makes it and the state holds it. In
-    this LSTM the output gate stands inside the tanh, as in the paper.
+    The output is :math:`y_t`. It depends on the states before the step, so the step computes it and the state stores
+    it. The output gate is inside the tanh, as in the paper.
+
+    Example:
+      >>> cell = jaxrnn.GridLSTM(hidden_size=16, depth_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.m.shape  # the memories of all three layers
+      ((20, 4, 16), (4, 3, 16))
 
     Args:
-      hidden_size: size of each :math:`h`, :math:`m`, :math:`\bar h` and :math:`\bar m`.
-      depth_size: :math:`L`, the number of layers.
-      forget_bias: initial value of the biases of :math:`g^f`, a number or `Chrono(longest)`, which sets those of
-        :math:`g^i` too. Those of :math:`\bar g^f` begin at 1.
+      hidden_size: Size of each :math:`h`, :math:`m`, :math:`\bar h` and :math:`\bar m`.
+      depth_size: Number of layers, :math:`L`.
+      forget_bias: Initial value of the biases of :math:`g^f`: a number, or `Chrono(longest)`, which also sets those of
+        :math:`g^i`. Those of :math:`\bar g^f` are initialized to 1.
 
-    References: N. Kalchbrenner, I. Danihelka, A. Graves, "Grid long short-term memory", 2016, with two dimensions,
-    both computed at once (no priority), and weights of its own in each layer. Deviation: the biases.
+    References:
+      N. Kalchbrenner, I. Danihelka, A. Graves, "Grid long short-term memory", 2016, with two dimensions, both
+      computed at once (no priority), and separate weights in each layer.
+
+    Deviations:
+      The biases are added.
     """
 
     hidden_size: int
     depth_size: int = 2
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "depth_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> GridLSTMParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The LSTM in independent groups."""
+"""LSTM in independent groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class GroupLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupLSTM(Cell):
-    r"""Long short-term memory in groups (G-LSTM), each of which sees a part of the input and of the state.
+    r"""Group LSTM (G-LSTM): an LSTM in groups, each of which reads its own part of the input and of the state.
+
+    With :math:`K` groups, the matrices have :math:`1 / K` of the weights of an `LSTM`'s. The cell passes no information
+    between groups, which is left to other layers.
 
     .. math::
         (i^k_t, f^k_t, g^k_t, o^k_t) &= (\sigma, \sigma, \tanh, \sigma)
@@ -37,16 +40,27 @@ class GroupLSTM(Cell):
         c^k_t &= f^k_t \odot c^k_{t-1} + i^k_t \odot g^k_t \\
         h^k_t &= o^k_t \odot \tanh(c^k_t)
 
-    where :math:`x_t`, :math:`h_t` and :math:`c_t` are cut into :math:`K` equal parts. The output is :math:`h_t`. The
-    matrices have one in :math:`K` of an LSTM's weights; nothing passes between groups, which is left to other layers.
+    where :math:`x_t`, :math:`h_t` and :math:`c_t` are split into :math:`K` equal parts. The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.GroupLSTM(hidden_size=32, num_groups=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
+      >>> params.w_h.size, jaxrnn.LSTM(32).init(jax.random.key(0), 8).w_h.size
+      (1024, 4096)
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      num_groups: :math:`K`; divides the hidden size and the size of the input.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      num_groups: Number of groups, :math:`K`. It divides the hidden size and the input size.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017. Deviation: without the
-    projection of :math:`h_t`.
+    References:
+      O. Kuchaiev, B. Ginsburg, "Factorization tricks for LSTM networks", 2017.
+
+    Deviations:
+      The projection of :math:`h_t` is left out.
     """
 
     hidden_size: int
@@ -54,7 +68,9 @@ class GroupLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_groups", "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> GroupLSTMParams:
         if input_size % self.num_groups:
@@ -78,7 +94,7 @@ class GroupLSTM(Cell):
 
     def project(self, params: GroupLSTMParams, x: Array, key: Keys = None) -> Array:
         groups, size, _ = params.w_x.shape
-        if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the whole matrix, or affine's error
+        if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the full matrix, or the error of `affine`
             z = affine(x, block_diag(*params.w_x))
             return z.reshape(*z.shape[:-1], groups, -1) + params.b
         return jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x) + params.b

@@ -1,4 +1,4 @@
-"""The gated recurrent unit with decays, for missing values."""
+"""Gated recurrent unit with decays, for missing values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,26 +17,29 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class GRUDParams(NamedTuple):
     w_x: Array  # [values, 3 * hidden], gates in the order r, z, a
-    w_m: Array  # [values, 3 * hidden], of the mask
+    w_m: Array  # [values, 3 * hidden], from the mask
     w_h: Array  # [hidden, 2 * hidden], gates in the order r, z
-    w_a: Array  # [hidden, hidden], of the candidate
+    w_a: Array  # [hidden, hidden], for the candidate
     b: Array  # [3 * hidden]
-    mean: Array  # [values], what missing values decay to
-    w_dx: Array  # [values], the diagonal of the values' decay
+    mean: Array  # [values], to which missing values decay
+    w_dx: Array  # [values], diagonal of the matrix in the decay of the values
     b_dx: Array  # [values]
-    w_dh: Array  # [values, hidden], of the state's decay
+    w_dh: Array  # [values, hidden], for the decay of the state
     b_dh: Array  # [hidden]
 
 
 class GRUDState(NamedTuple):
     h: Array  # [*batch, hidden]
-    x: Array  # [*batch, values], observed last
-    age: Array  # [*batch, values], of what was observed last, 0 if it was now
+    x: Array  # [*batch, values], the last observed values
+    age: Array  # [*batch, values], time since each value was last observed, 0 if it is observed now
 
 
 @dataclass(frozen=True)
 class GRUD(Cell):
-    r"""Gated recurrent unit with decays (GRU-D), for values that are missing and steps at uneven times.
+    r"""Gated recurrent unit with decays (GRU-D), for missing values and uneven time steps.
+
+    The longer a value has been missing, the closer its replacement is to the value's mean. The state also decays with
+    the time since the last observations. The remaining equations are those of a GRU that also reads the mask.
 
     .. math::
         \delta_t &= \Delta_t + (1 - m_{t-1}) \odot \delta_{t-1} \\
@@ -49,35 +53,55 @@ class GRUD(Cell):
         h_t &= (1 - z_t) \odot \hat h_{t-1} + z_t \odot a_t
 
     The input of a step is :math:`(x_t, m_t, \Delta_t)` side by side, :math:`2 d + 1` features for :math:`d` values: the
-    values (anything, NaN too, where missing), the mask (1: observed, 0: missing) and the time since the step before,
-    0 at the first. :math:`x'` is the value observed last, or :math:`\tilde x` before there is one.
+    values (any number, even NaN, where they are missing), the mask (1: observed, 0: missing) and the time since the
+    previous step, 0 at the first step. :math:`x'` is the last observed value, or :math:`\tilde x` if there is none yet.
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> values = jnp.array([[0.5, 1.0], [jnp.nan, 2.0], [0.7, jnp.nan]])
+      >>> mask = 1.0 - jnp.isnan(values)
+      >>> gaps = jnp.array([[0.0], [2.0], [0.5]])
+      >>> cell = jaxrnn.GRUD(hidden_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=5)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.concatenate([values, mask, gaps], axis=-1))
+      >>> ys.shape, bool(jnp.isfinite(ys).all())
+      ((3, 16), True)
 
-    References: Z. Che, S. Purushotham, K. Cho, D. Sontag, Y. Liu, "Recurrent neural networks for multivariate time
-    series with missing values", 2018. Deviation: :math:`\tilde x`, there the training data's mean, is a parameter,
-    zero at first or what one puts there.
+    Args:
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      Z. Che, S. Purushotham, K. Cho, D. Sontag, Y. Liu, "Recurrent neural networks for multivariate time series with
+      missing values", 2018.
+
+    Deviations:
+      :math:`\tilde x`, the mean of the training data in the paper, is a parameter. It is initialized to zero; the
+      caller may set it to the mean.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
+
     def init(self, key: Array, input_size: int) -> GRUDParams:
         n, d = self.hidden_size, input_size // 2
         if input_size < 3 or input_size % 2 == 0:
             raise ValueError(
-                "GRUD reads d values, their mask and the time since the step before: "
+                "GRUD reads d values, their mask and the time since the previous step: "
                 f"the input size must be 2 * d + 1, but it is {input_size}"
             )
         k_x, k_m, k_h, k_a, k_b, k_d = jax.random.split(key, 6)
-        w_x, w_m = gates(glorot_uniform, k_x, (d, n), 3), gates(glorot_uniform, k_m, (d, n), 3)
-        w_h, w_a = gates(orthogonal, k_h, (n, n), 2), orthogonal(k_a, (n, n))
+        w_x = gates(glorot_uniform, k_x, (d, n), 3)
+        w_m = gates(glorot_uniform, k_m, (d, n), 3)
+        w_h = gates(orthogonal, k_h, (n, n), 2)
+        w_a = orthogonal(k_a, (n, n))
         b_keep, _ = gate_biases(k_b, self.keep_bias, n)
         b = jnp.concatenate([jnp.zeros(n), -b_keep, jnp.zeros(n)])
-        w_dh = jnp.abs(glorot_uniform(k_d, (d, n)))  # where a decay is negative it is none, and has no gradient
+        w_dh = jnp.abs(glorot_uniform(k_d, (d, n)))  # max(0, ...) of a negative number has no gradient
         return GRUDParams(w_x, w_m, w_h, w_a, b, jnp.zeros(d), jnp.ones(d), jnp.zeros(d), w_dh, jnp.zeros(n))
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> GRUDState:

@@ -1,4 +1,4 @@
-"""The hierarchically gated recurrent network's unit."""
+"""Hierarchically gated recurrent unit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import silu
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, sigmoid, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, sigmoid, spread_like
 
 
 class HGRNParams(NamedTuple):
@@ -26,12 +27,14 @@ class HGRNState(NamedTuple):
 
 class HGRNInput(NamedTuple):
     c: Array  # [*batch, 2 * hidden]
-    f: Array  # [*batch, hidden], lambda
+    f: Array  # [*batch, hidden], the gate lambda
 
 
 @dataclass(frozen=True)
 class HGRN(LinearCell):
-    r"""Hierarchically gated recurrent unit: a state of complex numbers, whose gate has a lower bound.
+    r"""Hierarchically gated recurrent unit (HGRN): a complex state and a forget gate with a lower bound.
+
+    The gate and the candidate depend on the input only. The closer the lower bound is to 1, the longer the state lasts.
 
     .. math::
         \mathrm{Re}(c_t) &= \mathrm{silu}(W_{re} x_t + b_{re}), \quad
@@ -41,21 +44,35 @@ class HGRN(LinearCell):
 
     The output is :math:`[\mathrm{Re}(h_t), \mathrm{Im}(h_t)]`.
 
-    Args:
-      hidden_size: size of :math:`h`, half that of the output.
-      lower_rate: the lower bound :math:`\gamma` of the gate; in a stack, higher in layers further up.
+    Example:
+      >>> cell = jaxrnn.HGRN(hidden_size=16, lower_rate=0.9)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, jnp.iscomplexobj(state.h)
+      ((20, 4, 32), True)
 
-    References: Z. Qin, S. Yang, Y. Zhong, "Hierarchically gated recurrent neural network for sequence modeling", 2023.
-    Deviations: the lower bound is given, where the paper learns one for each unit, all layers' together; without what
-    follows the recurrence (output gate, normalization, projection).
+    Args:
+      hidden_size: Size of :math:`h`, half the size of the output.
+      lower_rate: Lower bound of the gate, :math:`\gamma`. In a stack, it is higher in the upper layers.
+
+    References:
+      Z. Qin, S. Yang, Y. Zhong, "Hierarchically gated recurrent neural network for sequence modeling", 2023.
+
+    Deviations:
+      The lower bound is an argument, while the paper learns one for each unit, jointly for all layers. The operations
+      after the recurrence (output gate, normalization, projection) are left out.
     """
 
     hidden_size: int
     lower_rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.rate(self, "lower_rate")
+
     def init(self, key: Array, input_size: int) -> HGRNParams:
         n = self.hidden_size
-        theta = 10000.0 ** (-jnp.arange(n) / n)  # as of rotary positions
+        theta = 10000.0 ** (-jnp.arange(n) / n)  # the frequencies of rotary position embeddings
         return HGRNParams(gates(glorot_uniform, key, (input_size, n), 3), jnp.zeros(3 * n), theta)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> HGRNState:

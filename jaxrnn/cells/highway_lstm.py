@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class HighwayLSTMParams(NamedTuple):
-    w_x: Array  # [input, 6 * hidden], gates in the order i, f, g, o, r, and the highway
+    w_x: Array  # [input, 6 * hidden], gates in the order i, f, g, o, r, then the highway
     w_h: Array  # [hidden, 5 * hidden]
     b: Array  # [5 * hidden]
 
@@ -27,7 +28,9 @@ class HighwayLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class HighwayLSTM(Cell):
-    r"""Long short-term memory whose output a gate mixes with its input, so that many layers can be stacked.
+    r"""Long short-term memory with a highway: a gate mixes the output with a linear map of the input.
+
+    The highway carries the input past the memory, so that many layers can be stacked.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
@@ -40,18 +43,31 @@ class HighwayLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
-      highway_bias: initial value of :math:`-b_r`; above zero more of the input comes through.
+    Example:
+      >>> cell = jaxrnn.Stack(*[jaxrnn.HighwayLSTM(hidden_size=32) for _ in range(3)])
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 32)
 
-    References: L. He, K. Lee, M. Lewis, L. Zettlemoyer, "Deep semantic role labeling: what works and what's
-    next", 2017. Not the highway LSTM of Y. Zhang et al., 2016, which joins the memories of two layers.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+      highway_bias: Initial value of :math:`-b_r`. Above zero, more of the input passes.
+
+    References:
+      L. He, K. Lee, M. Lewis, L. Zettlemoyer, "Deep semantic role labeling: what works and what's next", 2017. This is
+      not the highway LSTM of Y. Zhang et al., 2016, which connects the memories of two layers.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     highway_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.finite(self, "highway_bias")
 
     def init(self, key: Array, input_size: int) -> HighwayLSTMParams:
         n = self.hidden_size
@@ -66,8 +82,8 @@ class HighwayLSTM(Cell):
         return HighwayLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: HighwayLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
-        z = affine(x, params.w_x)
         n = self.hidden_size
+        z = affine(x, params.w_x)
         return z[..., : 5 * n] + params.b, z[..., 5 * n :]
 
     def step(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMState:

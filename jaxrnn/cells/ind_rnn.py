@@ -1,4 +1,4 @@
-"""The independently recurrent network."""
+"""Independently recurrent network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import relu
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, zeros
@@ -28,23 +29,42 @@ class IndRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class IndRNN(Cell):
-    r"""Independently recurrent network: each unit sees of the past only itself.
+    r"""Independently recurrent network: each unit reads only its own previous state.
+
+    The recurrent weights are a vector, while those of `Elman` are a matrix. The units exchange information through the
+    next layer, so the paper stacks several layers.
 
     .. math:: h_t = \phi(W x_t + u \odot h_{t-1} + b)
 
-    The output is :math:`h_t`. At first :math:`u` is uniform on :math:`[0, 1)`. The paper keeps :math:`|u|` below
-    :math:`2^{1/T}`, for sequences of T steps, by clipping it after each update.
+    The output is :math:`h_t`. The initial :math:`u` is uniform on :math:`[0, 1)`. The paper keeps :math:`|u|` below
+    :math:`2^{1/T}`, for sequences of :math:`T` steps, by clipping it after each update.
+
+    Example:
+      >>> cell = jaxrnn.IndRNN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape
+      ((20, 4, 64), (64,))
+      >>> params = params._replace(w_h=jnp.clip(params.w_h, -(2 ** (1 / 20)), 2 ** (1 / 20)))  # after each update
 
     Args:
-      hidden_size: size of :math:`h`.
-      activation: :math:`\phi`, elementwise, such as `jax.nn.relu` or `jnp.tanh`.
+      hidden_size: Size of :math:`h`.
+      activation: :math:`\phi`, an elementwise function such as `jax.nn.relu` or `jnp.tanh`.
 
-    References: S. Li, W. Li, C. Cook, C. Zhu, Y. Gao, "Independently recurrent neural network (IndRNN): building a
-    longer and deeper RNN", 2018. Deviation: the clipping is left to the optimizer.
+    References:
+      S. Li, W. Li, C. Cook, C. Zhu, Y. Gao, "Independently recurrent neural network (IndRNN): building a longer and
+      deeper RNN", 2018.
+
+    Deviations:
+      The cell does not clip :math:`u`; the training loop does it if needed.
     """
 
     hidden_size: int
     activation: Callable[[Array], Array] = relu
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> IndRNNParams:
         n = self.hidden_size

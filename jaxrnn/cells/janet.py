@@ -1,4 +1,4 @@
-"""The recurrent network with just another network: a forget gate only."""
+"""LSTM with only a forget gate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -26,7 +27,9 @@ class JANETState(NamedTuple):
 
 @dataclass(frozen=True)
 class JANET(Cell):
-    r"""Just another network: the LSTM with nothing but its forget gate.
+    r"""Just another network (JANET): the LSTM reduced to its forget gate.
+
+    It has half of the weights of an `LSTM`.
 
     .. math::
         s_t &= W_f x_t + R_f h_{t-1} + b_f \\
@@ -35,17 +38,30 @@ class JANET(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, the paper's choice.
-      beta: :math:`\beta`; above zero more is written than is forgotten.
+    Example:
+      >>> cell = jaxrnn.JANET(hidden_size=64, forget_bias=jaxrnn.initializers.Chrono(20))  # as in the paper
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 64)
 
-    References: J. van der Westhuizen, J. Lasenby, "The unreasonable effectiveness of the forget gate", 2018.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which is the paper's choice.
+      beta: :math:`\beta`. Above zero, the cell writes more than it forgets.
+
+    References:
+      J. van der Westhuizen, J. Lasenby, "The unreasonable effectiveness of the forget gate", 2018.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.finite(self, "beta")
 
     def init(self, key: Array, input_size: int) -> JANETParams:
         n = self.hidden_size

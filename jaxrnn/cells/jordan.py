@@ -1,4 +1,4 @@
-"""Jordan's recurrent network."""
+"""Jordan's sequential network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -30,7 +31,9 @@ class JordanState(NamedTuple):
 
 @dataclass(frozen=True)
 class Jordan(Cell):
-    r"""Jordan's sequential network, whose output is fed back.
+    r"""Jordan's sequential network, which feeds its output back.
+
+    The recurrence passes through the output :math:`y`, while that of `Elman` passes through the hidden units.
 
     .. math::
         s_t &= \mu s_{t-1} + y_{t-1} \\
@@ -39,15 +42,26 @@ class Jordan(Cell):
 
     The output is :math:`y_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      output_size: size of :math:`y` and :math:`s`.
-      decay_rate: :math:`\mu`, how much of the outputs before the last one stays.
-      activation: :math:`\phi`, elementwise.
-      output_activation: :math:`\psi`, elementwise.
+    Example:
+      >>> cell = jaxrnn.Jordan(hidden_size=64, output_size=3, decay_rate=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape
+      ((20, 4, 3), (4, 3))
 
-    References: M. Jordan, "Serial order: a parallel distributed processing approach", 1986; without decay as in
-    J. Elman, "Finding structure in time", 1990. Deviation: tanh where the paper has the logistic function.
+    Args:
+      hidden_size: Size of :math:`h`.
+      output_size: Size of :math:`y` and :math:`s`.
+      decay_rate: :math:`\mu`, the share of the earlier outputs that is kept at each step.
+      activation: :math:`\phi`, an elementwise function.
+      output_activation: :math:`\psi`, an elementwise function.
+
+    References:
+      M. Jordan, "Serial order: a parallel distributed processing approach", 1986; without decay as in J. Elman,
+      "Finding structure in time", 1990.
+
+    Deviations:
+      The default activation of both layers is tanh, while the paper has the logistic function.
     """
 
     hidden_size: int
@@ -56,11 +70,18 @@ class Jordan(Cell):
     activation: Callable[[Array], Array] = tanh
     output_activation: Callable[[Array], Array] = tanh
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "output_size")
+        check.rate(self, "decay_rate")
+        check.function(self, "activation", "output_activation")
+
     def init(self, key: Array, input_size: int) -> JordanParams:
         n, m = self.hidden_size, self.output_size
         k_x, k_s, k_h = jax.random.split(key, 3)
         w_x = glorot_uniform(k_x, (input_size, n))
-        return JordanParams(w_x, glorot_uniform(k_s, (m, n)), glorot_uniform(k_h, (n, m)), jnp.zeros(n), jnp.zeros(m))
+        w_s = glorot_uniform(k_s, (m, n))
+        w_h = glorot_uniform(k_h, (n, m))
+        return JordanParams(w_x, w_s, w_h, jnp.zeros(n), jnp.zeros(m))
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> JordanState:
         return JordanState(*zeros(params, batch_shape, dtype, self.output_size, self.output_size))

@@ -1,4 +1,4 @@
-"""The vanilla recurrent network with layer normalization."""
+"""Vanilla recurrent network with layer normalization."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, normalized, tanh, zeros
@@ -28,7 +29,10 @@ class LayerNormElmanState(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNormElman(Cell):
-    r"""The vanilla recurrent network, its summed inputs normalized over the units of a step.
+    r"""Vanilla recurrent network with layer normalization of its summed inputs.
+
+    It is `Elman` with its summed inputs normalized by their mean and variance over the units, which do not depend on
+    other steps or on the rest of the batch.
 
     .. math::
         a_t &= W x_t + R h_{t-1} \\
@@ -37,17 +41,33 @@ class LayerNormElman(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
-      epsilon: :math:`\epsilon`.
+    Example:
+      >>> cell = jaxrnn.LayerNormElman(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 64)
 
-    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, equation 4. Deviation: :math:`\epsilon`.
+    Args:
+      hidden_size: Size of :math:`h`.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+      epsilon: :math:`\epsilon`, added to the variance.
+
+    References:
+      J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, equation 4.
+
+    Deviations:
+      The paper's equation has no :math:`\epsilon`.
     """
 
     hidden_size: int
     activation: Callable[[Array], Array] = tanh
     epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.function(self, "activation")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormElmanParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The gated recurrent unit with layer normalization."""
+"""Gated recurrent unit with layer normalization."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
@@ -29,7 +30,9 @@ class LayerNormGRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNormGRU(Cell):
-    r"""Gated recurrent unit with layer normalization of its products with the input and with the state.
+    r"""Gated recurrent unit with layer normalization of the products with the input and with the state.
+
+    Like `GRU`, it applies the reset gate after the recurrent product.
 
     .. math::
         N(a) &= (a - \mathrm{mean}(a)) / \sqrt{\mathrm{var}(a) + \epsilon} \\
@@ -37,22 +40,37 @@ class LayerNormGRU(Cell):
         a_t &= \tanh(\alpha_3 \odot N(W_a x_t) + b_3 + \sigma(r_t) \odot (\alpha_4 \odot N(R_a h_{t-1}) + b_4)) \\
         h_t &= (1 - \sigma(z_t)) \odot h_{t-1} + \sigma(z_t) \odot a_t
 
-    The products of both gates are normalized as one vector, as the paper has it; the candidate's by themselves. The
-    output is :math:`h_t`.
+    The products of both gates are normalized together as one vector, as in the paper, and those of the candidate
+    separately. The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.LayerNormGRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of the update gate's part of :math:`-b_g`, a number or `Chrono(longest)`; above zero
-        the state lasts longer.
-      epsilon: added to the variance.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of the update gate's part of :math:`-b_g`: a number, or `Chrono(longest)`. Above zero the
+        state lasts longer.
+      epsilon: :math:`\epsilon`, added to the variance.
 
-    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material. Deviation: the
-    shifts of the gates' two normalizations are one vector, their sum.
+    References:
+      J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material.
+
+    Deviations:
+      The shifts of the gates' two normalizations are one vector, their sum.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
     epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormGRUParams:
         n = self.hidden_size
@@ -80,7 +98,7 @@ class LayerNormGRU(Cell):
         return state.h
 
     def _normalized(self, a: Array, gain: Array) -> Array:
-        """The gates' part and the candidate's, each by itself."""
+        """Normalizes the part of the gates and that of the candidate separately."""
         gates_a, candidate = jnp.split(a, [2 * self.hidden_size], axis=-1)
         parts = [normalized(part, self.epsilon) for part in (gates_a, candidate)]
         return gain * jnp.concatenate(parts, axis=-1)

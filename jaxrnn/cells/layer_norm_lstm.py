@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
@@ -31,7 +32,9 @@ class LayerNormLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNormLSTM(Cell):
-    r"""Long short-term memory with layer normalization of both products and of the memory that is put out.
+    r"""Long short-term memory with layer normalization of both products and of the memory before the output gate.
+
+    Without the normalization, gains and shifts, it is `LSTM`.
 
     .. math::
         N(a) &= (a - \mathrm{mean}(a)) / \sqrt{\mathrm{var}(a) + \epsilon} \\
@@ -39,22 +42,37 @@ class LayerNormLSTM(Cell):
         c_t &= \sigma(f_t) \odot c_{t-1} + \sigma(i_t) \odot \tanh(g_t) \\
         h_t &= \sigma(o_t) \odot \tanh(\alpha_c \odot N(c_t) + b_c)
 
-    :math:`W x_t` and :math:`R h_{t-1}` are normalized over all four gates at once, as the paper has it. The output
-    is :math:`h_t`.
+    :math:`W x_t` and :math:`R h_{t-1}` are each normalized over all four gates together, as in the paper. The output is
+    :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.LayerNormLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 4, 64), (4, 64))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of the forget gate's part of :math:`b`, a number or `Chrono(longest)`, which
-        sets the input gate's too.
-      epsilon: added to the variance.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of the forget gate's part of :math:`b`: a number, or `Chrono(longest)`, which also sets
+        the input gate's part.
+      epsilon: :math:`\epsilon`, added to the variance.
 
-    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material. Deviation: the
-    shifts of the two normalizations of products and the bias are one vector, their sum.
+    References:
+      J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016, supplementary material.
+
+    Deviations:
+      The bias and the shifts of the two normalized products are one vector, their sum.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.non_negative(self, "epsilon")
 
     def init(self, key: Array, input_size: int) -> LayerNormLSTMParams:
         n = self.hidden_size

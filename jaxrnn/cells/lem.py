@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -28,7 +29,9 @@ class LEMState(NamedTuple):
 
 @dataclass(frozen=True)
 class LEM(Cell):
-    r"""Long expressive memory: a system of two time scales, both learned.
+    r"""Long expressive memory: a discretized system of differential equations with two learned time scales.
+
+    The step sizes of both states depend on the input and on the output, and they differ between units.
 
     .. math::
         \Delta t_n &= \Delta t \, \sigma(W_1 y_{n-1} + V_1 u_n + b_1) \\
@@ -39,16 +42,27 @@ class LEM(Cell):
 
     where :math:`u_n` is the input. The output is :math:`y_n`.
 
-    Args:
-      hidden_size: size of :math:`y` and :math:`z`.
-      dt: :math:`\Delta t`, the longest step.
+    Example:
+      >>> cell = jaxrnn.LEM(hidden_size=64, dt=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.z.shape
+      ((20, 4, 64), (4, 64))
 
-    References: T. K. Rusch, S. Mishra, N. B. Erichson, M. Mahoney, "Long expressive memory for sequence modeling",
-    2022.
+    Args:
+      hidden_size: Size of :math:`y` and :math:`z`.
+      dt: :math:`\Delta t`, the largest step size.
+
+    References:
+      T. K. Rusch, S. Mishra, N. B. Erichson, M. Mahoney, "Long expressive memory for sequence modeling", 2022.
     """
 
     hidden_size: int
     dt: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.above(self, "dt", 0)
 
     def init(self, key: Array, input_size: int) -> LEMParams:
         n = self.hidden_size
@@ -66,7 +80,8 @@ class LEM(Cell):
     def step(self, params: LEMParams, state: LEMState, z: Array) -> LEMState:
         n = self.hidden_size
         dt_z, dt_y, new_z = jnp.split(z[..., : 3 * n] + state.y @ params.w_y, 3, axis=-1)
-        dt_z, dt_y = self.dt * sigmoid(dt_z), self.dt * sigmoid(dt_y)
+        dt_z = self.dt * sigmoid(dt_z)
+        dt_y = self.dt * sigmoid(dt_y)
         slow = (1 - dt_z) * state.z + dt_z * tanh(new_z)
         y = (1 - dt_y) * state.y + dt_y * tanh(slow @ params.w_z + z[..., 3 * n :])
         return LEMState(y=y, z=slow)

@@ -1,4 +1,4 @@
-"""The light recurrent unit."""
+"""Light recurrent unit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,8 +17,8 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class LightRUParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], gates in the order f, a
-    w_h: Array  # [hidden, hidden], of the gate
-    b: Array  # [hidden], of the gate
+    w_h: Array  # [hidden, hidden], for the gate
+    b: Array  # [hidden], for the gate
 
 
 class LightRUState(NamedTuple):
@@ -26,7 +27,9 @@ class LightRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class LightRU(Cell):
-    r"""Light recurrent unit: one gate, and candidates of the input alone.
+    r"""Light recurrent unit: one gate, and a candidate that depends on the input only.
+
+    Only the gate reads the state, so that the cell has one recurrent matrix.
 
     .. math::
         a_t &= \tanh(W_a x_t) \\
@@ -35,16 +38,28 @@ class LightRU(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.LightRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape
+      ((20, 4, 64), (64, 64))
 
-    References: H. Ye, Y. Zhang, H. Liu, X. Li, J. Chang, H. Zheng, "Light recurrent unit: towards an
-    interpretable recurrent neural network for modeling long-range dependency", 2024.
+    Args:
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      H. Ye, Y. Zhang, H. Liu, X. Li, J. Chang, H. Zheng, "Light recurrent unit: towards an interpretable recurrent
+      neural network for modeling long-range dependency", 2024.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> LightRUParams:
         n = self.hidden_size

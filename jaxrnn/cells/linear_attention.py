@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
-EPSILON = 1e-6  # of the paper's code: a sequence that has not begun has no weights
+EPSILON = 1e-6  # as in the paper's code; avoids 0 / 0 before the first step
 
 
 class LinearAttentionParams(NamedTuple):
@@ -35,7 +36,10 @@ class LinearAttentionInput(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearAttention(LinearCell):
-    r"""Linear attention: a sum of values under the keys they were stored with.
+    r"""Linear attention: values are added to a matrix under the keys they belong to, and read by a query.
+
+    Attention without a softmax needs a state of constant size, while that of softmax attention grows with the sequence.
+    The state never decays; `GatedLinearAttention` adds a decay.
 
     .. math::
         q_t, k_t &= \phi(W_q x_t), \phi(W_k x_t), \quad v_t = W_v x_t, \quad \phi(a) = \mathrm{elu}(a) + 1 \\
@@ -44,16 +48,27 @@ class LinearAttention(LinearCell):
 
     The output is :math:`y_t`.
 
-    Args:
-      key_size: size of :math:`q` and :math:`k`.
-      value_size: size of :math:`v` and :math:`y`.
+    Example:
+      >>> cell = jaxrnn.LinearAttention(key_size=8, value_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape
+      ((20, 4, 16), (4, 8, 16))
 
-    References: A. Katharopoulos, A. Vyas, N. Pappas, F. Fleuret, "Transformers are RNNs: fast autoregressive
-    transformers with linear attention", 2020, one head.
+    Args:
+      key_size: Size of :math:`q` and :math:`k`.
+      value_size: Size of :math:`v` and :math:`y`.
+
+    References:
+      A. Katharopoulos, A. Vyas, N. Pappas, F. Fleuret, "Transformers are RNNs: fast autoregressive transformers with
+      linear attention", 2020, with one head.
     """
 
     key_size: int
     value_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "key_size", "value_size")
 
     def init(self, key: Array, input_size: int) -> LinearAttentionParams:
         keys = jax.random.split(key, 3)
@@ -63,7 +78,8 @@ class LinearAttention(LinearCell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> LinearAttentionState:
         dtype = joint_dtype(params) if dtype is None else dtype
         s = jnp.zeros((*batch_shape, self.key_size, self.value_size), dtype)
-        return spread_like(params, LinearAttentionState(s, jnp.zeros((*batch_shape, self.key_size, 1), dtype)))
+        n = jnp.zeros((*batch_shape, self.key_size, 1), dtype)
+        return spread_like(params, LinearAttentionState(s, n))
 
     def project(self, params: LinearAttentionParams, x: Array, key: Keys = None) -> LinearAttentionInput:
         q, k = (jax.nn.elu(affine(x, w)) + 1 for w in (params.w_q, params.w_k))
@@ -72,7 +88,8 @@ class LinearAttention(LinearCell):
     def coefficients(
         self, params: LinearAttentionParams, z: LinearAttentionInput
     ) -> tuple[LinearAttentionState, LinearAttentionState]:
-        k, one = z.k[..., None], jnp.ones((*z.k.shape[:-1], 1, 1), z.k.dtype)
+        k = z.k[..., None]
+        one = jnp.ones((*z.k.shape[:-1], 1, 1), z.k.dtype)
         return LinearAttentionState(one, one), LinearAttentionState(s=k * z.v[..., None, :], n=k)
 
     def readout(self, params: LinearAttentionParams, state: LinearAttentionState, z: LinearAttentionInput) -> Array:

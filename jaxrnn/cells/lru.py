@@ -1,4 +1,4 @@
-"""The linear recurrent unit, LRU."""
+"""Linear recurrent unit."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class LRUParams(NamedTuple):
-    nu: Array  # [state], logarithms of the eigenvalues' decay
-    theta: Array  # [state], logarithms of their phase
-    gamma: Array  # [state], logarithms of the input's scale
-    w_x: Array  # [input, 2 * state], B: real parts, imaginary parts
-    w_s: Array  # [2 * state, output], C: of real parts, of imaginary parts
+    nu: Array  # [state], logarithms of the decay rates of the eigenvalues
+    theta: Array  # [state], logarithms of their phases
+    gamma: Array  # [state], logarithms of the factors of the input
+    w_x: Array  # [input, 2 * state], B: real parts, then imaginary parts
+    w_s: Array  # [2 * state, output], C: from the real parts, then from the imaginary parts
     w_d: Array  # [input, output], D
 
 
@@ -34,7 +35,9 @@ class LRUInput(NamedTuple):
 
 @dataclass(frozen=True)
 class LRU(LinearCell):
-    r"""Linear recurrent unit: a diagonal recurrence in complex numbers, stable by its parameters.
+    r"""Linear recurrent unit (LRU): a diagonal complex linear recurrence that its parametrization keeps stable.
+
+    Its eigenvalues are constant over time. All steps can run in parallel, with `jaxrnn.loops.AssociativeScan`.
 
     .. math::
         \lambda &= \exp(-e^{\nu} + i e^{\theta}) \\
@@ -43,14 +46,26 @@ class LRU(LinearCell):
 
     The output is :math:`y_t`.
 
-    Args:
-      state_size: size of :math:`s`.
-      output_size: size of :math:`y`.
-      smallest, largest: the moduli of the eigenvalues are drawn between them.
-      largest_phase: their phases are drawn from 0 to it.
+    Example:
+      >>> cell = jaxrnn.LRU(state_size=16, output_size=32, smallest=0.9, largest=0.999)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 4, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape, state.s.shape, jnp.iscomplexobj(state.s)
+      ((20, 4, 32), (4, 16), True)
 
-    References: A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences", 2023. Deviation: D is a
-    matrix, so that sizes may differ.
+    Args:
+      state_size: Size of :math:`s`.
+      output_size: Size of :math:`y`.
+      smallest: Lower bound of the initial moduli of the eigenvalues :math:`\lambda`.
+      largest: Upper bound of the initial moduli, at most 1.
+      largest_phase: Upper bound of the initial phases of the eigenvalues; the lower bound is 0.
+
+    References:
+      A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences", 2023.
+
+    Deviations:
+      :math:`D` is a matrix, so that the input and the output may have different sizes.
     """
 
     state_size: int
@@ -58,6 +73,13 @@ class LRU(LinearCell):
     smallest: float = 0.0
     largest: float = 0.99
     largest_phase: float = 6.28
+
+    def __post_init__(self) -> None:
+        check.positive(self, "state_size", "output_size")
+        check.rate(self, "smallest")
+        check.between(self, "largest", self.smallest, 1)
+        check.above(self, "largest", 0)
+        check.above(self, "largest_phase", 0)
 
     def init(self, key: Array, input_size: int) -> LRUParams:
         n = self.state_size

@@ -1,4 +1,4 @@
-"""The liquid time-constant network."""
+"""Liquid time-constant network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import softplus
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, zeros
@@ -21,7 +22,7 @@ class LTCParams(NamedTuple):
     w_h: Array  # [hidden, hidden]
     b: Array  # [hidden]
     a: Array  # [hidden]
-    tau: Array  # [hidden], before softplus
+    tau: Array  # [hidden], before the softplus
 
 
 class LTCState(NamedTuple):
@@ -30,32 +31,50 @@ class LTCState(NamedTuple):
 
 @dataclass(frozen=True)
 class LTC(Cell):
-    r"""Liquid time-constant network, by the paper's fused solver.
+    r"""Liquid time-constant network, with the paper's fused solver.
+
+    The network is a system of differential equations whose time constants depend on the input. `CfC` replaces the
+    solver with a closed form.
 
     .. math::
         \frac{dh}{dt} &= -\left(\frac{1}{\tau} + f(h, x)\right) \odot h + f(h, x) \odot A \\
         f(h, x) &= \phi(\gamma x + \gamma_r h + \mu)
 
-    of which one step is :math:`L` times
+    One step of the network applies :math:`L` times
 
     .. math:: h \leftarrow \frac{h + \Delta t \, f(h, x) \odot A}{1 + \Delta t \, (1 / \tau + f(h, x))}
 
-    The output is :math:`h`. :math:`\tau` is the softplus of its parameter, and 1 at first.
+    The output is :math:`h`. :math:`\tau` is the softplus of its parameter, and is initialized to 1.
+
+    Example:
+      >>> cell = jaxrnn.LTC(hidden_size=64, dt=0.25, unfolds=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 4, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      dt: :math:`\Delta t`, the solver's step.
-      unfolds: :math:`L`, how many of them for one step of the network; a positive integer.
-      activation: :math:`\phi`, elementwise and not negative, so that the solver is stable.
+      hidden_size: Size of :math:`h`.
+      dt: :math:`\Delta t`, the step size of the solver.
+      unfolds: :math:`L`, the number of solver steps in one step of the network.
+      activation: :math:`\phi`, an elementwise function. The solver is stable if its values are not negative.
 
-    References: R. Hasani, M. Lechner, A. Amini, D. Rus, R. Grosu, "Liquid time-constant networks", 2021, algorithm 1.
-    Deviation: the logistic function where the paper takes tanh.
+    References:
+      R. Hasani, M. Lechner, A. Amini, D. Rus, R. Grosu, "Liquid time-constant networks", 2021, algorithm 1.
+
+    Deviations:
+      The default activation is the logistic function, while the paper uses tanh.
     """
 
     hidden_size: int
     dt: float = 1 / 6
     unfolds: int = 6
     activation: Callable[[Array], Array] = sigmoid
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "unfolds")
+        check.above(self, "dt", 0)
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> LTCParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""Long short-term memory whose output does not control its memory."""
+"""Long short-term memory with a separate controller of its memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -28,7 +29,10 @@ class MemoryControllerLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class MemoryControllerLSTM(Cell):
-    r"""Long short-term memory with two views of its memory: one is put out, the other controls the gates.
+    r"""Long short-term memory with two readouts of its memory: one is the output, the other controls the gates.
+
+    In `LSTM`, the output :math:`h` also controls the gates of the next step. Here :math:`v` does, with an output gate
+    :math:`m` of its own.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i v_{t-1} + b_i) \\
@@ -42,16 +46,28 @@ class MemoryControllerLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`, :math:`v` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.MemoryControllerLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 4, 8)))  # [time, batch, input]
+      >>> ys.shape, state.v.shape
+      ((20, 4, 64), (4, 64))
 
-    References: I. Ben-Ari, R. Shwartz-Ziv, "Sequence modeling using a memory controller extension for LSTM", 2017
-    (MC-LSTM; not the mass-conserving LSTM of the same short name).
+    Args:
+      hidden_size: Size of :math:`h`, :math:`v` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      I. Ben-Ari, R. Shwartz-Ziv, "Sequence modeling using a memory controller extension for LSTM", 2017 (MC-LSTM; not
+      the mass-conserving LSTM, which has the same abbreviation).
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> MemoryControllerLSTMParams:
         n = self.hidden_size

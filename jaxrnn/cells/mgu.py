@@ -1,4 +1,4 @@
-"""The minimal gated unit."""
+"""Minimal gated unit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MGUParams(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], gates in the order f, a
-    w_h: Array  # [hidden, hidden], of the gate
-    w_a: Array  # [hidden, hidden], of the candidate
+    w_x: Array  # [input, 2 * hidden], in the order f, a
+    w_h: Array  # [hidden, hidden], for the gate f
+    w_a: Array  # [hidden, hidden], for the candidate a
     b: Array  # [2 * hidden]
 
 
@@ -29,29 +30,45 @@ class MGUState(NamedTuple):
 class MGU(Cell):
     r"""Minimal gated unit: a gated recurrent unit with one gate.
 
+    The same gate resets the state that the candidate reads and decides how much of the candidate is written: at 1 the
+    candidate reads the whole state and replaces it. `ResetAfterMGU`, which is Flax's `MGUCell`, applies the gate after
+    the recurrent product instead.
+
     .. math::
         f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
         a_t &= \tanh(W_a x_t + R_a (f_t \odot h_{t-1}) + b_a) \\
         h_t &= (1 - f_t) \odot h_{t-1} + f_t \odot a_t
 
-    The output is :math:`h_t`. The one gate resets and writes: at 1 the candidate sees the state and replaces it.
-    Flax' `MGUCell` is another function, `ResetAfterMGU`.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.MGU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
+    References:
+      G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
+
     def init(self, key: Array, input_size: int) -> MGUParams:
         n = self.hidden_size
         k_x, k_h, k_a, k_b = jax.random.split(key, 4)
         w_x = gates(glorot_uniform, k_x, (input_size, n), 2)
-        w_h, w_a = orthogonal(k_h, (n, n)), orthogonal(k_a, (n, n))
+        w_h = orthogonal(k_h, (n, n))
+        w_a = orthogonal(k_a, (n, n))
         b_keep, _ = gate_biases(k_b, self.keep_bias, n)
         return MGUParams(w_x, w_h, w_a, jnp.concatenate([-b_keep, jnp.zeros(n)]))
 

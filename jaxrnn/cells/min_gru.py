@@ -1,4 +1,4 @@
-"""The minimal gated recurrent unit without recurrent weights, minGRU."""
+"""Minimal gated recurrent unit without recurrent weights (minGRU)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, sigmoid, zeros
 
 
 class MinGRUParams(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], gates in the order z, h
+    w_x: Array  # [input, 2 * hidden], in the order z, h
     b: Array  # [2 * hidden]
 
 
@@ -24,7 +25,10 @@ class MinGRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class MinGRU(LinearCell):
-    r"""minGRU: a GRU whose gate and candidate do not see the state.
+    r"""Gated recurrent unit without recurrent weights (minGRU).
+
+    Neither the gate nor the candidate sees the state. The step is therefore linear in the state, and
+    `jaxrnn.loops.AssociativeScan` can run all steps in parallel. `MinLSTM` is the LSTM of the same paper.
 
     .. math::
         z_t &= \sigma(W_z x_t + b_z) \\
@@ -33,19 +37,30 @@ class MinGRU(LinearCell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
+    Example:
+      >>> cell = jaxrnn.MinGRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> loop = jaxrnn.loops.AssociativeScan()  # all steps at once
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)), loop=loop)  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: L. Feng, F. Tung, M. Ahmed, Y. Bengio, H. Hajimirsadeghi, "Were RNNs all we needed?", 2024, in the form
-    that is not in log space, where the candidate may have any sign.
+    Args:
+      hidden_size: Size of :math:`h`.
+
+    References:
+      L. Feng, F. Tung, M. Ahmed, Y. Bengio, H. Hajimirsadeghi, "Were RNNs all we needed?", 2024, in the form that does
+      not use log space, where the candidate may have either sign.
     """
 
     hidden_size: int
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+
     def init(self, key: Array, input_size: int) -> MinGRUParams:
-        return MinGRUParams(
-            gates(glorot_uniform, key, (input_size, self.hidden_size), 2), jnp.zeros(2 * self.hidden_size)
-        )
+        n = self.hidden_size
+        return MinGRUParams(gates(glorot_uniform, key, (input_size, n), 2), jnp.zeros(2 * n))
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> MinGRUState:
         return MinGRUState(*zeros(params, batch_shape, dtype, self.hidden_size))

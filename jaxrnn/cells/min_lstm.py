@@ -1,4 +1,4 @@
-"""The LSTM without recurrent weights, minLSTM."""
+"""Long short-term memory without recurrent weights (minLSTM)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, sigmoid, zeros
 
 
 class MinLSTMParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], gates in the order f, i, h
+    w_x: Array  # [input, 3 * hidden], in the order f, i, h
     b: Array  # [3 * hidden]
 
 
@@ -24,7 +25,11 @@ class MinLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class MinLSTM(LinearCell):
-    r"""minLSTM: an LSTM whose gates do not see the state, and add up to one.
+    r"""Long short-term memory without recurrent weights (minLSTM).
+
+    The forget and input gates do not see the state, and they are normalized to sum to one. There is no output gate and
+    no separate memory cell. The step is linear in the state, and `jaxrnn.loops.AssociativeScan` can run all steps in
+    parallel. `MinGRU` is the GRU of the same paper.
 
     .. math::
         f_t &= \sigma(W_f x_t + b_f), \quad i_t = \sigma(W_i x_t + b_i) \\
@@ -33,16 +38,29 @@ class MinLSTM(LinearCell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_f`.
+    Example:
+      >>> cell = jaxrnn.MinLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> loop = jaxrnn.loops.AssociativeScan()  # all steps at once
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)), loop=loop)  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: L. Feng, F. Tung, M. Ahmed, Y. Bengio, H. Hajimirsadeghi, "Were RNNs all we needed?", 2024, in the form
-    that is not in log space, where the candidate may have any sign.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_f`.
+
+    References:
+      L. Feng, F. Tung, M. Ahmed, Y. Bengio, H. Hajimirsadeghi, "Were RNNs all we needed?", 2024, in the form that does
+      not use log space, where the candidate may have either sign.
     """
 
     hidden_size: int
     forget_bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.finite(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> MinLSTMParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The minimal recurrent network."""
+"""Minimal recurrent network."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MinimalRNNParams(NamedTuple):
-    w_x: Array  # [input, hidden]
+    w_x: Array  # [input, hidden], for the latent input z
     b_x: Array  # [hidden]
-    w_z: Array  # [hidden, hidden]
-    w_h: Array  # [hidden, hidden]
-    b: Array  # [hidden], of the gate
+    w_z: Array  # [hidden, hidden], from z to the gate u
+    w_h: Array  # [hidden, hidden], from the state to the gate u
+    b: Array  # [hidden], for the gate u
 
 
 class MinimalRNNState(NamedTuple):
@@ -28,7 +29,10 @@ class MinimalRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class MinimalRNN(Cell):
-    r"""Minimal recurrent network: one gate between the state and a latent input, confined to the same space.
+    r"""Minimal recurrent network: one gate between the state and a latent input.
+
+    The new state is an elementwise weighted mean of the last state and a latent representation of the input, so that
+    both are in the same space. The state is multiplied by a matrix only in the gate.
 
     .. math::
         z_t &= \tanh(W x_t + b_x) \\
@@ -37,21 +41,34 @@ class MinimalRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`z`.
-      update_bias: initial value of :math:`b`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.MinimalRNN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: M. Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural networks", 2017,
-    with the paper's example of an input network, one layer.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`z`.
+      update_bias: Initial value of :math:`b`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      M. Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural networks", 2017, with the input
+      network of the paper's example, a single layer.
     """
 
     hidden_size: int
     update_bias: float | Chrono = 0.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "update_bias")
+
     def init(self, key: Array, input_size: int) -> MinimalRNNParams:
         n = self.hidden_size
         k_x, k_z, k_h, k_b = jax.random.split(key, 4)
-        w_x, w_z = glorot_uniform(k_x, (input_size, n)), glorot_uniform(k_z, (n, n))
+        w_x = glorot_uniform(k_x, (input_size, n))
+        w_z = glorot_uniform(k_z, (n, n))
         b, _ = gate_biases(k_b, self.update_bias, n)
         return MinimalRNNParams(w_x, jnp.zeros(n), w_z, orthogonal(k_h, (n, n)), b)
 

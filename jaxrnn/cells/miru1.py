@@ -1,4 +1,4 @@
-"""The minion recurrent unit with a reset gate."""
+"""Minion recurrent unit with a reset gate."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MiRU1Params(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], gates in the order r, a
-    w_h: Array  # [hidden, hidden], of the gate
-    w_a: Array  # [hidden, hidden], of the candidate
+    w_x: Array  # [input, 2 * hidden], in the order r, a
+    w_h: Array  # [hidden, hidden], for the gate r
+    w_a: Array  # [hidden, hidden], for the candidate a
     b: Array  # [2 * hidden]
 
 
@@ -27,7 +28,10 @@ class MiRU1State(NamedTuple):
 
 @dataclass(frozen=True)
 class MiRU1(Cell):
-    r"""Minion recurrent unit, its first form: a constant in the place of a gated recurrent unit's update gate.
+    r"""Minion recurrent unit with a reset gate: a constant replaces the update gate of a gated recurrent unit.
+
+    This is the first of the paper's two units. Every step moves the state towards the candidate by the same share.
+    `MiRU2` replaces the reset gate by a constant as well.
 
     .. math::
         r_t &= \sigma(W_r x_t + R_r h_{t-1} + b_r) \\
@@ -36,15 +40,27 @@ class MiRU1(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      update_rate: :math:`\lambda`, the share of the state that a step keeps.
+    Example:
+      >>> cell = jaxrnn.MiRU1(hidden_size=64, update_rate=0.9)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: A. Zyarah, D. Kudithipudi, "Minion gated recurrent unit for continual learning", 2025.
+    Args:
+      hidden_size: Size of :math:`h`.
+      update_rate: The share :math:`\lambda` of the state that a step keeps, from 0 to below 1.
+
+    References:
+      A. Zyarah, D. Kudithipudi, "Minion gated recurrent unit for continual learning", 2025.
     """
 
     hidden_size: int
     update_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.rate(self, "update_rate")
 
     def init(self, key: Array, input_size: int) -> MiRU1Params:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The minion recurrent unit without gates."""
+"""Minion recurrent unit without gates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -26,7 +27,10 @@ class MiRU2State(NamedTuple):
 
 @dataclass(frozen=True)
 class MiRU2(Cell):
-    r"""Minion recurrent unit, its second form: constants in the place of both gates of a gated recurrent unit.
+    r"""Minion recurrent unit without gates: constants replace both gates of a gated recurrent unit.
+
+    This is the second of the paper's two units: an `Elman` network whose state moves only part of the way to its new
+    value in each step. `MiRU1` keeps the reset gate.
 
     .. math::
         a_t &= \tanh(W x_t + R (\beta h_{t-1}) + b) \\
@@ -34,17 +38,30 @@ class MiRU2(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      update_rate: :math:`\lambda`, the share of the state that a step keeps.
-      reset_rate: :math:`\beta`, the share of the state that the candidate sees.
+    Example:
+      >>> cell = jaxrnn.MiRU2(hidden_size=64, update_rate=0.9)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: A. Zyarah, D. Kudithipudi, "Minion gated recurrent unit for continual learning", 2025.
+    Args:
+      hidden_size: Size of :math:`h`.
+      update_rate: The share :math:`\lambda` of the state that a step keeps, from 0 to below 1.
+      reset_rate: The share :math:`\beta` of the state that the candidate sees, from 0 to 1.
+
+    References:
+      A. Zyarah, D. Kudithipudi, "Minion gated recurrent unit for continual learning", 2025.
     """
 
     hidden_size: int
     update_rate: float = 0.5
     reset_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.rate(self, "update_rate")
+        check.between(self, "reset_rate", 0, 1)
 
     def init(self, key: Array, input_size: int) -> MiRU2Params:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""xLSTM's memory of matrices, with exponential gates."""
+"""xLSTM's cell with a matrix memory and exponential gates."""
 
 from __future__ import annotations
 
@@ -17,30 +17,34 @@ from jaxrnn.ops import affine, sigmoid, zeros
 
 
 class MLSTMParams(NamedTuple):
-    w_x: Array  # [input, 4 * hidden], in the order q, k, v, o; of each the heads side by side
+    w_x: Array  # [input, 4 * hidden], in the order q, k, v, o, each with its heads side by side
     b: Array  # [4 * hidden]
     w_gates: Array  # [input, 2 * heads], gates in the order i, f
     b_gates: Array  # [2 * heads]
 
 
 class MLSTMState(NamedTuple):
-    c: Array  # [*batch, heads, hidden / heads (values), hidden / heads (keys)], the memory over exp(m)
-    n: Array  # [*batch, heads, hidden / heads], the normalizer over exp(m)
+    c: Array  # [*batch, heads, hidden / heads (values), hidden / heads (keys)], the memory divided by exp(m)
+    n: Array  # [*batch, heads, hidden / heads], the normalizer divided by exp(m)
     m: Array  # [*batch, heads], the stabilizer
 
 
 class MLSTMInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], as k and v
-    k: Array
-    v: Array
-    o: Array  # [*batch, hidden]
-    i: Array  # [*batch, heads], as f
-    f: Array
+    q: Array  # [*batch, heads, hidden / heads]
+    k: Array  # [*batch, heads, hidden / heads]
+    v: Array  # [*batch, heads, hidden / heads]
+    o: Array  # [*batch, hidden], after the sigmoid
+    i: Array  # [*batch, heads], the logarithm of the input gate
+    f: Array  # [*batch, heads], the logarithm of the forget gate
 
 
 @dataclass(frozen=True)
 class MLSTM(Cell):
-    r"""xLSTM's memory of matrices: values stored under keys, gates that see the input alone. In each head:
+    r"""xLSTM's cell with a matrix memory, which stores values under keys; its gates see only the input.
+
+    `SLSTM` is the paper's other cell, whose memory consists of scalars and whose gates also see the state. The
+    stabilizer :math:`m_t` only prevents overflow: without it the cell computes the same function, and its step is
+    linear in the state. In each head, with :math:`d` the size of a head:
 
     .. math::
         q_t &= W_q x_t + b_q, \quad k_t = W_k x_t / \sqrt d + b_k, \quad v_t = W_v x_t + b_v \\
@@ -51,15 +55,25 @@ class MLSTM(Cell):
         C_t &= f_t C_{t-1} + i_t v_t k_t^\top, \quad n_t = f_t n_{t-1} + i_t k_t \\
         h_t &= o_t \odot C_t q_t / \max(|n_t^\top q_t|, \exp(-m_t))
 
-    The output is :math:`h_t` of all heads. Without :math:`m_t` it is linear in its state, and the same function.
+    The output is :math:`h_t` of all heads, side by side.
+
+    Example:
+      >>> cell = jaxrnn.MLSTM(hidden_size=64, num_heads=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape  # a matrix of values and keys for each head
+      ((20, 32, 64), (32, 4, 16, 16))
 
     Args:
-      hidden_size: size of :math:`h`.
-      num_heads: how many memories there are, of a size :math:`d` = hidden_size / num_heads each.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      hidden_size: Size of :math:`h`.
+      num_heads: Number of heads, each of size :math:`d` = hidden_size / num_heads; divides the hidden size.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.3, with the sigmoid as
-    forget gate. Deviation: without the block around the cell (convolution, normalization by heads, projections).
+    References:
+      M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.3, with the sigmoid as forget gate.
+
+    Deviations:
+      The block around the cell (convolution, normalization by heads, projections) is not part of it.
     """
 
     hidden_size: int
@@ -67,7 +81,9 @@ class MLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_heads", "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> MLSTMParams:
         n, heads = self.hidden_size, self.num_heads

@@ -1,4 +1,4 @@
-"""Long short-term memory whose input and state gate each other beforehand."""
+"""Long short-term memory whose input and state gate each other before each step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -19,8 +20,8 @@ class MogrifierLSTMParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
     w_h: Array  # [hidden, 4 * hidden]
     b: Array  # [4 * hidden]
-    q: tuple[tuple[Array, ...], ...]  # of each odd round [hidden, input], or [hidden, rank] and [rank, input]
-    r: tuple[tuple[Array, ...], ...]  # of each even round [input, hidden], or [input, rank] and [rank, hidden]
+    q: tuple[tuple[Array, ...], ...]  # for each odd round [hidden, input], or [hidden, rank] and [rank, input]
+    r: tuple[tuple[Array, ...], ...]  # for each even round [input, hidden], or [input, rank] and [rank, hidden]
 
 
 class MogrifierLSTMState(NamedTuple):
@@ -30,29 +31,46 @@ class MogrifierLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class MogrifierLSTM(Cell):
-    r"""Long short-term memory whose input and state gate each other in turns before it reads them.
+    r"""Long short-term memory whose input and state gate each other in turn before the gates read them.
+
+    The input itself is gated, so symbols need an `Embedding` before this cell. The wrapper `Mogrifier` does the same
+    for other cells.
 
     .. math::
         x^k &= 2 \sigma(Q^k h^{k-1}) \odot x^{k-2} \quad \text{for odd } k \leq r \\
         h^k &= 2 \sigma(R^k x^{k-1}) \odot h^{k-2} \quad \text{for even } k \leq r \\
         h_t, c_t &= \mathrm{LSTM}(x^\uparrow, h^\uparrow, c_{t-1})
 
-    with :math:`x^{-1} = x_t, h^0 = h_{t-1}` and :math:`x^\uparrow, h^\uparrow` the last of each, read by `LSTM`'s
-    equations. The output is :math:`h_t`. The input is gated itself: symbols need an `Embedding` before.
+    Here :math:`x^{-1} = x_t` and :math:`h^0 = h_{t-1}`; :math:`x^\uparrow` and :math:`h^\uparrow` are the last
+    :math:`x^k` and the last :math:`h^k`, which enter the equations of `LSTM`. The output is :math:`h_t`.
+
+    Example:
+      >>> model = jaxrnn.Stack(jaxrnn.Embedding(16), jaxrnn.MogrifierLSTM(hidden_size=64))
+      >>> params = model.init(jax.random.key(0), input_size=100)  # 100 different symbols
+      >>> state, ys = jaxrnn.unroll(model, params, jnp.zeros((20, 32), int))  # [time, batch]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      rounds: how many times :math:`r` one is gated by the other.
-      rank: None, or the rank of :math:`Q` and :math:`R`, each then a product of two matrices.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      rounds: Number of rounds :math:`r`. Odd rounds gate the input, even rounds the state; 0 makes it an LSTM.
+      rank: None, or the rank of :math:`Q` and :math:`R`, which are then products of two matrices.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: G. Melis, T. Kocisky, P. Blunsom, "Mogrifier LSTM", 2020.
+    References:
+      G. Melis, T. Kocisky, P. Blunsom, "Mogrifier LSTM", 2020.
     """
 
     hidden_size: int
     rounds: int = 5
     rank: int | None = None
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.at_least(self, "rounds", 0)
+        check.positive_or_none(self, "rank")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> MogrifierLSTMParams:
         n = self.hidden_size

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class MultiplicativeLSTMParams(NamedTuple):
     w_x: Array  # [input, 5 * hidden], in the order m, i, f, g, o
-    w_h: Array  # [hidden, hidden], of m
+    w_h: Array  # [hidden, hidden], for m
     w_m: Array  # [hidden, 4 * hidden], gates in the order i, f, g, o
     b: Array  # [4 * hidden]
 
@@ -28,7 +29,11 @@ class MultiplicativeLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class MultiplicativeLSTM(Cell):
-    r"""Long short-term memory whose recurrent matrix is another one for every input.
+    r"""Long short-term memory whose recurrent matrix depends on the input.
+
+    The gates read a product :math:`m_t` of input and state in place of the state. As in the paper, the candidate is not
+    squashed and the output gate is inside the tanh. Many implementations use the equations of the usual LSTM there, as
+    `Multiplicative(LSTM(n))` does.
 
     .. math::
         m_t &= (W_m x_t) \odot (R_m h_{t-1}) \\
@@ -39,19 +44,32 @@ class MultiplicativeLSTM(Cell):
         c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
         h_t &= \tanh(o_t \odot c_t)
 
-    The output is :math:`h_t`. The candidate is not squashed and the output gate stands inside the tanh: this is the
-    LSTM of the paper, for which many implementations put the usual one.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.MultiplicativeLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
     Args:
-      hidden_size: size of :math:`h`, :math:`c` and :math:`m`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      hidden_size: Size of :math:`h`, :math:`c` and :math:`m`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: B. Krause, L. Lu, I. Murray, S. Renals, "Multiplicative LSTM for sequence modelling", 2016.
-    Deviations: the biases of the gates; without weight normalization.
+    References:
+      B. Krause, L. Lu, I. Murray, S. Renals, "Multiplicative LSTM for sequence modelling", 2016.
+
+    Deviations:
+      The gates have biases. There is no weight normalization.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> MultiplicativeLSTMParams:
         n = self.hidden_size

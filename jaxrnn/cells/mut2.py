@@ -1,4 +1,4 @@
-"""The mutated unit 2."""
+"""Second of three units found by a search over mutations (MUT2)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MUT2Params(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], gates in the order z, a
+    w_x: Array  # [input, 2 * hidden], in the order z, a
     w_h: Array  # [hidden, 2 * hidden], gates in the order z, r
-    w_a: Array  # [hidden, hidden], of the candidate
-    b: Array  # [3 * hidden], of z, r, a
+    w_a: Array  # [hidden, hidden], for the candidate a
+    b: Array  # [3 * hidden], in the order z, r, a
 
 
 class MUT2State(NamedTuple):
@@ -28,7 +28,10 @@ class MUT2State(NamedTuple):
 
 @dataclass(frozen=True)
 class MUT2(Cell):
-    r"""Second of the three units that a search over mutations found: a reset gate that adds the input as it is.
+    r"""Second of three units found by a search over mutations: its reset gate adds the input without a matrix.
+
+    The unit resembles a gated recurrent unit. Because the reset gate adds :math:`x_t` itself, the input size must be
+    the hidden size; symbols need an `Embedding` of that size first. `MUT1` and `MUT3` are the other two.
 
     .. math::
         z_t &= \sigma(W_z x_t + R_z h_{t-1} + b_z) \\
@@ -36,18 +39,29 @@ class MUT2(Cell):
         a_t &= \tanh(R_a (r_t \odot h_{t-1}) + W_a x_t + b_a) \\
         h_t &= z_t \odot a_t + (1 - z_t) \odot h_{t-1}
 
-    The output is :math:`h_t`. The input itself is a summand. Symbols need an `Embedding` of that size first.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.MUT2(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=64)  # the hidden size
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 64)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h` and of the input.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h` and of the input.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network
-    architectures", 2015.
+    References:
+      R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network architectures", 2015.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> MUT2Params:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The mutated unit 3."""
+"""Third of three units found by a search over mutations (MUT3)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class MUT3Params(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], gates in the order z, r, a
+    w_x: Array  # [input, 3 * hidden], in the order z, r, a
     w_h: Array  # [hidden, 2 * hidden], gates in the order z, r
-    w_a: Array  # [hidden, hidden], of the candidate
-    b: Array  # [3 * hidden], of z, r, a
+    w_a: Array  # [hidden, hidden], for the candidate a
+    b: Array  # [3 * hidden], in the order z, r, a
 
 
 class MUT3State(NamedTuple):
@@ -27,7 +28,10 @@ class MUT3State(NamedTuple):
 
 @dataclass(frozen=True)
 class MUT3(Cell):
-    r"""Third of the three units that a search over mutations found: an update gate that sees a squashed state.
+    r"""Third of three units found by a search over mutations: its update gate sees a squashed state.
+
+    The unit resembles `ResetBeforeGRU`, but its update gate reads :math:`\tanh(h_{t-1})`. `MUT1` and
+    `MUT2` are the other two.
 
     .. math::
         z_t &= \sigma(W_z x_t + R_z \tanh(h_{t-1}) + b_z) \\
@@ -37,16 +41,27 @@ class MUT3(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.MUT3(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network
-    architectures", 2015.
+    Args:
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network architectures", 2015.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> MUT3Params:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The cell that neural architecture search found."""
+"""Cell found by neural architecture search."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import relu
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class NASCellParams(NamedTuple):
-    w_x: Array  # [input, 8 * hidden], nodes in the order 0 to 7
+    w_x: Array  # [input, 8 * hidden], in the order of k, 0 to 7
     w_h: Array  # [hidden, 8 * hidden]
     b: Array  # [8 * hidden]
 
@@ -28,7 +29,10 @@ class NASCellState(NamedTuple):
 
 @dataclass(frozen=True)
 class NASCell(Cell):
-    r"""The recurrent cell found by a search over trees of operations, for language models.
+    r"""Cell found by neural architecture search, a search over trees of operations, for language models.
+
+    Like an LSTM it carries a memory cell :math:`c` beside the output :math:`h`, but it combines eight pairs of products
+    with the input and the state.
 
     .. math::
         p^k &= W_k x_t, \quad q^k = R_k h_{t-1} + b_k, \quad a^k = p^k + q^k, \quad k = 0, \dots, 7 \\
@@ -39,14 +43,28 @@ class NASCell(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
+    Example:
+      >>> cell = jaxrnn.NASCell(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
-    References: B. Zoph, Q. Le, "Neural architecture search with reinforcement learning", 2017, figure 8; where the
-    figure leaves operations open, as in TensorFlow's `NASCell`. Deviation: the biases, which are optional there.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+
+    References:
+      B. Zoph, Q. Le, "Neural architecture search with reinforcement learning", 2017, figure 8. Operations that the
+      figure leaves open are those of TensorFlow's `NASCell`.
+
+    Deviations:
+      The products with the state have biases, which are optional in TensorFlow's `NASCell`.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> NASCellParams:
         n = self.hidden_size

@@ -31,7 +31,10 @@ class ONLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ONLSTM(Cell):
-    r"""Long short-term memory whose memories are ordered by how long they last, as the nodes of a tree.
+    r"""Long short-term memory with ordered neurons: memories are ordered by how long they last, as in a tree.
+
+    Along the memory cells the master forget gate rises from 0 to 1 and the master input gate falls from 1 to 0, so the
+    last cells keep their values longest, like the upper nodes of a tree.
 
     .. math::
         \hat f_t &= \mathrm{cumsum}(\mathrm{softmax}(\hat W_f x_t + \hat R_f h_{t-1} + \hat b_f)) \\
@@ -41,21 +44,30 @@ class ONLSTM(Cell):
             + (i_t \odot \omega_t + \hat i_t - \omega_t) \odot g_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    with :math:`i_t, f_t, g_t, o_t` of `LSTM`. A master gate's entry stands for `chunk_size` neighbouring memories.
-    The output is :math:`h_t`.
+    Here :math:`i_t, f_t, g_t` and :math:`o_t` are those of `LSTM`. One entry of a master gate applies to `chunk_size`
+    neighbouring memory cells. The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.ONLSTM(hidden_size=64, chunk_size=8)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h_master.shape  # two master gates of 64 / 8 entries each
+      ((20, 32, 64), (64, 16))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      chunk_size: how many memories share an entry of the master gates; divides the hidden size.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      chunk_size: Number of memory cells that share an entry of the master gates; divides the hidden size.
 
-    References: Y. Shen, S. Tan, A. Sordoni, A. Courville, "Ordered neurons: integrating tree structures into
-    recurrent neural networks", 2019.
+    References:
+      Y. Shen, S. Tan, A. Sordoni, A. Courville, "Ordered neurons: integrating tree structures into recurrent neural
+      networks", 2019.
     """
 
     hidden_size: int
     chunk_size: int = 1
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "chunk_size", "hidden_size")
 
     def init(self, key: Array, input_size: int) -> ONLSTMParams:
@@ -81,8 +93,9 @@ class ONLSTM(Cell):
         c = (sigmoid(f) * both + m_f - both) * state.c + (sigmoid(i) * both + m_i - both) * tanh(g)
         return ONLSTMState(h=sigmoid(o) * tanh(c), c=c)
 
-    def _cumax(self, a: Array) -> Array:
-        return jnp.repeat(jnp.cumsum(jax.nn.softmax(a), axis=-1), self.chunk_size, axis=-1)
-
     def readout(self, params: ONLSTMParams, state: ONLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h
+
+    def _cumax(self, a: Array) -> Array:
+        """Returns the cumulative sum of the softmax of `a`, each entry repeated for all memory cells of its chunk."""
+        return jnp.repeat(jnp.cumsum(jax.nn.softmax(a), axis=-1), self.chunk_size, axis=-1)

@@ -1,4 +1,4 @@
-"""Long short-term memory as it began, without a forget gate."""
+"""Original long short-term memory, without a forget gate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,7 +28,10 @@ class OriginalLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class OriginalLSTM(Cell):
-    r"""Long short-term memory that never forgets: the constant error carousel.
+    r"""Long short-term memory in its original form of 1997, without a forget gate.
+
+    The memory cell is the constant error carousel: it adds up what the input gate lets in. As a sum over all steps it
+    has no bound, so the cell is suited to sequences that end. `LSTM` has a forget gate.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
@@ -36,21 +40,36 @@ class OriginalLSTM(Cell):
         c_t &= c_{t-1} + i_t \odot g_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    The output is :math:`h_t`. The memory is a sum over all steps and has no bound: for sequences with an end.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.OriginalLSTM(hidden_size=64, output_bias=-1.0)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      input_bias: initial value of :math:`b_i`.
-      output_bias: initial value of :math:`b_o`; the paper begins below zero, so that memories open one by one.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      input_bias: Initial value of :math:`b_i`.
+      output_bias: Initial value of :math:`b_o`. The paper starts below zero, so that memory cells open one after
+        another.
 
-    References: S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997. Deviations: tanh for both
-    squashing functions (the paper's are sigmoids scaled to [-2, 2] and [-1, 1]), each memory cell with
-    gates of its own (blocks of one cell), and the full gradient, where the paper cuts it at the gates.
+    References:
+      S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997.
+
+    Deviations:
+      Both squashing functions are tanh; the paper's are sigmoids scaled to [-2, 2] and [-1, 1]. Each memory cell has
+      its own gates (blocks of one cell). The gradient is complete; the paper truncates it at the gates.
     """
 
     hidden_size: int
     input_bias: float = 0.0
     output_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.finite(self, "input_bias", "output_bias")
 
     def init(self, key: Array, input_size: int) -> OriginalLSTMParams:
         n = self.hidden_size

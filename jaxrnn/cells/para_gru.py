@@ -1,4 +1,4 @@
-"""The gated recurrent unit made for parallel training, ParaGRU."""
+"""Gated recurrent unit for parallel training (ParaGRU)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class ParaGRUParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], gates in the order z, r, c
+    w_x: Array  # [input, 3 * hidden], in the order z, r, c
     w_h: Array  # [3, hidden], the diagonals of A
     b: Array  # [3 * hidden]
 
@@ -26,7 +27,9 @@ class ParaGRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class ParaGRU(Cell):
-    r"""ParaGRU: a gated recurrent unit whose recurrent matrices are diagonal, so that its Jacobian is.
+    r"""Gated recurrent unit with diagonal recurrent matrices, made for parallel training (ParaGRU).
+
+    Each unit sees only its own state, so the Jacobian of a step is diagonal. `ParaLSTM` is the LSTM of the same paper.
 
     .. math::
         z_t &= \sigma(a_z \odot h_{t-1} + B_z x_t + b_z) \\
@@ -36,15 +39,28 @@ class ParaGRU(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
+    Example:
+      >>> cell = jaxrnn.ParaGRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape  # only the diagonals
+      ((20, 32, 64), (3, 64))
 
-    References: F. Danieli, P. Rodriguez, M. Sarabia, X. Suau, L. Zappella, "ParaRNN: unlocking parallel training of
-    nonlinear RNNs for large language models", 2025; the law of the diagonals is that of its published code. Deviations:
-    one matrix B for all inputs, where its heads have blocks; the biases begin at zero.
+    Args:
+      hidden_size: Size of :math:`h`.
+
+    References:
+      F. Danieli, P. Rodriguez, M. Sarabia, X. Suau, L. Zappella, "ParaRNN: unlocking parallel training of nonlinear
+      RNNs for large language models", 2025. The initial diagonals have the distribution of its published code.
+
+    Deviations:
+      One matrix :math:`B` reads all inputs; the paper has a block for each head. The initial biases are zero.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> ParaGRUParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""Long short-term memory made for parallel training, ParaLSTM."""
+"""Long short-term memory for parallel training (ParaLSTM)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class ParaLSTMParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], gates in the order f, z, o
+    w_x: Array  # [input, 3 * hidden], in the order f, z, o
     w_h: Array  # [3, hidden], the diagonals of A
-    w_c: Array  # [2, hidden], the diagonals of C, the peepholes of f, o
+    w_c: Array  # [2, hidden], the peepholes of f, o: the diagonals of C
     b: Array  # [3 * hidden]
 
 
@@ -28,7 +29,10 @@ class ParaLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ParaLSTM(Cell):
-    r"""ParaLSTM: a coupled LSTM with peepholes and diagonal recurrent matrices, so that its Jacobian's blocks are.
+    r"""Coupled LSTM with peepholes and diagonal recurrent matrices, made for parallel training (ParaLSTM).
+
+    Each unit sees only its own state, so the blocks of the Jacobian of a step are diagonal. The input gate is one minus
+    the forget gate, as in `CoupledLSTM`. `ParaGRU` is the GRU of the same paper.
 
     .. math::
         f_t &= \sigma(a_f \odot h_{t-1} + B_f x_t + c_f \odot c_{t-1} + b_f) \\
@@ -39,23 +43,39 @@ class ParaLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`.
+    Example:
+      >>> cell = jaxrnn.ParaLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape  # only the diagonals
+      ((20, 32, 64), (3, 64))
 
-    References: F. Danieli, P. Rodriguez, M. Sarabia, X. Suau, L. Zappella, "ParaRNN: unlocking parallel training of
-    nonlinear RNNs for large language models", 2025; the law of the diagonals is that of its published code.
-    Deviations: one matrix B for all inputs, where its heads have blocks; the forget bias.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`.
+
+    References:
+      F. Danieli, P. Rodriguez, M. Sarabia, X. Suau, L. Zappella, "ParaRNN: unlocking parallel training of nonlinear
+      RNNs for large language models", 2025. The initial diagonals have the distribution of its published code.
+
+    Deviations:
+      One matrix :math:`B` reads all inputs; the paper has a block for each head. The forget bias starts at 1 by
+      default.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
 
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+
     def init(self, key: Array, input_size: int) -> ParaLSTMParams:
         n = self.hidden_size
         k_x, k_h, k_c, k_b = jax.random.split(key, 4)
         deviation = 2 / jnp.sqrt(5 * n)
-        w_h, w_c = deviation * jax.random.normal(k_h, (3, n)), deviation * jax.random.normal(k_c, (2, n))
+        w_h = deviation * jax.random.normal(k_h, (3, n))
+        w_c = deviation * jax.random.normal(k_c, (2, n))
         b_f, _ = gate_biases(k_b, self.forget_bias, n)
         b = jnp.concatenate([b_f, jnp.zeros(2 * n)])
         return ParaLSTMParams(gates(glorot_uniform, k_x, (input_size, n), 3), w_h, w_c, b)

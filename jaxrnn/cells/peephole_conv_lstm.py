@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
@@ -29,7 +30,10 @@ class PeepholeConvLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class PeepholeConvLSTM(Cell):
-    r"""Long short-term memory of images: convolutions (written :math:`*`), and gates that see the memory cells.
+    r"""Convolutional long short-term memory with peepholes, for sequences of images.
+
+    The products of an LSTM are convolutions (written :math:`*`), with zeros around the images. The gates also see the
+    memory cells, through peepholes with a weight for each place and channel. `ConvLSTM` has no peepholes.
 
     .. math::
         i_t &= \sigma(W_{xi} * X_t + W_{hi} * H_{t-1} + W_{ci} \odot C_{t-1} + b_i) \\
@@ -39,17 +43,24 @@ class PeepholeConvLSTM(Cell):
         H_t &= o_t \odot \tanh(C_t)
 
     The output is :math:`H_t`. Inputs are [\*batch, \*shape, channels] and `init`'s `input_size` is (\*shape, channels).
-    Around the images there are zeros. A peephole has a weight for each place and channel.
+
+    Example:
+      >>> cell = jaxrnn.PeepholeConvLSTM(shape=(8, 8), hidden_size=4, kernel_shape=3)
+      >>> params = cell.init(jax.random.key(0), input_size=(8, 8, 3))
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((5, 2, 8, 8, 3)))  # [time, batch, *shape, channels]
+      >>> ys.shape, params.w_c.shape
+      ((5, 2, 8, 8, 4), (3, 8, 8, 4))
 
     Args:
-      shape: the images' extent, such as (28, 28): of one, two or three dimensions.
-      hidden_size: number of channels of :math:`H` and :math:`C`.
-      kernel_shape: extent of all kernels; one number for the same in each dimension.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+      shape: Extent of the images, such as (28, 28), in one, two or three dimensions.
+      hidden_size: Number of channels of :math:`H` and :math:`C`.
+      kernel_shape: Extent of all kernels; one number applies to all dimensions.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
 
-    References: X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning
-    approach for precipitation nowcasting", 2015. Deviation: none; of initial values, which the paper does not give,
-    those of the kernels are as in `ConvLSTM`, those of the peepholes as in `PeepholeLSTM`.
+    References:
+      X. Shi, Z. Chen, H. Wang, D. Yeung, W. Wong, W. Woo, "Convolutional LSTM network: a machine learning approach for
+      precipitation nowcasting", 2015. The paper does not give initial values: the kernels are initialized as in
+      `ConvLSTM`, the peepholes as in `PeepholeLSTM`.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +70,8 @@ class PeepholeConvLSTM(Cell):
 
     def __post_init__(self) -> None:
         check_shapes(self)
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     @property
     def num_feature_axes(self) -> int:  # type: ignore[override]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,7 +18,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class PeepholeLSTMParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
     w_h: Array  # [hidden, 4 * hidden]
-    w_c: Array  # [3, hidden], the diagonals of the peepholes of i, f, o
+    w_c: Array  # [3, hidden], the peepholes of i, f, o
     b: Array  # [4 * hidden]
 
 
@@ -28,7 +29,9 @@ class PeepholeLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class PeepholeLSTM(Cell):
-    r"""Long short-term memory whose gates see the memory cell, each its own.
+    r"""Long short-term memory with peepholes: each unit's gates also see its own memory cell.
+
+    The paper added peepholes for tasks that need precise timing. `LSTM` has none.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + p_i \odot c_{t-1} + b_i) \\
@@ -40,18 +43,32 @@ class PeepholeLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.PeepholeLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
-    References: F. Gers, N. Schraudolph, J. Schmidhuber, "Learning precise timing with LSTM recurrent
-    networks", 2002. Deviations: tanh for the input and output squashing (the paper's are scaled
-    sigmoids and the identity), and the full gradient, as in A. Graves, "Generating sequences with
-    recurrent neural networks", 2013.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      F. Gers, N. Schraudolph, J. Schmidhuber, "Learning precise timing with LSTM recurrent networks", 2002; A. Graves,
+      "Generating sequences with recurrent neural networks", 2013, for tanh and the full gradient.
+
+    Deviations:
+      The input and output squashing functions are tanh; the paper's are scaled sigmoids and the identity. The gradient
+      is complete. Both are as in Graves, 2013.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> PeepholeLSTMParams:
         n = self.hidden_size

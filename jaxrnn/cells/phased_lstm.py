@@ -1,7 +1,8 @@
-"""Long short-term memory with a rhythm."""
+"""Long short-term memory with rhythmic time gates."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,7 +19,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class PhasedLSTMParams(NamedTuple):
     w_x: Array  # [input - 1, 4 * hidden], gates in the order i, f, g, o
     w_h: Array  # [hidden, 4 * hidden]
-    w_c: Array  # [3, hidden], the diagonals of the peepholes of i, f, o
+    w_c: Array  # [3, hidden], the peepholes of i, f, o
     b: Array  # [4 * hidden]
     period: Array  # [hidden]
     shift: Array  # [hidden]
@@ -30,7 +32,10 @@ class PhasedLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class PhasedLSTM(Cell):
-    r"""Long short-term memory whose units are open to change for a part of a period each, for events at any times.
+    r"""Long short-term memory whose units change only during a part of their periods, for events at irregular times.
+
+    The time :math:`\tau_t` is the last feature of the input, and the input size includes it. No matrix reads it, so
+    symbols need an `Embedding` and the time beside it. In float32, times should be kept near zero.
 
     .. math::
         \phi_t &= ((\tau_t - s) \bmod p) / p \\
@@ -40,21 +45,32 @@ class PhasedLSTM(Cell):
         c_t &= k_t \odot \tilde c_t + (1 - k_t) \odot c_{t-1} \\
         h_t &= k_t \odot \tilde h_t + (1 - k_t) \odot h_{t-1}
 
-    with :math:`i_t, f_t, g_t, o_t` of `PeepholeLSTM`, :math:`o_t` seeing :math:`\tilde c_t`, and :math:`\tau_t` the
-    time. The output is :math:`h_t`.
+    Here :math:`i_t, f_t, g_t` and :math:`o_t` are those of `PeepholeLSTM`, with :math:`o_t` reading :math:`\tilde c_t`.
+    The output is :math:`h_t`.
 
-    The time is the input's last feature, which no matrix reads: the input size counts it, and symbols need an
-    `Embedding` beside it. In float32 it should be kept near zero.
+    Example:
+      >>> cell = jaxrnn.PhasedLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)  # 7 features and the time
+      >>> times = jnp.broadcast_to(jnp.linspace(0, 5, 20)[:, None, None], (20, 32, 1))
+      >>> xs = jnp.concatenate([jnp.zeros((20, 32, 7)), times], axis=-1)
+      >>> state, ys = jaxrnn.unroll(cell, params, xs)  # [time, batch, input]
+      >>> ys.shape, params.w_x.shape
+      ((20, 32, 64), (7, 256))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
-      open_ratio: :math:`r`, the part of a period in which a unit is open.
-      leak_rate: :math:`\alpha`, for a gradient while closed; the paper trains with this one, and evaluates with 0.
-      log_periods: the logarithms of the periods are drawn uniformly between these two.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+      open_ratio: The part :math:`r` of a period in which a unit is open, above 0 and at most 1.
+      leak_rate: The factor :math:`\alpha`, from 0 to 1, which lets gradients pass while a unit is closed. The paper
+        trains with the default and evaluates with 0.
+      log_periods: The bounds between which the logarithms of the periods are drawn uniformly.
 
-    References: D. Neil, M. Pfeiffer, S. Liu, "Phased LSTM: accelerating recurrent network training for long or
-    event-based sequences", 2016. Deviation: :math:`r` is not learned.
+    References:
+      D. Neil, M. Pfeiffer, S. Liu, "Phased LSTM: accelerating recurrent network training for long or event-based
+      sequences", 2016.
+
+    Deviations:
+      The ratio :math:`r` is not learned.
     """
 
     hidden_size: int
@@ -62,6 +78,13 @@ class PhasedLSTM(Cell):
     open_ratio: float = 0.05
     leak_rate: float = 0.001
     log_periods: tuple[float, float] = (0.0, 3.0)
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.share(self, "open_ratio")
+        check.between(self, "leak_rate", 0, 1)
+        _check_log_periods(self)
 
     def init(self, key: Array, input_size: int) -> PhasedLSTMParams:
         n = self.hidden_size
@@ -93,3 +116,15 @@ class PhasedLSTM(Cell):
 
     def readout(self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h
+
+
+def _check_log_periods(cell: PhasedLSTM) -> None:
+    """Checks that `log_periods` is a pair of finite numbers of which the first is not above the second."""
+    pair = cell.log_periods
+    has_numbers = isinstance(pair, tuple) and all(check.is_number(bound) for bound in pair)
+    if not has_numbers or len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
+        kind = ValueError if has_numbers else TypeError
+        raise kind(
+            f"{type(cell).__name__}'s log_periods must be a tuple of two finite numbers, the first not above the "
+            f"second, but it is {pair!r}"
+        )

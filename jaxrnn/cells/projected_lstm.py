@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -28,7 +29,10 @@ class ProjectedLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectedLSTM(Cell):
-    r"""Long short-term memory with a linear recurrent projection: many memory cells, few products.
+    r"""Long short-term memory with a linear recurrent projection (LSTMP).
+
+    The gates read a projection of the usual output, which makes a large number of memory cells affordable: the
+    recurrent matrices read `projection_size` values in place of `hidden_size`.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
@@ -40,19 +44,33 @@ class ProjectedLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`c`.
-      projection_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.ProjectedLSTM(hidden_size=64, projection_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 16), (32, 64))
 
-    References: H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network
-    architectures for large vocabulary speech recognition", 2014. Deviations: no peepholes and no second,
-    non-recurrent projection, as in PyTorch's `proj_size` and cuDNN.
+    Args:
+      hidden_size: Size of :math:`c`.
+      projection_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network architectures for large
+      vocabulary speech recognition", 2014.
+
+    Deviations:
+      There are no peepholes and no second, non-recurrent projection, as in PyTorch's `proj_size` and in cuDNN.
     """
 
     hidden_size: int
     projection_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "projection_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> ProjectedLSTMParams:
         n, p = self.hidden_size, self.projection_size

@@ -1,4 +1,4 @@
-"""The quasi-recurrent network."""
+"""Quasi-recurrent network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class QRNNParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], gates in the order z, f, o
+    w_x: Array  # [input, 3 * hidden], in the order z, f, o
     b: Array  # [3 * hidden]
 
 
@@ -24,33 +25,52 @@ class QRNNState(NamedTuple):
 
 
 class QRNNInput(NamedTuple):
-    z: Array  # [*batch, hidden], as f and o
-    f: Array
-    o: Array
+    z: Array  # [*batch, hidden]
+    f: Array  # [*batch, hidden]
+    o: Array  # [*batch, hidden]
 
 
 @dataclass(frozen=True)
 class QRNN(LinearCell):
-    r"""Quasi-recurrent network with fo-pooling: gates of the inputs alone, a running average, an output gate.
+    r"""Quasi-recurrent network with fo-pooling: gates that see only the input, a running average, an output gate.
+
+    The paper's masked convolution, with filters :math:`k` steps wide, is this cell after a window,
+    `Stack(Window(k), QRNN(n))`; the cell alone is the case :math:`k = 1`. The step is linear in the state, and
+    `jaxrnn.loops.AssociativeScan` can run all steps in parallel.
 
     .. math::
         z_t &= \tanh(W_z x_t + b_z), \quad f_t = \sigma(W_f x_t + b_f), \quad o_t = \sigma(W_o x_t + b_o) \\
         c_t &= f_t \odot c_{t-1} + (1 - f_t) \odot z_t \\
         h_t &= o_t \odot c_t
 
-    The output is :math:`h_t`. The paper's masked convolution, whose filters are k steps wide, is this cell after a
-    window: `Stack(Window(k), QRNN(n))`. By itself it is the case of k = 1.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> model = jaxrnn.Stack(jaxrnn.Window(2), jaxrnn.QRNN(hidden_size=64))  # filters two steps wide
+      >>> params = model.init(jax.random.key(0), input_size=8)
+      >>> loop = jaxrnn.loops.AssociativeScan()  # all steps at once
+      >>> state, ys = jaxrnn.unroll(model, params, jnp.zeros((20, 32, 8)), loop=loop)  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`.
 
-    References: J. Bradbury, S. Merity, C. Xiong, R. Socher, "Quasi-recurrent neural networks", 2017. Deviation: the
-    biases, which the paper's equations leave out. Its zoneout is `Zoneout`.
+    References:
+      J. Bradbury, S. Merity, C. Xiong, R. Socher, "Quasi-recurrent neural networks", 2017. The paper's zoneout is the
+      wrapper `Zoneout`.
+
+    Deviations:
+      The biases are added; the paper's equations leave them out.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> QRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The recurrent additive network."""
+"""Recurrent additive network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class RANParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], in the order content, i, f
+    w_x: Array  # [input, 3 * hidden], in the order c, i, f
     w_h: Array  # [hidden, 2 * hidden], gates in the order i, f
     b: Array  # [2 * hidden]
 
@@ -30,6 +31,8 @@ class RANState(NamedTuple):
 class RAN(Cell):
     r"""Recurrent additive network: the memory is a weighted sum of linear maps of the inputs.
 
+    It is an `LSTM` without an output gate, whose candidate is linear and sees only the input.
+
     .. math::
         \tilde c_t &= W_c x_t \\
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + b_i) \\
@@ -39,17 +42,30 @@ class RAN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
-      activation: :math:`g`, elementwise; the paper has tanh and the identity.
+    Example:
+      >>> cell = jaxrnn.RAN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
-    References: K. Lee, O. Levy, L. Zettlemoyer, "Recurrent additive networks", 2017.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+      activation: The elementwise function :math:`g`. The paper uses tanh and the identity.
+
+    References:
+      K. Lee, O. Levy, L. Zettlemoyer, "Recurrent additive networks", 2017.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> RANParams:
         n = self.hidden_size
@@ -63,8 +79,8 @@ class RAN(Cell):
         return RANState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: RANParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
-        z = affine(x, params.w_x)
         n = self.hidden_size
+        z = affine(x, params.w_x)
         return z[..., :n], z[..., n:] + params.b
 
     def step(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANState:

@@ -1,4 +1,4 @@
-"""The recurrent highway network."""
+"""Recurrent highway network."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class RecurrentHighwayNetworkParams(NamedTuple):
-    w_x: Array  # [input, 2 * hidden], in the order h, t
-    w_h: tuple[Array, ...]  # of each layer [hidden, 2 * hidden]
-    b: tuple[Array, ...]  # of each layer [2 * hidden]
+    w_x: Array  # [input, 2 * hidden], in the order a, g
+    w_h: tuple[Array, ...]  # one per layer, [hidden, 2 * hidden]
+    b: tuple[Array, ...]  # one per layer, [2 * hidden]
 
 
 class RecurrentHighwayNetworkState(NamedTuple):
@@ -26,7 +27,10 @@ class RecurrentHighwayNetworkState(NamedTuple):
 
 @dataclass(frozen=True)
 class RecurrentHighwayNetwork(Cell):
-    r"""Recurrent highway network (RHN): a step through several highway layers, the first of which reads the input.
+    r"""Recurrent highway network (RHN): each step passes through several highway layers; the first reads the input.
+
+    A step is a deep function of the state, and the gate of each layer can pass the state through unchanged. `DTRNN` is
+    deep in the same way but has no gates.
 
     .. math::
         s^0_t &= h_{t-1} \\
@@ -37,18 +41,30 @@ class RecurrentHighwayNetwork(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      depth_size: :math:`L`, the number of layers of a step.
-      transform_bias: initial value of each :math:`b^l_g`; below zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.RecurrentHighwayNetwork(hidden_size=64, depth_size=5)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, len(params.w_h)  # each layer has a recurrent matrix
+      ((20, 32, 64), 5)
 
-    References: J. Zilly, R. Srivastava, J. Koutnik, J. Schmidhuber, "Recurrent highway networks", 2017, with the
-    carry gate coupled to the transform gate, as in the paper's experiments.
+    Args:
+      hidden_size: Size of :math:`h`.
+      depth_size: :math:`L`, the number of layers in a step.
+      transform_bias: Initial value of each :math:`b^l_g`. Below zero the state lasts longer.
+
+    References:
+      J. Zilly, R. Srivastava, J. Koutnik, J. Schmidhuber, "Recurrent highway networks", 2017; the carry gate is coupled
+      to the transform gate, as in the paper's experiments.
     """
 
     hidden_size: int
     depth_size: int = 3
     transform_bias: float = -2.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "depth_size")
+        check.finite(self, "transform_bias")
 
     def init(self, key: Array, input_size: int) -> RecurrentHighwayNetworkParams:
         n = self.hidden_size

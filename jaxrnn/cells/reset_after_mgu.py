@@ -1,4 +1,4 @@
-"""The minimal gated unit, reset after the product."""
+"""Minimal gated unit with the gate applied after the recurrent product."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,26 +28,43 @@ class ResetAfterMGUState(NamedTuple):
 
 @dataclass(frozen=True)
 class ResetAfterMGU(Cell):
-    r"""Minimal gated unit, its one gate resetting after the recurrent product.
+    r"""Minimal gated unit with the gate applied after the recurrent product.
+
+    This is the function of Flax's `MGUCell`: a `GRU` whose reset and update gates are one and the same. `MGU` applies
+    the gate before the product, as in the paper.
 
     .. math::
         f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
         n_t &= \tanh(W_n x_t + b_n^x + f_t \odot (R_n h_{t-1} + b_n^h)) \\
         h_t &= (1 - f_t) \odot n_t + f_t \odot h_{t-1}
 
-    The output is :math:`h_t`. The same function as Flax' `MGUCell`: a `GRU` with one gate for both of its.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.ResetAfterMGU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
-    Deviations, all as in Flax: the reset comes after the product, with :math:`b_n^h` inside, where the paper
-    multiplies the state before it; and :math:`f_t` keeps the state, where the paper's writes.
+    References:
+      G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
+
+    Deviations:
+      All are as in Flax. The gate is applied after the product, with :math:`b_n^h` inside, where the paper multiplies
+      the state by the gate before the product; and :math:`f_t` keeps the state, where the paper's gate writes to it.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> ResetAfterMGUParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The gated recurrent unit, reset before the product."""
+"""Gated recurrent unit with the reset gate applied before the recurrent product."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,7 +18,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class ResetBeforeGRUParams(NamedTuple):
     w_x: Array  # [input, 3 * hidden], gates in the order r, z, a
     w_h: Array  # [hidden, 2 * hidden], gates in the order r, z
-    w_a: Array  # [hidden, hidden], of the candidate
+    w_a: Array  # [hidden, hidden], for the candidate
     b: Array  # [3 * hidden]
 
 
@@ -27,7 +28,10 @@ class ResetBeforeGRUState(NamedTuple):
 
 @dataclass(frozen=True)
 class ResetBeforeGRU(Cell):
-    r"""Gated recurrent unit, the reset gate applied to the state before the recurrent product.
+    r"""Gated recurrent unit with the reset gate applied to the state before the recurrent product.
+
+    This is the variant of the paper's final version. `GRU` applies the gate after the product. The update gate
+    :math:`z_t` writes to the state here, whereas in `GRU` it keeps the state.
 
     .. math::
         r_t &= \sigma(W_r x_t + R_r h_{t-1} + b_r) \\
@@ -35,19 +39,34 @@ class ResetBeforeGRU(Cell):
         a_t &= \tanh(W_a x_t + R_a (r_t \odot h_{t-1}) + b_a) \\
         h_t &= (1 - z_t) \odot h_{t-1} + z_t \odot a_t
 
-    The output is :math:`h_t`. Note that :math:`z_t` writes here, where in `GRU` it keeps.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.ResetBeforeGRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation", 2014 (version 3); the sense of :math:`z_t` as in J. Chung et al., "Empirical
-    evaluation of gated recurrent neural networks on sequence modeling", 2014. Deviation: the biases.
+    References:
+      K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
+      2014 (version 3); J. Chung et al., "Empirical evaluation of gated recurrent neural networks on sequence modeling",
+      2014, for the sense of :math:`z_t`.
+
+    Deviations:
+      The biases are added.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> ResetBeforeGRUParams:
         n = self.hidden_size

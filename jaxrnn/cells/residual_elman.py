@@ -1,4 +1,4 @@
-"""The recurrent identity network: a vanilla network with a residual connection."""
+"""Recurrent identity network: a vanilla network with a residual connection."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import relu
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, zeros
@@ -28,23 +29,37 @@ class ResidualElmanState(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidualElman(Cell):
-    r"""Recurrent identity network (RIN): the vanilla network with the state added before the activation.
+    r"""Recurrent identity network (RIN): a vanilla network that adds its state before the activation.
+
+    It is `Elman` with a residual connection from one state to the next, which lets gradients pass many steps.
 
     .. math:: h_t = \phi(W x_t + U h_{t-1} + h_{t-1} + b)
 
-    The output is :math:`h_t`. At first :math:`U` is normal, of standard deviation 0.001, so that the state passes
-    almost unchanged.
+    The output is :math:`h_t`. Initially, :math:`U` is normal with a standard deviation of 0.001, so that the state
+    passes almost unchanged.
+
+    Example:
+      >>> cell = jaxrnn.ResidualElman(hidden_size=64, activation=jnp.tanh)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h`.
-      activation: :math:`\phi`, elementwise, such as `jax.nn.relu` or `jnp.tanh`.
+      hidden_size: Size of :math:`h`.
+      activation: :math:`\phi`, an elementwise function such as `jax.nn.relu` or `jnp.tanh`.
 
-    References: Y. Hu, A. Huber, J. Anumula, S. Liu, "Overcoming the vanishing gradient problem in plain recurrent
-    networks", 2018.
+    References:
+      Y. Hu, A. Huber, J. Anumula, S. Liu, "Overcoming the vanishing gradient problem in plain recurrent networks",
+      2018.
     """
 
     hidden_size: int
     activation: Callable[[Array], Array] = relu
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> ResidualElmanParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""Long short-term memory with a residual connection inside."""
+"""Long short-term memory with a residual connection from its input."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 class ResidualLSTMParams(NamedTuple):
-    w_x: Array  # [input, 5 * hidden], gates in the order i, f, g, o, and the shortcut
+    w_x: Array  # [input, 5 * hidden], gates in the order i, f, g, o, then the shortcut
     w_h: Array  # [hidden, 4 * hidden]
-    w_c: Array  # [3, hidden], the diagonals of the peepholes of i, f, o
-    w_p: Array  # [hidden, hidden]
+    w_c: Array  # [3, hidden], the peepholes (diagonal matrices) of i, f, o
+    w_p: Array  # [hidden, hidden], the projection
     b: Array  # [4 * hidden]
 
 
@@ -29,7 +30,10 @@ class ResidualLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidualLSTM(Cell):
-    r"""Long short-term memory with peepholes, a projection, and a shortcut from its input under the output gate.
+    r"""Long short-term memory with peepholes, a projection, and a shortcut from the input inside the output gate.
+
+    It is meant for deep stacks: the shortcut carries the output of one layer directly into the output of the next.
+    `HighwayLSTM` mixes the two with a gate of their own.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + p_i \odot c_{t-1} + b_i) \\
@@ -41,17 +45,32 @@ class ResidualLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.ResidualLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: J. Kim, M. El-Khamy, J. Lee, "Residual LSTM: design of a deep recurrent architecture for distant
-    speech recognition", 2017. Deviations: :math:`W_s` is always a matrix, where the paper has the identity between
-    layers of one size; the projection keeps the size.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      J. Kim, M. El-Khamy, J. Lee, "Residual LSTM: design of a deep recurrent architecture for distant speech
+      recognition", 2017.
+
+    Deviations:
+      :math:`W_s` is always a matrix, where the paper has the identity between layers of equal size. The projection
+      does not change the size.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> ResidualLSTMParams:
         n = self.hidden_size

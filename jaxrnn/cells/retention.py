@@ -1,4 +1,4 @@
-"""The retention of RetNet."""
+"""Retention, the recurrence of RetNet."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class RetentionParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden], in the order q, k, v; of each the heads side by side
+    w_x: Array  # [input, 3 * hidden], in the order q, k, v, each with its heads side by side
 
 
 class RetentionState(NamedTuple):
@@ -24,14 +24,18 @@ class RetentionState(NamedTuple):
 
 
 class RetentionInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], as k and v
-    k: Array
-    v: Array
+    q: Array  # [*batch, heads, hidden / heads]
+    k: Array  # [*batch, heads, hidden / heads]
+    v: Array  # [*batch, heads, hidden / heads]
 
 
 @dataclass(frozen=True)
 class Retention(LinearCell):
-    r"""Retention: linear attention whose memory decays, in each head at its rate, and turns. In the head number h:
+    r"""Retention: linear attention whose memory decays at a fixed rate in each head and rotates.
+
+    It equals attention with rotary positions and without a softmax, in which a value from step :math:`s` also has
+    the factor :math:`\gamma_h^{t - s}`. The memory itself rotates by the distance :math:`t - s`, so the cell needs no
+    step counter. `GatedLinearAttention` computes its decay from the input. In head :math:`h`, counted from 0:
 
     .. math::
         q_t &= W_q x_t, \quad k_t = W_k x_t, \quad v_t = W_v x_t, \quad
@@ -40,26 +44,37 @@ class Retention(LinearCell):
             \quad \gamma_h = 1 - 2^{-5 - h}, \quad \theta_j = 10000^{-2 j / d} \\
         y_t &= \mathrm{Re}(S_t^\top \hat q_t)
 
-    The output is :math:`y_t` of all heads. It equals attention with rotary positions and no softmax, times
-    :math:`\gamma_h^{t - s}`; the rotation by the distance t - s is the memory's, so that no step is counted.
+    The output is :math:`y_t` of all heads, side by side.
+
+    Example:
+      >>> cell = jaxrnn.Retention(hidden_size=64, num_heads=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.s.shape  # each head has a complex matrix of 8 keys and 16 values
+      ((20, 32, 64), (32, 4, 8, 16))
 
     Args:
-      hidden_size: size of :math:`y`, and of the queries, keys and values of all heads.
-      num_heads: how many memories there are, each of an even size d = hidden_size / num_heads.
+      hidden_size: Size of :math:`y`, and of the queries, keys and values of all heads together.
+      num_heads: Number of memories, each of an even size :math:`d` = hidden_size / num_heads.
 
-    References: Y. Sun et al., "Retentive network: a successor to transformer for large language models", 2023, section
-    2.1. Deviations: pairs of the two halves of a vector turn, not of neighbours; without the block around
-    the cell (normalization by heads, gate, projection).
+    References:
+      Y. Sun et al., "Retentive network: a successor to transformer for large language models", 2023, section 2.1.
+
+    Deviations:
+      The rotated pairs are made of an entry of the first half of a vector and one of the second half, not of
+      neighboring entries. The block around the cell (normalization by heads, gate, projection) is not included.
     """
 
     hidden_size: int
     num_heads: int = 1
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_heads", "hidden_size")
         if self.hidden_size // self.num_heads % 2:
             raise ValueError(
-                f"Retention's heads must have an even size, but it is {self.hidden_size} / {self.num_heads}"
+                f"Retention's num_heads must be a divisor of its hidden_size, {self.hidden_size}, with an even "
+                f"quotient, but it is {self.num_heads!r}"
             )
 
     def init(self, key: Array, input_size: int) -> RetentionParams:
@@ -88,5 +103,6 @@ class Retention(LinearCell):
 
 
 def _complex(x: Array) -> Array:
+    """Joins real parts, the first half of the last axis, and imaginary parts, the second half."""
     real, imaginary = jnp.split(x, 2, axis=-1)
     return real + 1j * imaginary

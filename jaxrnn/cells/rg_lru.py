@@ -1,4 +1,4 @@
-"""The real-gated linear recurrent unit, RG-LRU."""
+"""Real-gated linear recurrent unit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, sigmoid, zeros
 
-C = 8.0  # the paper's exponent
+C = 8.0  # the constant c of the paper
 
 
 class RGLRUParams(NamedTuple):
@@ -33,24 +34,48 @@ class RGLRUInput(NamedTuple):
 
 @dataclass(frozen=True)
 class RGLRU(LinearCell):
-    r"""Real-gated linear recurrent unit, as wide as its input.
+    r"""Real-gated linear recurrent unit (RG-LRU), a gated linear recurrence of the same size as its input.
+
+    The gates depend on the input alone, so all steps can run in parallel with `jaxrnn.loops.AssociativeScan`. The cell
+    uses its input without multiplying it by a matrix, so symbols need an `Embedding` first.
 
     .. math::
         r_t &= \sigma(W_a x_t + b_a), \quad i_t = \sigma(W_x x_t + b_x) \\
         a_t &= \exp(-8 \, \mathrm{softplus}(\Lambda) \odot r_t) \\
         h_t &= a_t \odot h_{t-1} + \sqrt{1 - a_t^2} \odot (i_t \odot x_t)
 
-    The output is :math:`h_t`. The input itself is read, so symbols need an `Embedding` first.
+    The output is :math:`h_t`. Initially, :math:`a_t` at an open gate (:math:`r_t = 1`) is uniform between `shortest`
+    and `longest`.
+
+    Example:
+      >>> cell = jaxrnn.RGLRU()
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape
+      (20, 32, 8)
 
     Args:
-      longest, shortest: at initialisation :math:`a` with an open gate is drawn between them.
+      shortest: Smallest initial value of :math:`a_t` at an open gate, for the shortest memory.
+      longest: Largest initial value of :math:`a_t` at an open gate, for the longest memory.
 
-    References: S. De et al., "Griffin: mixing gated linear recurrences with local attention for efficient language
-    models", 2024. Deviation: gates with full matrices, where the paper's are block-diagonal.
+    References:
+      S. De et al., "Griffin: mixing gated linear recurrences with local attention for efficient language models", 2024.
+
+    Deviations:
+      The gates have full matrices, where the paper's are block-diagonal.
     """
 
     shortest: float = 0.9
     longest: float = 0.999
+
+    def __post_init__(self) -> None:
+        check.above(self, "shortest", 0)
+        check.rate(self, "longest")
+        if self.shortest > self.longest:
+            raise ValueError(
+                f"RGLRU's shortest must be at most its longest, {self.longest!r}, but it is {self.shortest!r}"
+            )
 
     def init(self, key: Array, input_size: int) -> RGLRUParams:
         k_x, k_a = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""The time mixing of RWKV-4."""
+"""Time mixing of RWKV-4."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, zeros
 
 
 class RWKVParams(NamedTuple):
-    mu: Array  # [3, input], of r, k, v
+    mu: Array  # [3, input], for r, k, v
     w_x: Array  # [input, 3 * hidden], in the order r, k, v
     decay: Array  # [hidden], the logarithm of w
     u: Array  # [hidden]
@@ -24,20 +25,23 @@ class RWKVParams(NamedTuple):
 
 class RWKVState(NamedTuple):
     h: Array  # [*batch, hidden], the gated average
-    a: Array  # [*batch, hidden], the sum of values over exp(p)
-    b: Array  # [*batch, hidden], the sum of their weights over exp(p)
+    a: Array  # [*batch, hidden], the weighted sum of values, divided by exp(p)
+    b: Array  # [*batch, hidden], the sum of the weights, divided by exp(p)
     p: Array  # [*batch, hidden], the stabilizer
-    before: Array  # [*batch, 3 * hidden], what the step before adds to r, k, v
+    before: Array  # [*batch, 3 * hidden], what the previous input adds to r, k, v
 
 
 class RWKVInput(NamedTuple):
-    now: Array  # [*batch, 3 * hidden], what the step adds to its own r, k, v
-    later: Array  # [*batch, 3 * hidden], and to those of the next
+    now: Array  # [*batch, 3 * hidden], what the input adds to r, k, v of its own step
+    later: Array  # [*batch, 3 * hidden], what it adds to those of the next step
 
 
 @dataclass(frozen=True)
 class RWKV(Cell):
-    r"""RWKV's time mixing: an average of values whose weights are exponentials of keys, and decay.
+    r"""RWKV's time mixing: an average of past values, weighted by exponentials of their keys that decay over time.
+
+    It plays the part of attention in RWKV-4, with a state whose size does not grow. The sums are stored divided by
+    :math:`e^p`, where :math:`p` is the largest of their exponents so far, so that none overflows.
 
     .. math::
         r_t &= W_r (\mu_r \odot x_t + (1 - \mu_r) \odot x_{t-1}), \quad k_t, v_t \text{ likewise} \\
@@ -45,17 +49,30 @@ class RWKV(Cell):
                       {\sum_{s < t} e^{-(t - 1 - s) w + k_s} + e^{u + k_t}}, \quad w = e^{decay} \\
         y_t &= W_o (\sigma(r_t) \odot wkv_t)
 
-    The output is :math:`y_t`. The sums are kept over :math:`e^p`, where p is the largest of their exponents so far, so
-    that none overflows.
+    The output is :math:`y_t`.
+
+    Example:
+      >>> cell = jaxrnn.RWKV(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`r`, :math:`k`, :math:`v` and :math:`y`.
+      hidden_size: Size of :math:`r`, :math:`k`, :math:`v` and :math:`y`.
 
-    References: B. Peng et al., "RWKV: reinventing RNNs for the transformer era", 2023, section 3.1 and appendix D.
-    Deviation: no matrix begins at zero. Mixtures and decays begin as the paper's in the first of many layers.
+    References:
+      B. Peng et al., "RWKV: reinventing RNNs for the transformer era", 2023, section 3.1 and appendix D.
+
+    Deviations:
+      No matrix is initially zero. The mixing factors :math:`\mu` and the decays begin like those of the first of many
+      layers in the paper.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> RWKVParams:
         n = self.hidden_size
@@ -73,7 +90,8 @@ class RWKV(Cell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> RWKVState:
         n = self.hidden_size
         h, a, b, p, before = zeros(params, batch_shape, dtype, n, n, n, n, 3 * n)
-        return RWKVState(h, a, b, p + jnp.finfo(p.dtype).min / 2, before)  # nothing yet, whatever the first key is
+        below_any_key = jnp.finfo(p.dtype).min / 2  # so that the first key is the largest exponent
+        return RWKVState(h, a, b, p + below_any_key, before)
 
     def project(self, params: RWKVParams, x: Array, key: Keys = None) -> RWKVInput:
         now = jnp.repeat(params.mu.T, self.hidden_size, axis=1) * params.w_x
@@ -82,12 +100,14 @@ class RWKV(Cell):
     def step(self, params: RWKVParams, state: RWKVState, z: RWKVInput) -> RWKVState:
         r, k, v = jnp.split(z.now + state.before, 3, axis=-1)
         q = jnp.maximum(state.p, params.u + k)
-        old, new = jnp.exp(state.p - q), jnp.exp(params.u + k - q)
+        old = jnp.exp(state.p - q)
+        new = jnp.exp(params.u + k - q)
         wkv = (old * state.a + new * v) / (old * state.b + new)
         decayed = state.p - jnp.exp(params.decay)
         p = jnp.maximum(decayed, k)
-        old, new = jnp.exp(decayed - p), jnp.exp(k - p)
-        return RWKVState(sigmoid(r) * wkv, old * state.a + new * v, old * state.b + new, p, z.later)
+        old = jnp.exp(decayed - p)
+        new = jnp.exp(k - p)
+        return RWKVState(h=sigmoid(r) * wkv, a=old * state.a + new * v, b=old * state.b + new, p=p, before=z.later)
 
     def readout(self, params: RWKVParams, state: RWKVState, z: RWKVInput) -> Array:
         return state.h @ params.w_o

@@ -1,4 +1,4 @@
-"""The simplified state space layer, S5."""
+"""Simplified state space layer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class S5Params(NamedTuple):
-    a_re: Array  # [state], Lambda's real parts
-    a_im: Array  # [state], its imaginary parts
-    log_delta: Array  # [state]
-    w_x: Array  # [input, 2 * state], B: real parts, imaginary parts
-    w_s: Array  # [2 * state, output], C: of real parts, of imaginary parts
+    a_re: Array  # [state], real parts of Lambda
+    a_im: Array  # [state], imaginary parts of Lambda
+    log_delta: Array  # [state], logarithms of Delta
+    w_x: Array  # [input, 2 * state], B: real parts, then imaginary parts
+    w_s: Array  # [2 * state, output], C: real parts, then imaginary parts
     w_d: Array  # [input, output], D
 
 
@@ -34,7 +35,7 @@ class S5Input(NamedTuple):
 
 
 def hippo_n(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues [size] and eigenvectors [size, size] of the normal part of the HiPPO-LegS matrix."""
+    """Returns the eigenvalues [size] and eigenvectors [size, size] of the normal part of the HiPPO-LegS matrix."""
     root = np.sqrt(np.arange(size) + 0.5)
     skew = np.triu(np.outer(root, root), 1)
     skew = skew - skew.T
@@ -44,25 +45,40 @@ def hippo_n(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class S5(LinearCell):
-    r"""Simplified state space layer: one diagonal system of many inputs and outputs, held at each step for a time.
+    r"""Simplified state space layer (S5): one diagonal linear system with many inputs and outputs in continuous time.
+
+    Each step holds its input constant for a time :math:`\Delta`. The recurrence is linear, so all steps can run in
+    parallel with `jaxrnn.loops.AssociativeScan`. `LRU` is a diagonal system too, but directly in discrete time.
 
     .. math::
         \bar\Lambda &= e^{\Lambda \Delta}, \quad \bar B = \Lambda^{-1} (\bar\Lambda - I) B \\
         s_t &= \bar\Lambda s_{t-1} + \bar B u_t \\
         y_t &= 2 \, \mathrm{Re}(C s_t) + D u_t
 
-    The output is :math:`y_t`. At first :math:`\Lambda` are eigenvalues of the normal part of the HiPPO-LegS matrix
-    (HiPPO-N), and B and C are real matrices in its eigenvectors. Eigenvalues come in conjugate pairs, of which one is
-    kept and counted twice.
+    The output is :math:`y_t`. Initially, :math:`\Lambda` holds eigenvalues of the normal part of the HiPPO-LegS matrix
+    (HiPPO-N), and B and C are real matrices, expressed in the basis of its eigenvectors. The eigenvalues come in
+    conjugate pairs; the state has one of each pair, and the factor 2 counts it twice.
+
+    Example:
+      >>> cell = jaxrnn.S5(state_size=32, output_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape, state.s.shape
+      ((20, 32, 64), (32, 32))
 
     Args:
-      state_size: size of :math:`s`, half the paper's P.
-      output_size: size of :math:`y`.
-      shortest, longest: :math:`\Delta`, one for each entry of the state, is drawn between them.
+      state_size: Size of :math:`s`, half the paper's P.
+      output_size: Size of :math:`y`.
+      shortest: Smallest initial value of :math:`\Delta`, which is drawn for each entry of the state.
+      longest: Largest initial value of :math:`\Delta`.
 
-    References: J. Smith, A. Warrington, S. Linderman, "Simplified state space layers for sequence modeling", 2023.
-    Deviations: one block of HiPPO-N; C begins as a real matrix, where the authors' code draws a complex one; D is a
-    matrix, so that sizes may differ; without the nonlinearity after it.
+    References:
+      J. Smith, A. Warrington, S. Linderman, "Simplified state space layers for sequence modeling", 2023.
+
+    Deviations:
+      There is one block of HiPPO-N. C begins as a real matrix, where the authors' code draws a complex one. D is a
+      matrix, so that the sizes of input and output may differ. The nonlinearity after the layer is not included.
     """
 
     state_size: int
@@ -70,11 +86,21 @@ class S5(LinearCell):
     shortest: float = 0.001
     longest: float = 0.1
 
+    def __post_init__(self) -> None:
+        check.positive(self, "state_size", "output_size")
+        check.above(self, "shortest", 0)
+        check.above(self, "longest", 0)
+        if self.shortest > self.longest:
+            raise ValueError(
+                f"S5's shortest must be at most its longest, {self.longest!r}, but it is {self.shortest!r}"
+            )
+
     def init(self, key: Array, input_size: int) -> S5Params:
         n = self.state_size
         k_x, k_s, k_d, k_delta = jax.random.split(key, 4)
         eigenvalues, vectors = hippo_n(2 * n)
-        v_re, v_im = np.real(vectors[:, n:]), np.imag(vectors[:, n:])
+        v_re = np.real(vectors[:, n:])
+        v_im = np.imag(vectors[:, n:])
         b = jax.random.normal(k_x, (input_size, 2 * n)) / jnp.sqrt(input_size)
         c = jax.random.normal(k_s, (2 * n, self.output_size)) / jnp.sqrt(2 * n)
         return S5Params(

@@ -1,4 +1,4 @@
-"""The scaled Cayley orthogonal recurrent network."""
+"""Scaled Cayley orthogonal recurrent network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, mod_relu, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, mod_relu, zeros
 
 class ScoRNNParams(NamedTuple):
     w_x: Array  # [input, hidden]
-    a: Array  # [hidden, hidden], of which the part above the diagonal is read
+    a: Array  # [hidden, hidden]; only the part above the diagonal is used
     b: Array  # [hidden]
 
 
@@ -26,30 +27,46 @@ class ScoRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoRNN(Cell):
-    r"""Scaled Cayley orthogonal recurrent network: the recurrent matrix is orthogonal, whatever its parameters.
+    r"""Scaled Cayley orthogonal recurrent network: the recurrent matrix is orthogonal for all parameter values.
+
+    The recurrent matrix preserves the norm of the state, so products of it over many steps neither grow nor vanish.
+    `ExpRNN` builds such a matrix with the matrix exponential instead.
 
     .. math::
         W &= (I + A)^{-1} (I - A) D, \quad A^T = -A \\
         z_t &= W h_{t-1} + U x_t \\
         h_t &= \operatorname{relu}(|z_t| + b) \odot z_t / |z_t|
 
-    where :math:`D` is diagonal, its first entries -1, the others 1. The output is :math:`h_t`. At first :math:`A`
-    turns pairs of units, by angles that are uniform on :math:`[0, \pi / 2)`.
+    where :math:`D` is diagonal: the first `negatives` entries are -1, the others 1. The output is :math:`h_t`.
+    Initially, :math:`(I + A)^{-1} (I - A)` rotates pairs of units, by angles that are uniform on
+    :math:`[0, \pi / 2)`.
+
+    Example:
+      >>> cell = jaxrnn.ScoRNN(hidden_size=64, negatives=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
+      >>> w = cell.recurrent_matrix(params)
+      >>> bool(jnp.allclose(w @ w.T, jnp.eye(64), atol=1e-4))
+      True
 
     Args:
-      hidden_size: size of :math:`h`.
-      negatives: how many entries of :math:`D` are -1.
+      hidden_size: Size of :math:`h`.
+      negatives: Number of entries of :math:`D` that are -1.
 
-    References: K. Helfrich, D. Willmott, Q. Ye, "Orthogonal recurrent neural networks with scaled Cayley transform",
-    2018.
+    References:
+      K. Helfrich, D. Willmott, Q. Ye, "Orthogonal recurrent neural networks with scaled Cayley transform", 2018.
     """
 
     hidden_size: int
     negatives: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.negatives <= self.hidden_size:
-            raise ValueError(f"ScoRNN's negatives must be from 0 to {self.hidden_size}, but it is {self.negatives}")
+        check.positive(self, "hidden_size")
+        check.at_least(self, "negatives", 0)
+        if self.negatives > self.hidden_size:
+            raise ValueError(f"ScoRNN's negatives must be from 0 to {self.hidden_size}, but it is {self.negatives!r}")
 
     def init(self, key: Array, input_size: int) -> ScoRNNParams:
         n = self.hidden_size
@@ -73,7 +90,7 @@ class ScoRNN(Cell):
         return state.h
 
     def recurrent_matrix(self, params: ScoRNNParams) -> Array:
-        """:math:`W`, found in at least float32."""
+        """Returns :math:`W`, computed in at least float32."""
         n = self.hidden_size
         a = jnp.triu(params.a, 1).astype(jnp.promote_types(params.a.dtype, jnp.float32))
         identity = jnp.eye(n, dtype=a.dtype)

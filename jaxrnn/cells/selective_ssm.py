@@ -1,4 +1,4 @@
-"""The selective state space model of Mamba, S6."""
+"""Selective state space model of Mamba."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell, joint_dtype
-from jaxrnn.ops import affine, spread_like
+from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.ops import affine, joint_dtype, spread_like
 
 
 class SelectiveSSMParams(NamedTuple):
@@ -20,7 +21,7 @@ class SelectiveSSMParams(NamedTuple):
     b_delta: Array  # [input]
     w_b: Array  # [input, state]
     w_c: Array  # [input, state]
-    a: Array  # [input, state], the logarithm of -A
+    a: Array  # [input, state], logarithms of -A
     d: Array  # [input]
 
 
@@ -37,25 +38,43 @@ class SelectiveSSMInput(NamedTuple):
 
 @dataclass(frozen=True)
 class SelectiveSSM(LinearCell):
-    r"""Selective state space model: for each of its inputs a state of its own, as wide as its input.
+    r"""Selective state space model (S6), the recurrence of Mamba, with a separate state for each input feature.
+
+    The step size and the maps into and out of the state depend on the input, but not on the state, so all steps can run
+    in parallel with `jaxrnn.loops.AssociativeScan`. The output has the size of the input. The cell uses its input
+    without multiplying it by a matrix, so symbols need an `Embedding` first.
 
     .. math::
         \Delta_t &= \mathrm{softplus}(W_r W_\Delta x_t + b_\Delta), \quad B_t = W_B x_t, \quad C_t = W_C x_t \\
         h_t &= \exp(\Delta_t A) \odot h_{t-1} + (\Delta_t \odot x_t) B_t^\top, \quad A = -e^{a} \\
         y_t &= h_t C_t + d \odot x_t
 
-    The output is :math:`y_t`. The input itself is read, so symbols need an `Embedding` first.
+    The output is :math:`y_t`.
+
+    Example:
+      >>> cell = jaxrnn.SelectiveSSM(state_size=16)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape, state.h.shape
+      ((20, 32, 8), (32, 8, 16))
 
     Args:
-      state_size: size of the state of each input.
-      rank_size: of the product that makes :math:`\Delta`.
+      state_size: Size of the state of each input feature.
+      rank_size: Rank of :math:`W_r W_\Delta`, the size between the two matrices.
 
-    References: A. Gu, T. Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.
-    Deviation: without the block around it (convolution, gate, projections).
+    References:
+      A. Gu, T. Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.
+
+    Deviations:
+      The block around it (convolution, gate, projections) is not included.
     """
 
     state_size: int
     rank_size: int = 1
+
+    def __post_init__(self) -> None:
+        check.positive(self, "state_size", "rank_size")
 
     def init(self, key: Array, input_size: int) -> SelectiveSSMParams:
         n = self.state_size
@@ -64,7 +83,7 @@ class SelectiveSSM(LinearCell):
         return SelectiveSSMParams(
             w_delta=glorot_uniform(k_delta, (input_size, self.rank_size)),
             w_rank=glorot_uniform(k_rank, (self.rank_size, input_size)),
-            b_delta=jnp.log(jnp.expm1(step)),  # so that softplus gives these steps
+            b_delta=jnp.log(jnp.expm1(step)),  # softplus of the bias is the step
             w_b=glorot_uniform(k_b, (input_size, n)),
             w_c=glorot_uniform(k_c, (input_size, n)),
             a=jnp.broadcast_to(jnp.log(jnp.arange(1.0, n + 1)), (input_size, n)),

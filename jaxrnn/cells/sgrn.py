@@ -1,4 +1,4 @@
-"""The simple gated recurrent network."""
+"""Simple gated recurrent network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -25,7 +26,9 @@ class SGRNState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGRN(Cell):
-    r"""Simple gated recurrent network: one gate, made of the same product with the input that it lets in.
+    r"""Simple gated recurrent network: one gate, computed from the same product with the input that it admits.
+
+    It has as many parameters as `Elman`, because the gate and the candidate share one product with the input.
 
     .. math::
         f_t &= \sigma(W x_t + R h_{t-1} + b) \\
@@ -33,15 +36,27 @@ class SGRN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.SGRN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: X. Zu, K. Wei, "A simple gated recurrent network for detection of power quality disturbances", 2021.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      X. Zu, K. Wei, "A simple gated recurrent network for detection of power quality disturbances", 2021.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> SGRNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The simple gated unit."""
+"""Simple gated unit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, tanh, zeros
@@ -16,8 +17,8 @@ from jaxrnn.ops import affine, tanh, zeros
 
 class SGUParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], in the order z, g
-    w_h: Array  # [hidden, hidden], of the gate z
-    w_g: Array  # [hidden, hidden]
+    w_h: Array  # [hidden, hidden], for the gate z
+    w_g: Array  # [hidden, hidden], for the gate g
     b: Array  # [2 * hidden]
 
 
@@ -27,7 +28,10 @@ class SGUState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGU(Cell):
-    r"""Simple gated unit: one multiplicative gate, :math:`g`.
+    r"""Simple gated unit: a gated recurrent unit whose candidate comes from one multiplicative gate, :math:`g`.
+
+    From a zero initial state, the state is never negative. `DSGU` has one more matrix and keeps the state between 0
+    and 1.
 
     .. math::
         x^g_t &= W_g x_t + b_g \\
@@ -36,18 +40,29 @@ class SGU(Cell):
         z_t &= \mathrm{hard}\,\sigma(W_z x_t + R_z h_{t-1} + b_z) \\
         h_t &= (1 - z_t) \odot h_{t-1} + z_t \odot o_t
 
-    The output is :math:`h_t`. From zeros on it is never negative.
+    where the hard sigmoid of :math:`a` is :math:`\min(1, \max(0, 0.2 a + 0.5))`. The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.SGU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, bool((ys >= 0).all())
+      ((20, 32, 64), True)
 
     Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_z`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: Y. Gao, D. Glowacka, "Deep gate recurrent neural network", 2016. The hard sigmoid is
-    :math:`\min(1, \max(0, 0.2 a + 0.5))`.
+    References:
+      Y. Gao, D. Glowacka, "Deep gate recurrent neural network", 2016.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> SGUParams:
         n = self.hidden_size

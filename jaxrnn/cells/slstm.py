@@ -1,4 +1,4 @@
-"""xLSTM's memory of scalars, with exponential gates."""
+"""Scalar memory of xLSTM, with exponential gates."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class SLSTMParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], gates in the order i, f, z, o
-    w_h: Array  # [heads, hidden / heads, 4 * hidden / heads], each head's gates in the order i, f, z, o
+    w_h: Array  # [heads, hidden / heads, 4 * hidden / heads], the gates of each head in the order i, f, z, o
     b: Array  # [4 * hidden]
 
 
 class SLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
-    c: Array  # [*batch, hidden], the memory over exp(m)
-    n: Array  # [*batch, hidden], the normalizer over exp(m)
+    c: Array  # [*batch, hidden], the memory divided by exp(m)
+    n: Array  # [*batch, hidden], the normalizer divided by exp(m)
     m: Array  # [*batch, hidden], the stabilizer
 
 
 @dataclass(frozen=True)
 class SLSTM(Cell):
-    r"""xLSTM's memory of scalars: exponential input gates, a normalizer, and states mixed within heads.
+    r"""xLSTM's memory of scalars (sLSTM): exponential input gates, a normalizer, and states mixed within heads.
+
+    Its gates read the previous output, so the steps must run one after another. `MLSTM` is xLSTM's memory of matrices,
+    whose gates read the input alone.
 
     .. math::
         \tilde i_t &= W_i x_t + R_i h_{t-1} + b_i, \quad \tilde f_t = W_f x_t + R_f h_{t-1} + b_f \\
@@ -41,16 +44,26 @@ class SLSTM(Cell):
         c_t &= f_t \odot c_{t-1} + i_t \odot z_t, \quad n_t = f_t \odot n_{t-1} + i_t \\
         h_t &= o_t \odot c_t / n_t
 
-    The matrices :math:`R` are block-diagonal, a block a head. Where :math:`n_{t-1} = 0` there is no past and
+    The matrices :math:`R` are block-diagonal, with one block per head. Where :math:`n_{t-1} = 0` there is no past, and
     :math:`m_{t-1}` counts as :math:`-\infty`. The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of each of the state's arrays.
-      num_heads: how many blocks each :math:`R` has; divides the hidden size.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.SLSTM(hidden_size=64, num_heads=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape  # a block per head, for four gates
+      ((20, 32, 64), (4, 16, 64))
 
-    References: M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.2, with the sigmoid as
-    forget gate. Deviation: without the block around the cell (convolution, normalization by heads, projections).
+    Args:
+      hidden_size: Size of each of the state's arrays.
+      num_heads: Number of blocks of each :math:`R`; divides the hidden size.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      M. Beck et al., "xLSTM: extended long short-term memory", 2024, appendix A.2, with the sigmoid as forget gate.
+
+    Deviations:
+      The block around the cell (convolution, normalization by heads, projections) is not included.
     """
 
     hidden_size: int
@@ -58,10 +71,13 @@ class SLSTM(Cell):
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
         check.divides(self, "num_heads", "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> SLSTMParams:
-        n, size = self.hidden_size, self.hidden_size // self.num_heads
+        n = self.hidden_size
+        size = n // self.num_heads
         k_x, k_h, k_b = jax.random.split(key, 3)
         w_x = gates(glorot_uniform, k_x, (input_size, n), 4)
         w_h = jnp.stack([gates(orthogonal, k, (size, size), 4) for k in jax.random.split(k_h, self.num_heads)])
@@ -81,8 +97,10 @@ class SLSTM(Cell):
         i, f, z, o = (x + h for x, h in zip(jnp.split(z, 4, axis=-1), mixed, strict=True))
         past = jnp.where(state.n == 0, -jnp.inf, log_sigmoid(f) + state.m)
         m = jnp.maximum(past, i)
-        i, f = jnp.exp(i - m), jnp.exp(past - m)
-        c, n = f * state.c + i * tanh(z), f * state.n + i
+        i = jnp.exp(i - m)
+        f = jnp.exp(past - m)
+        c = f * state.c + i * tanh(z)
+        n = f * state.n + i
         return SLSTMState(h=sigmoid(o) * c / n, c=c, n=n, m=m)
 
     def readout(self, params: SLSTMParams, state: SLSTMState, z: Array) -> Array:

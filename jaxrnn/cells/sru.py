@@ -1,4 +1,4 @@
-"""The simple recurrent unit."""
+"""Simple recurrent unit."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, is_symbols, sigmoid, zeros
 
 
 class SRUParams(NamedTuple):
-    w_x: Array  # [input, 3 * hidden] in the order c, f, r; [input, 4 * hidden] with x where sizes differ
-    w_c: Array  # [2, hidden], v of f, r
-    b: Array  # [2 * hidden], of f, r
+    w_x: Array  # [input, 3 * hidden] in the order c, f, r; [input, 4 * hidden] with x last if the sizes differ
+    w_c: Array  # [2, hidden], v_f, v_r
+    b: Array  # [2 * hidden], in the order f, r
 
 
 class SRUState(NamedTuple):
@@ -27,15 +28,18 @@ class SRUState(NamedTuple):
 
 
 class SRUInput(NamedTuple):
-    c: Array  # [*batch, hidden], as f, r and x
-    f: Array
-    r: Array
-    x: Array
+    c: Array  # [*batch, hidden]
+    f: Array  # [*batch, hidden]
+    r: Array  # [*batch, hidden]
+    x: Array  # [*batch, hidden], what the highway carries
 
 
 @dataclass(frozen=True)
 class SRU(Cell):
-    r"""Simple recurrent unit: gates that see of the memory only their own entry, and a highway around it.
+    r"""Simple recurrent unit: each gate reads only its own entry of the memory, and a highway leads around the memory.
+
+    All products with matrices read the input, so the loop has only elementwise operations. `QRNN` is similar, but its
+    gates read only the input.
 
     .. math::
         f_t &= \sigma(W_f x_t + v_f \odot c_{t-1} + b_f) \\
@@ -43,22 +47,38 @@ class SRU(Cell):
         r_t &= \sigma(W_r x_t + v_r \odot c_{t-1} + b_r) \\
         h_t &= r_t \odot c_t + (1 - r_t) \odot \alpha x_t, \quad \alpha = \sqrt{1 + 2 e^{b}}
 
-    The output is :math:`h_t`; :math:`b` is the highway bias at first, and :math:`\alpha` does not learn. Where the
-    input's size is not the hidden size, :math:`W_x x_t` stands for the highway's :math:`x_t`.
+    The output is :math:`h_t`. In :math:`\alpha`, a constant that is not learned, :math:`b` is `highway_bias`. If the
+    size of the input is not the hidden size, :math:`W_x x_t` replaces :math:`x_t` in the highway. The matrices are
+    initially uniform with the variance 1 / input, as in the paper.
+
+    Example:
+      >>> cell = jaxrnn.SRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`.
-      highway_bias: initial value :math:`b` of :math:`b_r`; below zero the input is carried at first.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`.
+      highway_bias: Initial value :math:`b` of :math:`b_r`. Below zero, the highway carries more of the input at first.
 
-    References: T. Lei, Y. Zhang, S. Wang, H. Dai, Y. Artzi, "Simple recurrent units for highly parallelizable
-    recurrence", 2018. Its law for matrices has the variance 1/input; that of v, which it does not give, is
-    that of matrices of the hidden size.
+    References:
+      T. Lei, Y. Zhang, S. Wang, H. Dai, Y. Artzi, "Simple recurrent units for highly parallelizable recurrence", 2018.
+
+    Deviations:
+      The paper does not give the initial distribution of :math:`v`; here it is that of matrices that read `hidden_size`
+      features.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 0.0
     highway_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.finite(self, "highway_bias")
 
     def init(self, key: Array, input_size: int) -> SRUParams:
         n = self.hidden_size

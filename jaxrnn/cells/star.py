@@ -1,4 +1,4 @@
-"""The stackable recurrent cell."""
+"""Stackable recurrent cell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class STARParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], in the order k, z
-    w_h: Array  # [hidden, hidden], of the gate
+    w_h: Array  # [hidden, hidden], for the gate
     b: Array  # [2 * hidden]
 
 
@@ -26,7 +27,9 @@ class STARState(NamedTuple):
 
 @dataclass(frozen=True)
 class STAR(Cell):
-    r"""Stackable recurrent cell: one gate, made so that gradients keep their size through many layers.
+    r"""Stackable recurrent cell (STAR): one gate, designed so that gradients keep their magnitude through many layers.
+
+    Only the gate has a recurrent matrix; the candidate depends on the input alone.
 
     .. math::
         k_t &= \sigma(W_k x_t + R_k h_{t-1} + b_k) \\
@@ -35,16 +38,28 @@ class STAR(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      keep_bias: initial value of :math:`-b_k`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.STAR(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape
+      ((20, 32, 64), (64, 64))
 
-    References: M. Turkoglu, S. D'Aronco, J. Wegner, K. Schindler, "Gating revisited: deep multi-layer RNNs
-    that can be trained", 2021.
+    Args:
+      hidden_size: Size of :math:`h`.
+      keep_bias: Initial value of :math:`-b_k`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      M. Turkoglu, S. D'Aronco, J. Wegner, K. Schindler, "Gating revisited: deep multi-layer RNNs that can be trained",
+      2021.
     """
 
     hidden_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> STARParams:
         n = self.hidden_size

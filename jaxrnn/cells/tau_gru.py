@@ -1,4 +1,4 @@
-"""The gated recurrent unit with a weighted delay."""
+"""Gated recurrent unit with weighted time-delay feedback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,18 +18,21 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class TauGRUParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], in the order u, g, a, z
     w_h: Array  # [hidden, 3 * hidden], in the order u, g, a
-    w_d: Array  # [hidden, hidden], of the delayed state
+    w_d: Array  # [hidden, hidden], from the delayed state
     b: Array  # [4 * hidden]
 
 
 class TauGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
-    past: Array  # [*batch, delay, hidden], the oldest first, all before h
+    past: Array  # [*batch, delay, hidden], the states before h, the oldest first
 
 
 @dataclass(frozen=True)
 class TauGRU(Cell):
-    r"""Gated recurrent unit with weighted time-delay feedback (:math:`\tau`-GRU): it sees an old state beside the last.
+    r"""Gated recurrent unit with weighted time-delay feedback (:math:`\tau`-GRU): it also reads an older state.
+
+    The delayed state is a shortcut across :math:`d + 1` steps, for the state and for the gradient. The cell also stores
+    the :math:`d` states before the last one, zeros at first, so its memory use grows with the delay.
 
     .. math::
         u_t &= \tanh(W_u x_t + R_u h_{t-1} + b_u) \\
@@ -37,20 +41,34 @@ class TauGRU(Cell):
         a_t &= \sigma(W_a x_t + R_a h_{t-1} + b_a) \\
         h_t &= (1 - g_t) \odot h_{t-1} + g_t \odot (u_t + a_t \odot z_t)
 
-    The output is :math:`h_t`. The state holds the :math:`d` states before the last one too, zeros before a sequence.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.TauGRU(hidden_size=64, delay_size=5)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.past.shape
+      ((20, 32, 64), (32, 5, 64))
 
     Args:
-      hidden_size: size of :math:`h`.
-      delay_size: :math:`d`, how many steps older than the last one the delayed state is.
-      keep_bias: initial value of :math:`-b_g`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      delay_size: :math:`d`, the number of steps between the delayed state and the last one.
+      keep_bias: Initial value of :math:`-b_g`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: N. Erichson, S. Lim, M. Mahoney, "Gated recurrent neural networks with weighted time-delay
-    feedback", 2022. Deviation: the biases.
+    References:
+      N. Erichson, S. Lim, M. Mahoney, "Gated recurrent neural networks with weighted time-delay feedback", 2022.
+
+    Deviations:
+      The biases are added.
     """
 
     hidden_size: int
     delay_size: int
     keep_bias: float | Chrono = 0.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size", "delay_size")
+        check.gate_bias(self, "keep_bias")
 
     def init(self, key: Array, input_size: int) -> TauGRUParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The strongly-typed gated recurrent unit."""
+"""Strongly-typed gated recurrent unit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,18 +17,21 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class TGRUParams(NamedTuple):
     w_x: Array  # [input, 3 * hidden], in the order z, f, o
-    v_x: Array  # [input, 3 * hidden], of the input before
+    v_x: Array  # [input, 3 * hidden], from the previous input, in the same order
     b: Array  # [3 * hidden]
 
 
 class TGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
-    before: Array  # [*batch, 3 * hidden], V of the last input
+    before: Array  # [*batch, 3 * hidden], the last input times V
 
 
 @dataclass(frozen=True)
 class TGRU(Cell):
-    r"""Strongly-typed gated recurrent unit: gates see this input and the one before, never the state.
+    r"""Strongly-typed gated recurrent unit: the gates read the current and the previous input, never the state.
+
+    The recurrence is linear in the state. The state also stores :math:`V x_{t-1}`, so the loop has no product with a
+    matrix. `TRNN` and `TLSTM` are of the same family.
 
     .. math::
         z_t &= V_z x_{t-1} + W_z x_t + b_z \\
@@ -35,18 +39,29 @@ class TGRU(Cell):
         o_t &= \tanh(V_o x_{t-1} + W_o x_t + b_o) \\
         h_t &= f_t \odot h_{t-1} + z_t \odot o_t
 
-    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`h_{t-1}`. The state holds :math:`V x_{t-1}`, so
-    that the loop has no product.
+    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`h_{t-1}`.
+
+    Example:
+      >>> cell = jaxrnn.TGRU(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.before.shape
+      ((20, 32, 64), (32, 192))
 
     Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
+    References:
+      D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> TGRUParams:
         n = self.hidden_size

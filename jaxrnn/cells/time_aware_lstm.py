@@ -1,4 +1,4 @@
-"""Long short-term memory for irregular times."""
+"""Long short-term memory for irregular time steps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 
 def inverse_log(gap: Array) -> Array:
-    r""":math:`1 / \log(e + \Delta_t)`."""
+    r"""Returns :math:`1 / \log(e + \Delta_t)`."""
     return 1 / jnp.log(jnp.e + gap)
 
 
@@ -24,7 +25,7 @@ class TimeAwareLSTMParams(NamedTuple):
     w_x: Array  # [input - 1, 4 * hidden], gates in the order i, f, g, o
     w_h: Array  # [hidden, 4 * hidden]
     b: Array  # [4 * hidden]
-    w_s: Array  # [hidden, hidden], of the short-term memory
+    w_s: Array  # [hidden, hidden], for the short-term memory
     b_s: Array  # [hidden]
 
 
@@ -37,6 +38,10 @@ class TimeAwareLSTMState(NamedTuple):
 class TimeAwareLSTM(Cell):
     r"""Long short-term memory that discounts the short-term part of its memory by the time since the last step.
 
+    It is meant for sequences with uneven intervals between steps. The time gap :math:`\Delta_t` is the last feature of
+    the input and is included in the input size. No matrix reads it, so symbols must pass through an `Embedding` before
+    the gap is appended.
+
     .. math::
         s_{t-1} &= \tanh(W_s c_{t-1} + b_s) \\
         \hat c_{t-1} &= c_{t-1} - s_{t-1} + d(\Delta_t) s_{t-1} \\
@@ -47,21 +52,34 @@ class TimeAwareLSTM(Cell):
         c_t &= f_t \odot \hat c_{t-1} + i_t \odot g_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    The output is :math:`h_t`. The time gap :math:`\Delta_t` is the input's last feature, which no matrix reads: the
-    input size counts it, and symbols need an `Embedding` beside it.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.TimeAwareLSTM(hidden_size=64)
+      >>> values, gaps = jnp.zeros((20, 32, 8)), jnp.ones((20, 32, 1))  # [time, batch, features]
+      >>> params = cell.init(jax.random.key(0), input_size=9)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.concatenate([values, gaps], axis=-1))
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
-      decay: :math:`d`, elementwise; the paper has :math:`1 / \log(e + \Delta_t)` for large gaps and
-        :math:`1 / \Delta_t` for small ones.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+      decay: :math:`d`, an elementwise function; the paper has :math:`1 / \log(e + \Delta_t)`, the default, for large
+        gaps and :math:`1 / \Delta_t` for small ones.
 
-    References: I. Baytas et al., "Patient subtyping via time-aware LSTM networks", 2017.
+    References:
+      I. Baytas et al., "Patient subtyping via time-aware LSTM networks", 2017.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     decay: Callable[[Array], Array] = inverse_log
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.function(self, "decay")
 
     def init(self, key: Array, input_size: int) -> TimeAwareLSTMParams:
         n = self.hidden_size

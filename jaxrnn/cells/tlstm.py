@@ -1,4 +1,4 @@
-"""The strongly-typed long short-term memory."""
+"""Strongly-typed long short-term memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -16,19 +17,22 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 
 class TLSTMParams(NamedTuple):
     w_x: Array  # [input, 3 * hidden], in the order z, f, o
-    v_x: Array  # [input, 3 * hidden], of the input before
+    v_x: Array  # [input, 3 * hidden], from the previous input, in the same order
     b: Array  # [3 * hidden]
 
 
 class TLSTMState(NamedTuple):
-    h: Array  # [*batch, hidden], the output, which no later step reads
+    h: Array  # [*batch, hidden], the output, which later steps do not read
     c: Array  # [*batch, hidden]
-    before: Array  # [*batch, 3 * hidden], V of the last input
+    before: Array  # [*batch, 3 * hidden], the last input times V
 
 
 @dataclass(frozen=True)
 class TLSTM(Cell):
-    r"""Strongly-typed long short-term memory: gates see this input and the one before, never the state.
+    r"""Strongly-typed long short-term memory: the gates read the current and the previous input, never the state.
+
+    The recurrence is linear in the memory. The state also stores :math:`V x_{t-1}`, so the loop has no product with a
+    matrix. `TRNN` and `TGRU` are of the same family.
 
     .. math::
         z_t &= V_z x_{t-1} + W_z x_t + b_z \\
@@ -37,18 +41,29 @@ class TLSTM(Cell):
         c_t &= f_t \odot c_{t-1} + (1 - f_t) \odot z_t \\
         h_t &= c_t \odot o_t
 
-    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`c_{t-1}`. The state holds :math:`V x_{t-1}`, so
-    that the loop has no product.
+    with :math:`x_0 = 0`. The output is :math:`h_t`, linear in :math:`c_{t-1}`.
+
+    Example:
+      >>> cell = jaxrnn.TLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.before.shape
+      ((20, 32, 64), (32, 192))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`; above zero the state lasts longer.
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
 
-    References: D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
+    References:
+      D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> TLSTMParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The strongly-typed recurrent network."""
+"""Strongly-typed recurrent network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, sigmoid, zeros
@@ -16,7 +17,7 @@ from jaxrnn.ops import affine, sigmoid, zeros
 
 class TRNNParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], in the order z, f
-    b: Array  # [hidden], of f
+    b: Array  # [hidden], for f
 
 
 class TRNNState(NamedTuple):
@@ -27,6 +28,10 @@ class TRNNState(NamedTuple):
 class TRNN(LinearCell):
     r"""Strongly-typed recurrent network: a running average of a linear map of the inputs, gated by the inputs.
 
+    The gate and the linear map do not read the state, so all steps can run in parallel with
+    `jaxrnn.loops.AssociativeScan`. `MinGRU` has the same equations with a gate of the opposite sense and a bias in the
+    linear map.
+
     .. math::
         z_t &= W x_t \\
         f_t &= \sigma(V x_t + b) \\
@@ -34,15 +39,28 @@ class TRNN(LinearCell):
 
     The output is :math:`h_t`, linear in the state.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b`, a number or `Chrono(longest)`; above zero the state lasts longer.
+    Example:
+      >>> cell = jaxrnn.TRNN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+
+    References:
+      D. Balduzzi, M. Ghifary, "Strongly-typed recurrent neural networks", 2016.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> TRNNParams:
         k_x, k_b = jax.random.split(key)

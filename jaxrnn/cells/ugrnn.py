@@ -1,4 +1,4 @@
-"""The update gate recurrent network."""
+"""Update gate recurrent network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -27,7 +28,9 @@ class UGRNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class UGRNN(Cell):
-    r"""Update gate recurrent network: the vanilla network and one gate.
+    r"""Update gate recurrent network: a vanilla network with one gate.
+
+    The candidate is the step of `Elman`, and the gate decides for each unit how much of its state to keep.
 
     .. math::
         g_t &= \sigma(W_g x_t + R_g h_{t-1} + b_g) \\
@@ -36,18 +39,33 @@ class UGRNN(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h`.
-      forget_bias: initial value of :math:`b_g`, a number or `Chrono(longest)`; above zero the state lasts longer.
-      activation: :math:`\phi`, elementwise, such as `jnp.tanh` or `jax.nn.relu`.
+    Example:
+      >>> cell = jaxrnn.UGRNN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
-    References: J. Collins, J. Sohl-Dickstein, D. Sussillo, "Capacity and trainability in recurrent neural
-    networks", 2017. Deviation: the paper's constant beside :math:`b_g` is its initial value here.
+    Args:
+      hidden_size: Size of :math:`h`.
+      forget_bias: Initial value of :math:`b_g`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      activation: :math:`\phi`, an elementwise function such as `jnp.tanh` or `jax.nn.relu`.
+
+    References:
+      J. Collins, J. Sohl-Dickstein, D. Sussillo, "Capacity and trainability in recurrent neural networks", 2017.
+
+    Deviations:
+      The paper adds a constant to :math:`b_g`; here the constant is the initial value of :math:`b_g`.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
     activation: Callable[[Array], Array] = tanh
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
+        check.function(self, "activation")
 
     def init(self, key: Array, input_size: int) -> UGRNNParams:
         n = self.hidden_size

@@ -1,4 +1,4 @@
-"""The undamped independent controlled oscillatory recurrent network."""
+"""Undamped independent controlled oscillatory recurrent network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -28,27 +29,42 @@ class UnICORNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class UnICORNN(Cell):
-    r"""Undamped independent controlled oscillatory recurrent network: a Hamiltonian system of oscillators.
+    r"""Undamped independent controlled oscillatory recurrent network: a Hamiltonian system of independent oscillators.
+
+    Within a layer no unit reads another, so the loop has no product with a matrix. `CoRNN` couples and damps its
+    oscillators. This is one layer of the paper's network.
 
     .. math::
         z_n &= z_{n-1} - \Delta t \, \sigma(c) \odot (\tanh(w \odot y_{n-1} + V u_n + b) + \alpha y_{n-1}) \\
         y_n &= y_{n-1} + \Delta t \, \sigma(c) \odot z_n
 
-    where :math:`u_n` is the input. The output is :math:`y_n`. At first :math:`w` is uniform on :math:`[0, 1)`, and
+    where :math:`u_n` is the input. The output is :math:`y_n`. Initially, :math:`w` is uniform on :math:`[0, 1)`, and
     :math:`c` on :math:`[-0.1, 0.1)`.
 
+    Example:
+      >>> cell = jaxrnn.UnICORNN(hidden_size=64, dt=0.05)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, params.w_h.shape  # one recurrent weight per unit
+      ((20, 32, 64), (64,))
+
     Args:
-      hidden_size: size of :math:`y` and :math:`z`.
-      dt: :math:`\Delta t`, the longest step of a unit.
+      hidden_size: Size of :math:`y` and :math:`z`.
+      dt: :math:`\Delta t`, the upper bound of the time step of each unit.
       alpha: :math:`\alpha`, not negative.
 
-    References: T. K. Rusch, S. Mishra, "UnICORNN: a recurrent model for learning very long time dependencies", 2021;
-    one layer of it.
+    References:
+      T. K. Rusch, S. Mishra, "UnICORNN: a recurrent model for learning very long time dependencies", 2021.
     """
 
     hidden_size: int
     dt: float = 0.1
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.above(self, "dt", 0)
+        check.non_negative(self, "alpha")
 
     def init(self, key: Array, input_size: int) -> UnICORNNParams:
         n = self.hidden_size

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,8 +18,8 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class URLSTMParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], gates in the order f, r, u, o
     w_h: Array  # [hidden, 4 * hidden]
-    b_f: Array  # [hidden], added to f and taken from r
-    b: Array  # [2 * hidden], of u, o
+    b_f: Array  # [hidden], added to f and subtracted from r
+    b: Array  # [2 * hidden], in the order u, o
 
 
 class URLSTMState(NamedTuple):
@@ -28,7 +29,10 @@ class URLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class URLSTM(Cell):
-    r"""Long short-term memory whose forget gate is refined by a second gate, and begins at all time scales.
+    r"""Long short-term memory whose forget gate is refined by a second gate and initially covers all time scales.
+
+    There is no forget bias to choose: initially, :math:`\sigma(b_f)` is uniform on :math:`[1/n, 1 - 1/n]`, where n is
+    the hidden size (2 if that is 1). The refining gate :math:`r_t` moves the forget gate towards 0 or 1.
 
     .. math::
         f_t &= \sigma(W_f x_t + R_f h_{t-1} + b_f) \\
@@ -39,16 +43,27 @@ class URLSTM(Cell):
         c_t &= e_t \odot c_{t-1} + (1 - e_t) \odot u_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    At first :math:`\sigma(b_f)` is uniform on :math:`[1/n, 1 - 1/n]` for a hidden size of n. The output is :math:`h_t`.
+    The output is :math:`h_t`.
+
+    Example:
+      >>> cell = jaxrnn.URLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
     Args:
-      hidden_size: size of :math:`h` and :math:`c`.
+      hidden_size: Size of :math:`h` and :math:`c`.
 
-    References: A. Gu, C. Gulcehre, T. Paine, M. Hoffman, R. Pascanu, "Improving the gating mechanism of recurrent
-    neural networks", 2020.
+    References:
+      A. Gu, C. Gulcehre, T. Paine, M. Hoffman, R. Pascanu, "Improving the gating mechanism of recurrent neural
+      networks", 2020.
     """
 
     hidden_size: int
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
 
     def init(self, key: Array, input_size: int) -> URLSTMParams:
         n = self.hidden_size
@@ -67,7 +82,8 @@ class URLSTM(Cell):
 
     def step(self, params: URLSTMParams, state: URLSTMState, z: Array) -> URLSTMState:
         f, r, u, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        f, r = sigmoid(f), sigmoid(r)
+        f = sigmoid(f)
+        r = sigmoid(r)
         e = r * (1 - (1 - f) ** 2) + (1 - r) * f**2
         c = e * state.c + (1 - e) * tanh(u)
         return URLSTMState(h=sigmoid(o) * tanh(c), c=c)

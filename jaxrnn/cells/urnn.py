@@ -1,4 +1,4 @@
-"""The unitary evolution recurrent network."""
+"""Unitary evolution recurrent network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, uniform
-from jaxrnn.layer import Cell, Keys, joint_dtype
-from jaxrnn.ops import affine, mod_relu, zeros
+from jaxrnn.layer import Cell, Keys
+from jaxrnn.ops import affine, joint_dtype, mod_relu, zeros
 
 
 class URNNParams(NamedTuple):
     w_x: Array  # [input, 2 * hidden], real and imaginary parts
-    d: Array  # [3, hidden], the angles of D_1, D_2, D_3
+    d: Array  # [3, hidden], angles of D_1, D_2, D_3
     r: Array  # [2, 2 * hidden], real and imaginary parts of the vectors of R_1, R_2
     b: Array  # [hidden]
 
@@ -28,7 +29,10 @@ class URNNState(NamedTuple):
 
 @dataclass(frozen=True)
 class URNN(Cell):
-    r"""Unitary evolution recurrent network: a complex state, and a recurrent matrix that keeps its length.
+    r"""Unitary evolution recurrent network: a complex state, and a recurrent matrix that preserves its norm.
+
+    The matrix is a product of simple unitary maps with seven parameters per unit, and no product with a full matrix is
+    in the loop. `ScoRNN` and `ExpRNN` have full orthogonal matrices of real numbers.
 
     .. math::
         W &= D_3 R_2 F^{-1} D_2 \Pi R_1 F D_1 \\
@@ -39,15 +43,29 @@ class URNN(Cell):
     where :math:`D = \operatorname{diag}(e^{i d})`, :math:`R = I - 2 r r^* / r^* r`, :math:`F` is the unitary discrete
     Fourier transform, and :math:`\Pi` a fixed permutation. All parameters are real. The output is :math:`y_t`.
 
-    Args:
-      hidden_size: size of :math:`h`; the output has twice as many features.
-      seed: what :math:`\Pi` is drawn from.
+    Example:
+      >>> cell = jaxrnn.URNN(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.h.shape  # the output holds real and imaginary parts
+      ((20, 32, 128), (32, 64))
 
-    References: M. Arjovsky, A. Shah, Y. Bengio, "Unitary evolution recurrent neural networks", 2016.
+    Args:
+      hidden_size: Size of :math:`h`. The output has twice as many features.
+      seed: Random seed of the permutation :math:`\Pi`.
+
+    References:
+      M. Arjovsky, A. Shah, Y. Bengio, "Unitary evolution recurrent neural networks", 2016.
     """
 
     hidden_size: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.at_least(self, "seed", 0)
+        if self.seed >= 2**32:
+            raise ValueError(f"URNN's seed must be a non-negative integer below 2**32, but it is {self.seed!r}")
 
     def init(self, key: Array, input_size: int) -> URNNParams:
         n = self.hidden_size
@@ -75,9 +93,11 @@ class URNN(Cell):
 
 
 def _complex(parts: Array) -> Array:
+    """Joins real parts, the first half of the last axis, and imaginary parts, the second half."""
     real, imaginary = jnp.split(parts, 2, axis=-1)
     return real + 1j * imaginary
 
 
 def _reflected(h: Array, r: Array) -> Array:
+    """Reflects `h` at the hyperplane orthogonal to `r`: multiplies it by R."""
     return h - (2 / (jnp.abs(r) ** 2).sum()) * (h @ r.conj())[..., None] * r

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
 from jaxrnn.ops import affine, sigmoid, tanh, zeros
@@ -17,8 +18,8 @@ from jaxrnn.ops import affine, sigmoid, tanh, zeros
 class WMCLSTMParams(NamedTuple):
     w_x: Array  # [input, 4 * hidden], gates in the order i, f, g, o
     w_h: Array  # [hidden, 4 * hidden]
-    w_c: Array  # [hidden, 2 * hidden], of the old memory, gates in the order i, f
-    w_o: Array  # [hidden, hidden], of the new memory
+    w_c: Array  # [hidden, 2 * hidden], from the old memory, gates in the order i, f
+    w_o: Array  # [hidden, hidden], from the new memory, gate o
     b: Array  # [4 * hidden]
 
 
@@ -29,7 +30,9 @@ class WMCLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class WMCLSTM(Cell):
-    r"""Long short-term memory whose gates see the whole memory, squashed.
+    r"""Long short-term memory with working memory connections: the gates read the whole memory through a tanh.
+
+    The gates of `PeepholeLSTM` read only their own entry of the memory, without a bound on its influence.
 
     .. math::
         i_t &= \sigma(W_i x_t + R_i h_{t-1} + \tanh(V_i c_{t-1}) + b_i) \\
@@ -41,15 +44,27 @@ class WMCLSTM(Cell):
 
     The output is :math:`h_t`.
 
-    Args:
-      hidden_size: size of :math:`h` and :math:`c`.
-      forget_bias: initial value of :math:`b_f`, a number or `Chrono(longest)`, which sets :math:`b_i` too.
+    Example:
+      >>> cell = jaxrnn.WMCLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape, state.c.shape
+      ((20, 32, 64), (32, 64))
 
-    References: F. Landi, L. Baraldi, M. Cornia, R. Cucchiara, "Working memory connections for LSTM", 2021.
+    Args:
+      hidden_size: Size of :math:`h` and :math:`c`.
+      forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+
+    References:
+      F. Landi, L. Baraldi, M. Cornia, R. Cucchiara, "Working memory connections for LSTM", 2021.
     """
 
     hidden_size: int
     forget_bias: float | Chrono = 1.0
+
+    def __post_init__(self) -> None:
+        check.positive(self, "hidden_size")
+        check.gate_bias(self, "forget_bias")
 
     def init(self, key: Array, input_size: int) -> WMCLSTMParams:
         n = self.hidden_size

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams
-from jaxrnn.convert.common import array, checked, refusal
+from jaxrnn.convert._common import array, checked, refusal
 from jaxrnn.layer import Cell, Layer
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.cells import LSTM, Elman, ElmanParams, LSTMParams, ResetBeforeGRU, ResetBeforeGRUParams
-from jaxrnn.convert.common import array, checked, refusal, reorder
+from jaxrnn.convert._common import array, checked, refusal, reorder
 from jaxrnn.layer import Cell, Layer
 
 NAMES = {Elman: "vanilla_rnn", LSTM: "lstm", ResetBeforeGRU: "gru"}

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxrnn.bidirectional import Bidirectional, concat
 from jaxrnn.cells import (
     GRU,
     LSTM,
@@ -21,8 +20,9 @@ from jaxrnn.cells import (
     ResetBeforeGRU,
     ResetBeforeGRUParams,
 )
-from jaxrnn.convert.common import array, checked, directions, pair, refusal, reorder
+from jaxrnn.convert._common import array, checked, directions, pair, refusal, reorder
 from jaxrnn.layer import Cell, Layer
+from jaxrnn.layers import Bidirectional, concat
 
 
 def average(forward: Array, backward: Array) -> Array:

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from jax import Array
 
-from jaxrnn.bidirectional import Bidirectional
 from jaxrnn.cells import GRU, LSTM, Elman, ElmanParams, GRUParams, LSTMParams, ResetAfterMGU, ResetAfterMGUParams
-from jaxrnn.convert.common import array, checked, directions, join, pair, refusal, split
+from jaxrnn.convert._common import array, checked, directions, join, pair, refusal, split
 from jaxrnn.layer import Cell, Layer
+from jaxrnn.layers import Bidirectional
 
 Leaves = dict[str, Array]  # a cell's arrays under names such as "hi/kernel"
 GATES = {Elman: ("",), LSTM: ("i", "f", "g", "o"), GRU: ("r", "z", "n"), ResetAfterMGU: ("f", "n")}  # in our order

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrnn.cells import GRU, LSTM, Elman
-from jaxrnn.convert.common import checked
+from jaxrnn.convert._common import checked
 from jaxrnn.convert.linen import PARAMS, Leaves, from_gates, read, to_gates, unknown, write
 from jaxrnn.layer import Cell, Layer
 

@@ -9,13 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn.bidirectional import Bidirectional, BidirectionalParams, concat
 from jaxrnn.cells import GRU, LSTM, Elman, ProjectedLSTM
-from jaxrnn.combinators import Stack, Using
-from jaxrnn.convert.common import checked, directions, pair, refusal
-from jaxrnn.convert.torch_module import Module, check_names, check_nonlinearity, find, name_of
-from jaxrnn.feedforward import Dropout
+from jaxrnn.convert._common import checked, directions, pair, refusal
+from jaxrnn.convert._torch_module import Module, check_names, check_nonlinearity, find, name_of
 from jaxrnn.layer import Layer, Params
+from jaxrnn.layers import Bidirectional, BidirectionalParams, Dropout, Stack, Using, concat
 
 KNOWN = (Elman, LSTM, ProjectedLSTM, GRU)
 

@@ -7,62 +7,69 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from jaxrnn.layer import Cell, LinearCell, Params, Plan, State
-from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, project
+from jaxrnn import _check as check
+from jaxrnn.layer import Cell, LinearCell, Loop, Params, State, Steps
+from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.ops import where
 
 
 @dataclass(frozen=True)
 class AssociativeScan(Loop):
-    r"""All steps of a `LinearCell` at once, in logarithmic depth.
+    r"""Computes all steps of a `LinearCell` at once, in logarithmic depth.
 
-    Steps :math:`s \mapsto a_1 s + b_1` and :math:`s \mapsto a_2 s + b_2` together are :math:`s \mapsto a_2 a_1 s +
-    (a_2 b_1 + b_2)`, so that `jax.lax.associative_scan` finds every state. It does about twice the work of
-    a loop, and keeps several states for every step: for devices that can do much at once.
+    The steps :math:`s \mapsto a_1 s + b_1` and :math:`s \mapsto a_2 s + b_2` compose to
+    :math:`s \mapsto a_2 a_1 s + (a_2 b_1 + b_2)`, so that `jax.lax.associative_scan` finds every state. It does about
+    twice the work of a loop and stores several states per step, which pays on devices with much parallelism.
+
+    Example:
+      >>> cell = jaxrnn.MinGRU(4)
+      >>> params, xs = cell.init(jax.random.key(0), 3), jnp.ones((10, 2, 3))
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.AssociativeScan())
+      >>> ys.shape
+      (10, 2, 4)
 
     Args:
-      chunk: None, or how many steps are taken at once, the chunks one after the other: less memory, more depth.
+      chunk: None, or the number of steps that are computed at once, one chunk after the other. This takes less memory
+        and more depth.
 
-    References: G. Blelloch, "Prefix sums and their applications", 1990; E. Martin, C. Cundy, "Parallelizing linear
-    recurrent neural nets over sequence length", 2018.
+    References:
+      G. Blelloch, "Prefix sums and their applications", 1990; E. Martin, C. Cundy, "Parallelizing linear recurrent
+      neural nets over sequence length", 2018.
     """
 
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        check_counts(self)
+        check.positive_or_none(self, "chunk")
 
-    def __call__(
-        self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None, plan: Plan
-    ) -> tuple[State, Any]:
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         if not isinstance(cell, LinearCell):
             raise TypeError(
-                f"AssociativeScan runs cells that are linear in their state, but {cell} is none: "
+                f"AssociativeScan runs cells that are linear in their state, but {cell} is not: "
                 "call unroll with loop=jaxrnn.loops.Deferred()"
             )
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            zs = project(cell, params, steps, key)
+            zs = steps.project(cell, params)
             a, b = cell.coefficients(params, zs)
-            restart = cell.initial_state(params)
-            if steps.resets is not None:  # begins from the restart state: a * restart + b, whatever was before
-                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * s + b, a, b, restart), b)
+            initial = cell.initial_state(params)
+            if steps.resets is not None:  # a reset step becomes the constant a * initial + b
+                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * s + b, a, b, initial), b)
                 a = where(steps.resets, jax.tree.map(jnp.zeros_like, a), a)
-            if steps.valid is not None:
+            if steps.valid is not None:  # a padded step becomes the identity
                 a = where(steps.valid, a, jax.tree.map(jnp.ones_like, a))
                 b = where(steps.valid, b, jax.tree.map(jnp.zeros_like, b))
-            a, b = jax.lax.associative_scan(_after, (a, b), reverse=plan.reverse)
+            a, b = jax.lax.associative_scan(_compose, (a, b), reverse=steps.reverse)
             states = jax.tree.map(lambda a, b, s: (a * s + b).astype(s.dtype), a, b, state)
-            last = 0 if plan.reverse else -1
+            last = 0 if steps.reverse else -1
             ends = jax.tree.map(lambda after, s: after[last] if steps.length else s, states, state)
             return ends, cell.readout(params, states, zs)
 
-        return in_chunks(run, self.chunk, params, state, Steps.of(xs, key, plan), plan.reverse)
+        return run_in_chunks(run, self.chunk, params, state, steps)
 
 
-def _after(first: tuple[State, State], second: tuple[State, State]) -> tuple[State, State]:
-    """Two runs of steps as one."""
+def _compose(first: tuple[State, State], second: tuple[State, State]) -> tuple[State, State]:
+    """Composes two linear maps of the state."""
     (a, b), (c, d) = first, second
     return jax.tree.map(lambda a, c: c * a, a, c), jax.tree.map(lambda b, c, d: c * b + d, b, c, d)

@@ -1,4 +1,4 @@
-"""`Deferred`: a scan whose backward pass leaves the gradients of the weights out of the loop."""
+"""`Deferred`: a scan whose backward pass keeps the gradients of the weights out of the loop."""
 
 from __future__ import annotations
 
@@ -9,33 +9,52 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.layer import Cell, Params, Plan, State
-from jaxrnn.loops.cotangents import Leaves, add, add_all, cut, inexact, sum_to, unique, vjp, without_integers, zeros
-from jaxrnn.loops.prefetch import prefetching_scan
-from jaxrnn.loops.reverse_only import reverse_only
-from jaxrnn.loops.scan import Loop, Steps, check_counts, in_chunks, masked_step, project
+from jaxrnn import _check as check
+from jaxrnn._tracing import Product, TracedStep
+from jaxrnn.layer import Cell, Loop, Params, State, Steps
+from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._cotangents import (
+    Distinct,
+    Leaves,
+    add,
+    add_all,
+    inexact,
+    sum_to,
+    vjp,
+    without_integers,
+    zeros,
+)
+from jaxrnn.loops._prefetch import prefetching_scan
+from jaxrnn.loops._reverse_only import reverse_only
+from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.ops import spread_like, where
-from jaxrnn.program import Product, Program
 
 
 @dataclass(frozen=True)
 class Deferred(Loop):
-    """A scan with a backward pass of its own.
+    """Runs a scan with its own backward pass; the default loop.
 
-    Differentiating `lax.scan` carries the gradient of every weight through the loop and adds a small product to it
-    at each step. Here the forward loop keeps the states and the outputs of the products with weights; the backward
-    loop repeats only what is elementwise and puts out the products' cotangents; each weight's
-    gradient is one large product after the loop. What else depends on parameters is summed in the loop.
+    Differentiating `lax.scan` carries the gradient of every weight through the loop and adds a small product to it at
+    each step. Here the forward loop saves the states and the outputs of the products with weights. The backward loop
+    repeats only elementwise operations and returns the cotangents of the products, and each weight's gradient is one
+    large product after the loop. The gradients of parameters that are not part of a product are summed in the loop.
 
-    It has no forward-mode derivative: `jax.jvp` raises, and `Scan` has one.
+    It has no forward-mode derivative: `jax.jvp` raises an error that names `Scan`, which has one.
+
+    Example:
+      >>> cell = jaxrnn.LSTM(4)
+      >>> params, xs = cell.init(jax.random.key(0), 3), jnp.ones((10, 2, 3))
+      >>> loss = lambda params: jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.Deferred(unroll=2))[1].sum()
+      >>> jax.grad(loss)(params).w_h.shape
+      (4, 16)
 
     Args:
-      unroll: how many steps stand in one iteration of the compiled loop.
-      checkpoint_every: None, or a number of steps: only every so many states are kept for the backward
-        pass and the steps between are computed again. Need not divide the length.
-      block: how many steps are projected at once and add to the weights' gradients as one. Small
-        blocks stay in the cache, large ones make large products. None: on a CPU what makes two megabytes
-        of projected inputs, but at least 512 rows of them; elsewhere all steps.
+      unroll: Number of steps in one iteration of the compiled loop.
+      checkpoint_every: None, or a number of steps. Only one state in so many is kept for the backward pass, and the
+        steps between are computed again. It need not divide the length.
+      block: Number of steps that are projected at once, and whose contributions to the weights' gradients are computed
+        at once. Small blocks stay in the cache, and large ones make large products. None chooses, on a CPU, what makes
+        two megabytes of projected inputs, but at least 512 rows of them; on other devices, all steps.
     """
 
     unroll: int = 1
@@ -43,66 +62,65 @@ class Deferred(Loop):
     block: int | None = None
 
     def __post_init__(self) -> None:
-        check_counts(self)
+        check.positive(self, "unroll")
+        check.positive_or_none(self, "checkpoint_every", "block")
 
-    def __call__(
-        self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None, plan: Plan
-    ) -> tuple[State, Any]:
-        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            zs = project(_Projecting(cell), params, steps, key)
-            z = jax.eval_shape(lambda zs: jax.tree.map(_one_of, zs), zs)
-            program = Program(cell.step, params, state, z)
-            scan = _Scan(program, _read_by(cell.readout, params, state, z), plan.reverse, self.unroll)
-            restart = cell.initial_state(params)
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        def run_block(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+            zs = steps.project(_ProjectingCell(cell), params)
+            z = jax.eval_shape(lambda zs: jax.tree.map(_first_or_zeros, zs), zs)
+            step = TracedStep(cell.step, params, state, z)
+            scan = _Scan(step, _leaves_read_by(cell.readout, params, state, z), steps.reverse, self.unroll)
             leaves, tree = jax.tree.flatten(state)
-            leaves, kept = scan(
-                program.weights(params),
-                leaves,
-                jax.tree.leaves(restart),
-                jax.tree.leaves(zs),
-                steps.valid,
-                steps.resets,
+            inputs = _Inputs(
+                weights=step.weights(params),
+                state=leaves,
+                initial=jax.tree.leaves(cell.initial_state(params)),
+                zs=jax.tree.leaves(zs),
+                valid=steps.valid,
+                resets=steps.resets,
             )
-            states = [
-                spread_like(s, jnp.zeros((steps.length, *s.shape), s.dtype)) for s in leaves
-            ]  # those not read: never made
-            for n, stacked in zip(scan.read, kept, strict=True):
+            last, read_states = scan(inputs)
+            states = [  # the loop does not store what the readout does not read
+                spread_like(leaf, jnp.zeros((steps.length, *leaf.shape), leaf.dtype)) for leaf in leaves
+            ]
+            for n, stacked in zip(scan.leaves_read, read_states, strict=True):
                 states[n] = stacked
-            return tree.unflatten(leaves), cell.readout(params, tree.unflatten(states), zs)
-
-        params, xs, state = reverse_only((params, xs, state))
+            return tree.unflatten(last), cell.readout(params, tree.unflatten(states), zs)
 
         def run_blocks(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            block = self.block or _block(cell, params, steps, key)
-            return in_chunks(run, block, params, state, steps, plan.reverse)
+            return run_in_chunks(run_block, self.block or _block_size(cell, params, steps), params, state, steps)
 
-        run_all = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
-        return in_chunks(run_all, self.checkpoint_every, params, state, Steps.of(xs, key, plan), plan.reverse)
+        params, state, xs = reverse_only((params, state, steps.xs))
+        steps = steps.replace_varying((xs, *steps.varying[1:]))
+        run = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
+        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
 
 
-def _block(cell: Cell, params: Params, steps: Steps, key: Array | None) -> int | None:
-    """How many steps to take at once, on this machine."""
+def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
+    """Chooses how many steps to project at once on this machine."""
     sizes = {size for leaf in jax.tree.leaves(steps) for size in leaf.shape}
     if jax.default_backend() != "cpu" or not all(isinstance(size, int) for size in sizes) or steps.length < 2:
-        return None  # sizes are symbols where `jax.export` asks for any
-    first = jax.tree.map(lambda x: x[:1], steps)
-    leaves = jax.tree.leaves(jax.eval_shape(lambda params, first: project(cell, params, first, key), params, first))
+        return None  # sizes are symbolic under `jax.export`
+    first = steps.replace_varying(jax.tree.map(lambda x: x[:1], steps.varying))
+    zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, first)
+    leaves = jax.tree.leaves(zs)
     rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    if not step_bytes:  # there are no sequences
+    bytes_per_step = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if not bytes_per_step:  # the batch is empty
         return None
-    most = max(2**21 // step_bytes, 512 // rows, 1)
-    fair = [block for block in range(most, most // 2, -1) if steps.length % block == 0]
-    return fair[0] if fair else most
+    largest = max(2**21 // bytes_per_step, 512 // rows, 1)
+    divisors = [size for size in range(largest, largest // 2, -1) if steps.length % size == 0]
+    return divisors[0] if divisors else largest
 
 
-def _one_of(z: Array) -> Array:
-    """One step's, though there be no steps."""
+def _first_or_zeros(z: Array) -> Array:
+    """Returns the first step's entry, or zeros if there are no steps (only its shape is used)."""
     return jnp.concatenate([z, jnp.zeros((1, *z.shape[1:]), z.dtype)])[0]
 
 
-def _read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
-    """The numbers of the state's leaves that an output is made of."""
+def _leaves_read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
+    """Returns the indices of the leaves of the state that the output depends on."""
     jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
     atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
     first = len(jax.tree.leaves(params))
@@ -110,126 +128,157 @@ def _read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
     return [n for n, variable in enumerate(variables) if any(variable is atom for atom in atoms)]
 
 
+class _Inputs(NamedTuple):
+    """What the loop reads; all pytrees are lists of leaves."""
+
+    weights: Leaves  # from `TracedStep.weights`
+    state: Leaves  # before the first step
+    initial: Leaves  # the state from which a step starts after a reset
+    zs: Leaves  # projected inputs, time first
+    valid: Array | None
+    resets: Array | None
+
+
+class _Saved(NamedTuple):
+    """What the forward pass saves for the backward pass. `zs` has None where a leaf is not needed."""
+
+    inputs: _Inputs
+    read_states: Leaves  # the leaves of the states that are outputs, time first
+    before: list[Any]  # the other leaves of the states before each step; None where `read_states` has them
+    values: Leaves  # what `TracedStep.replay` needs, time first
+
+
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """`scan(weights, state, restart, zs, valid, resets) -> state, states`, all of them lists of leaves."""
+    """The loop over one block as a differentiable function: `scan(inputs) -> (last state, read states)`."""
 
-    program: Program
-    read: list[int]  # which of the states to put out
+    step: TracedStep
+    leaves_read: list[int]  # the indices of the leaves of the state that are returned for every step
     reverse: bool
     unroll: int
 
-    def __call__(self, weights: Leaves, state: Leaves, restart: Leaves, zs: Leaves, valid: Any, resets: Any) -> Any:
+    def __call__(self, inputs: _Inputs) -> tuple[Leaves, Leaves]:
         @jax.custom_vjp
-        def scan(weights, state, restart, zs, valid, resets):
-            return self._forward(weights, state, restart, zs, valid, resets, keep=False)[:2]
+        def scan(inputs: _Inputs) -> tuple[Leaves, Leaves]:
+            last, read_states, _ = self._forward(inputs, save=False)
+            return last, read_states
 
-        def forward(weights, state, restart, zs, valid, resets):
-            last, states, (befores, known) = self._forward(weights, state, restart, zs, valid, resets, keep=True)
-            own = [z if n in self.program.own else None for n, z in enumerate(zs)]
-            return (last, states), (weights, state, restart, own, valid, resets, states, befores, known)
+        def forward(inputs: _Inputs) -> tuple[tuple[Leaves, Leaves], _Saved]:
+            last, read_states, (before, values) = self._forward(inputs, save=True)
+            kept_zs: list[Any] = [z if n in self.step.z_kept else None for n, z in enumerate(inputs.zs)]
+            return (last, read_states), _Saved(inputs._replace(zs=kept_zs), read_states, before, values)
 
-        def backward(saved, cotangents):
-            return *self._backward(*saved, *cotangents), None, None
+        def backward(saved: _Saved, cotangents: tuple[Leaves, Leaves]) -> tuple[_Inputs]:
+            return (self._backward(saved, *cotangents),)
 
         scan.defvjp(forward, backward)
-        return scan(weights, state, restart, zs, valid, resets)
+        return scan(inputs)
 
     def _loop(self, *args: Any, reverse: bool) -> Any:
-        pays = self.program.remembers and jax.default_backend() == "cpu"
-        return (prefetching_scan if pays else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
+        prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
+        return (prefetching_scan if prefetch else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
 
-    def _forward(self, weights, state, restart, zs, valid, resets, keep):
-        def body(state, now):
+    def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
+        """Returns the last state, the read states, and with `save` what the backward pass needs."""
+        read_before = self._read_before(inputs.resets)
+
+        def body(state: Leaves, now: Any) -> tuple[Leaves, Any]:
             z, valid, reset = now
-            before: list[Any] = []
-            known: Leaves = []
+            before = restart(state, reset, inputs.initial)
+            after, values = self.step.run(inputs.weights, before, z)
+            after = keep_if_padded(state, jax.tree.leaves(after), valid)
+            unread: list[Any] = [None if n in read_before else x for n, x in enumerate(before)]
+            return after, ([after[n] for n in self.leaves_read], (unread, values) if save else None)
 
-            def see(value):
-                known.append(value)
-                return value
+        xs = (inputs.zs, inputs.valid, inputs.resets)
+        last, (read_states, saved) = self._loop(body, inputs.state, xs, reverse=self.reverse)
+        return last, read_states, saved
 
-            def step(state, z):
-                again = self._output_before(resets)
-                before[:] = [None if n in again else x for n, x in enumerate(state)]
-                return jax.tree.leaves(self.program.run(weights, state, z, lambda multiply, a, w: multiply(a, w), see))
+    def _read_before(self, resets: Array | None) -> list[int]:
+        """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
+        return self.leaves_read if resets is None else []
 
-            after = masked_step(step, state, z, valid, reset, restart)
-            return after, ([after[n] for n in self.read], (before, known) if keep else None)
-
-        state, (states, kept) = self._loop(body, state, (zs, valid, resets), reverse=self.reverse)
-        return state, states, kept
-
-    def _output_before(self, resets: Any) -> list[int]:
-        """The numbers of the states that are an output of the step before: they need not be kept twice."""
-        return self.read if resets is None else []
-
-    def _backward(self, weights, state, restart, zs, valid, resets, states, befores, knowns, ct_last, ct_states):
-        """Cotangents of weights, first state, restart state and projected inputs."""
-        befores = list(befores)
-        for n, after in zip(self._output_before(resets), states, strict=False):
-            first = state[n][None]
+    def _states_before(self, saved: _Saved) -> Leaves:
+        """Returns the states before all steps."""
+        before = list(saved.before)
+        for n, after in zip(self._read_before(saved.inputs.resets), saved.read_states, strict=False):
+            first = saved.inputs.state[n][None]
             parts = [after[1:], first] if self.reverse else [first, after[:-1]]
-            befores[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
-        w_others = [weights[n] for n in self.program.others]
-        multiplies: list[Product] = []
-        # Transposed once, not at every step; but a single row is multiplied by columns as they lie.
-        flip = any(ct is not None and any(size != 1 for size in ct.shape[:-1]) for ct in ct_last)
-        flipped = [jax.lax.optimization_barrier(w.T) if flip and w.ndim == 2 else w for w in weights]
-        unknown_products = zeros(self.program.products)
+            before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
+        return before
 
-        def replay(before, z, w_others, unknown_products, known):
-            """The step, given all that is not linear in its products: what is left is elementwise."""
-            multiplies.clear()
+    def _backward(self, saved: _Saved, ct_last: Leaves, ct_read_states: Leaves) -> _Inputs:
+        """Returns the cotangents of the inputs."""
+        step, inputs = self.step, saved.inputs
+        states_before = self._states_before(saved)
+        ct_last, ct_read_states = without_integers(ct_last), without_integers(ct_read_states)
+        # Weights are transposed once and not at every step; but a single row is multiplied by their columns in place.
+        has_rows = any(ct is not None and any(size != 1 for size in ct.shape[:-1]) for ct in ct_last)
+        in_memory = _transposed(inputs.weights) if has_rows else inputs.weights
+        other_weights = [inputs.weights[n] for n in step.other_weights]
+        no_taps = zeros([product.aval for product in step.products])
+
+        def replay(before: Leaves, z: Leaves, other_weights: Leaves, taps: Leaves, values: Leaves) -> Any:
+            """Runs the step given everything nonlinear in its products, so that only elementwise work is left."""
             operands: Leaves = []
-            w_known = dict(zip(self.program.others, w_others, strict=True))
-            unknown, known = iter(unknown_products), iter(known)
+            taps_left = iter(taps)
 
-            def product(multiply, a, w):
-                multiplies.append(multiply)
+            def multiply(product: Product, a: Array, w: Array) -> Array:
                 operands.append(a)
-                return _unknown(multiply)(a, w, next(unknown))
+                return _tapped(product)(a, w, next(taps_left))
 
-            merged = [w_known.get(n, w.T if flip and w.ndim == 2 else w) for n, w in enumerate(flipped)]
-            after = self.program.run(merged, before, z, product, lambda value: _known(value, next(known)))
+            weights = [w.T if has_rows and w.ndim == 2 else w for w in in_memory]
+            for n, w in zip(step.other_weights, other_weights, strict=True):
+                weights[n] = w
+            after = step.replay(weights, before, z, values, multiply)
             return jax.tree.leaves(after), operands
 
-        def body(carry, now):
-            ct_state, ct_restart, ct_others = carry
-            z, valid, reset, before, known, ct_out = now
-            ct_state = list(ct_state)
-            for n, ct in zip(self.read, ct_out, strict=True):
-                ct_state[n] = add(ct_state[n], ct)
-            ct_after = ct_state if valid is None else where(valid, ct_state, zeros(ct_state))
-            z = [zeros(like) if x is None else x for x, like in zip(z, self.program.zs, strict=True)]
-            pull, operands = vjp(replay, before, z, w_others, unknown_products, known)
-            ct_before, ct_z, ct_w, taps, _ = pull(ct_after)
+        def body(carry: Any, now: Any) -> Any:
+            ct_after, ct_initial, ct_others = carry
+            z, valid, reset, before, values, ct_read = now
+            ct_after = list(ct_after)
+            for n, ct in zip(self.leaves_read, ct_read, strict=True):
+                ct_after[n] = add(ct_after[n], ct)
+            z = [zeros(aval) if x is None else x for x, aval in zip(z, step.z_avals, strict=True)]
+            pull, operands = vjp(replay, before, z, other_weights, no_taps, values)
+            ct_before, ct_z, ct_w, ct_taps, _ = pull(
+                ct_after if valid is None else where(valid, ct_after, zeros(ct_after))
+            )
             if reset is not None:
                 dropped = where(reset, ct_before, zeros(ct_before))
-                ct_restart = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_restart, dropped)
+                ct_initial = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_initial, dropped)
                 ct_before = where(reset, zeros(ct_before), ct_before)
             if valid is not None:
-                ct_before = add_all(ct_before, where(valid, zeros(ct_state), ct_state))
-            out, layout[:] = unique([*before, *ct_z, *taps, *operands])
-            return (ct_before, ct_restart, add_all(ct_others, ct_w)), out[len(before) :]
+                ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
+            out = Distinct.of([*ct_z, *ct_taps, *operands], known=before)
+            return (ct_before, ct_initial, add_all(ct_others, ct_w)), out
 
-        layout: list[int] = []
-        ct_last, ct_states = without_integers(ct_last), without_integers(ct_states)
-        carry = (ct_last, zeros(inexact(restart)), zeros(inexact(w_others)))
-        xs = (zs, valid, resets, befores, knowns, ct_states)
-        (ct_state, ct_restart, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
-        stacked = [*befores, *out]
-        _, ct_zs, taps, operands = cut([stacked[n] for n in layout], len(befores), len(zs), len(unknown_products))
-        ct_weights: list[Any] = [None] * len(weights)
-        for n, ct in zip(self.program.others, ct_others, strict=True):
+        carry = (ct_last, zeros(inexact(inputs.initial)), zeros(inexact(other_weights)))
+        xs = (inputs.zs, inputs.valid, inputs.resets, states_before, saved.values, ct_read_states)
+        (ct_state, ct_initial, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
+
+        stacked = out.restore(known=states_before)
+        num_zs, num_products = len(step.z_avals), len(step.products)
+        ct_zs, ct_products, operands = (
+            stacked[:num_zs],
+            stacked[num_zs : num_zs + num_products],
+            stacked[num_zs + num_products :],
+        )
+        ct_weights: list[Any] = [None] * len(inputs.weights)
+        for n, ct in zip(step.other_weights, ct_others, strict=True):
             ct_weights[n] = ct
-        for n, multiply, a, tap in zip(self.program.factors, multiplies, operands, taps, strict=True):
-            ct_weights[n] = add(ct_weights[n], multiply.pull_w(a, tap, weights[n]))
-        return ct_weights, ct_state, ct_restart, ct_zs
+        for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
+            ct_weights[n] = add(ct_weights[n], product.pull_w(a, ct, inputs.weights[n]))
+        return _Inputs(ct_weights, ct_state, ct_initial, ct_zs, None, None)
 
 
-class _Projecting(NamedTuple):
-    """A cell's `project` whose products have the cheaper backward pass of `Product`."""
+def _transposed(weights: Leaves) -> Leaves:
+    """Returns matrices whose transposes are in memory, so that a product with `w.T` needs no transposition."""
+    return [jax.lax.optimization_barrier(w.T) if w.ndim == 2 else w for w in weights]
+
+
+class _ProjectingCell(NamedTuple):
+    """A cell's `project`, whose products have the cheaper cotangents of `Product`."""
 
     cell: Cell
 
@@ -237,42 +286,39 @@ class _Projecting(NamedTuple):
         def project(params: Params, x: Any, key: Any) -> Any:
             return self.cell.project(params, x, key)
 
-        program = Program(project, params, x, key)
-        return program.run(program.weights(params), x, key, lambda multiply, a, w: _multiplied(multiply)(a, w))
+        traced = TracedStep(project, params, x, key)
+        z, _ = traced.run(traced.weights(params), x, key, lambda product, a, w: _multiplied(product)(a, w))
+        return z
 
 
-def _multiplied(multiply: Product) -> Any:
-    @jax.custom_vjp
-    def product(a, w):
-        return multiply(a, w)
-
-    def backward(saved, ct):
-        a, w = saved
-        return multiply.pull_a(ct, w, a), multiply.pull_w(a[None], ct[None], w)
-
-    product.defvjp(lambda a, w: (multiply(a, w), (a, w)), backward)
-    return product
-
-
-def _unknown(multiply: Product) -> Any:
-    """A product whose value nobody needs, given as zeros; the cotangent goes to `a` and, to wait, to the zeros."""
+def _multiplied(product: Product) -> Any:
+    """Returns a product with its own cotangents."""
 
     @jax.custom_vjp
-    def product(a, w, value):
-        return value
+    def multiply(a: Array, w: Array) -> Array:
+        return product(a, w)
 
-    def backward(saved, ct):
+    def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, Array]:
         a, w = saved
-        return multiply.pull_a(ct, w, a), None, ct
+        return product.pull_a(ct, w, a), product.pull_w(a[None], ct[None], w)
 
-    product.defvjp(lambda a, w, value: (value, (a, w)), backward)
-    return product
-
-
-@jax.custom_vjp
-def _known(computed: Array, known: Array) -> Array:
-    """`known`, differentiated as what would have been computed."""
-    return known
+    multiply.defvjp(lambda a, w: (product(a, w), (a, w)), backward)
+    return multiply
 
 
-_known.defvjp(lambda computed, known: (known, None), lambda _, ct: (ct, None))
+def _tapped(product: Product) -> Any:
+    """Returns `multiply(a, w, tap)`, whose value is `tap` because nothing reads it.
+
+    Its cotangent goes to `a`, and to `tap`, from where the gradient of `w` is computed after the loop.
+    """
+
+    @jax.custom_vjp
+    def multiply(a: Array, w: Array, tap: Array) -> Array:
+        return tap
+
+    def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, None, Array]:
+        a, w = saved
+        return product.pull_a(ct, w, a), None, ct
+
+    multiply.defvjp(lambda a, w, tap: (tap, (a, w)), backward)
+    return multiply

@@ -1,0 +1,77 @@
+"""A product with a parameter, and its cotangents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
+from jaxrnn._tracing.equations import DependsOn, Equation
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
+class Product:
+    """A product of a varying `a` and a parameter `w`, in whichever order the program has them.
+
+    Attributes:
+      aval: The shape and dtype of the product.
+      w_place: The place of `w`.
+    """
+
+    def __init__(self, e: Equation, avals: list[Any], swapped: bool):
+        self.aval = avals[e.outs[0]]
+        self.w_place = e.ins[0 if swapped else 1]
+        self._run, self._swapped = e.run, swapped
+        self._convolution = None  # the parameters of a plain convolution on a CPU
+        if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
+            self._convolution = e.params if jax.default_backend() == "cpu" else None
+        self._contracted = None  # the contracted axes of a and of w, for a plain matrix product
+        if e.primitive == "dot_general":
+            contracted, batched = e.params["dimension_numbers"]
+            if not batched[0] and len(contracted[0]) == 1 and avals[self.w_place].ndim == 2:
+                self._contracted = [axes[0] for axes in (contracted[::-1] if swapped else contracted)]
+
+    @staticmethod
+    def of(e: Equation, depends_on: list[DependsOn], avals: list[Any]) -> Product | None:
+        """Returns an equation as a product of something that varies and a parameter, or None if it is not one."""
+        if e.primitive not in PRODUCTS:
+            return None
+        operands = [depends_on[p] for p in e.ins]
+        if DependsOn.PARAMETERS not in operands or not max(operands).varies:
+            return None
+        return Product(e, avals, swapped=operands[0] == DependsOn.PARAMETERS)
+
+    def __call__(self, a: Array, w: Array) -> Array:
+        return self._run(w, a)[0] if self._swapped else self._run(a, w)[0]
+
+    def operands(self, first: Array, second: Array) -> tuple[Array, Array]:
+        """Returns `a` and `w`, given the operands in the order of the program."""
+        return (second, first) if self._swapped else (first, second)
+
+    def pull_a(self, ct: Array, w: Array, a: Any) -> Array:
+        """Returns the cotangent of `a`, which is given for its shape and dtype."""
+        if self._convolution is not None:
+            return pull_images(self._convolution, ct, w, a)
+        return jax.linear_transpose(lambda a: self(a, w), a)(ct)[0]
+
+    def pull_w(self, a: Array, ct: Array, w: Any) -> Array:
+        """Returns the cotangent of `w`, which is given for its shape and dtype, summed over steps.
+
+        `a` and `ct` have the time axis first. For a matrix product, `a` is the first operand here, whereas JAX's own
+        transpose puts `ct` first: XLA's CPU compiler copies the larger operand if it is in the wrong place, and `a`
+        [time * batch, input] is smaller than the cotangent of several gates.
+        """
+        if self._convolution is not None:
+            return pull_kernel(self._convolution, a, ct, w)
+        if self._contracted is None:
+            return jax.linear_transpose(lambda w: jax.vmap(self, (0, None))(a, w), w)(ct)[0]
+        axis, w_axis = self._contracted
+        a = jnp.moveaxis(a, 1 + axis, -1)
+        ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
+        rows = tuple(range(a.ndim - 1))
+        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=ct.dtype)
+        return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)

@@ -1,0 +1,44 @@
+"""Layer normalization between layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn import _check as check
+from jaxrnn.layer import Plan
+from jaxrnn.layers._stateless import Stateless
+from jaxrnn.ops import normalized, num_features
+
+
+class LayerNormParams(NamedTuple):
+    scale: Array  # [size]
+    bias: Array  # [size]
+
+
+@dataclass(frozen=True)
+class LayerNorm(Stateless):
+    r"""Layer normalization: :math:`y_t = \gamma \odot (x_t - \mu_t) / \sqrt{\sigma^2_t + \epsilon} + \beta`.
+
+    :math:`\mu_t, \sigma^2_t` are the mean and variance over the features of one step; of images, of every place.
+
+    Args:
+      epsilon: added to the variance.
+
+    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
+    """
+
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check.non_negative(self, "epsilon")
+
+    def init(self, key: Array, input_size: Any) -> LayerNormParams:
+        n = num_features(input_size)
+        return LayerNormParams(jnp.ones(n), jnp.zeros(n))
+
+    def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
+        return state, params.scale * normalized(xs, self.epsilon) + params.bias

@@ -1,0 +1,39 @@
+"""Runs a loop in chunks of steps, one chunk after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.layer import Params, State, Steps
+
+
+def run_in_chunks(run: Any, size: int | None, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+    """Applies `run(params, state, steps)` to chunks of `size` steps; None means one chunk of all steps."""
+    if size is None or steps.length <= size:
+        return run(params, state, steps)
+    whole = steps.length // size * size
+    head = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), steps.varying)
+    tail = jax.tree.map(lambda x: x[whole:], steps.varying)
+
+    def run_head(state: State) -> tuple[State, Any]:
+        def run_one(state: State, chunk: Any) -> tuple[State, Any]:
+            return run(params, state, steps.replace_varying(chunk))
+
+        state, ys = jax.lax.scan(run_one, state, head, reverse=steps.reverse)
+        return state, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), ys)
+
+    def run_tail(state: State) -> tuple[State, Any]:
+        return run(params, state, steps.replace_varying(tail))
+
+    if whole == steps.length:
+        return run_head(state)
+    if steps.reverse:
+        state, last = run_tail(state)
+        state, first = run_head(state)
+    else:
+        state, first = run_head(state)
+        state, last = run_tail(state)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, last)

@@ -1,0 +1,22 @@
+"""What resets and lengths do to the state of one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import Array
+
+from jaxrnn.layer import State
+from jaxrnn.ops import where
+
+
+def restart(state: State, reset: Array | None, initial: State) -> State:
+    """Returns the state from which a step starts: the initial state where a sequence begins."""
+    return state if reset is None else where(~reset, state, initial)
+
+
+def keep_if_padded(before: State, after: Any, valid: Array | None) -> State:
+    """Returns the state after a step: unchanged in the padding, and always in the dtype that it had before."""
+    after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, before)
+    return after if valid is None else where(valid, after, before)

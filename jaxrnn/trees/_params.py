@@ -1,0 +1,13 @@
+"""Parameters that several cells over trees share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jax import Array
+
+
+class TreeParams(NamedTuple):
+    w_x: Array  # [input, 4 * hidden], gates in the order i, o, u, f; nets without gates [input, hidden]
+    w_h: Array  # child-sum [hidden, 4 * hidden]; N-ary [N * hidden, (3 + N) * hidden]; nets [2 * hidden, hidden]
+    b: Array  # [4 * hidden]; nets [hidden]

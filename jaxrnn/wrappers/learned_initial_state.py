@@ -1,0 +1,51 @@
+"""A learned initial state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn.layer import Cell, Keys, Params, State
+from jaxrnn.wrappers._wrapper import Wrapper
+
+
+class LearnedInitialStateParams(NamedTuple):
+    cell: Params
+    state: State  # the learned state of one sequence
+
+
+@dataclass(frozen=True)
+class LearnedInitialState(Wrapper):
+    """A cell whose state before the first step, and after a reset, is learned. It begins at zero.
+
+    Args:
+      cell: the wrapped cell.
+
+    References: M. Forcada, R. Carrasco, "Learning the initial state of a second-order recurrent neural
+    network during regular-language inference", 1995.
+    """
+
+    cell: Cell
+
+    def init(self, key: Array, input_size: Any) -> LearnedInitialStateParams:
+        params = self.cell.init(key, input_size)
+        return LearnedInitialStateParams(params, self.cell.initial_state(params))
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
+        return jax.tree.map(
+            lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)).astype(s.dtype if dtype is None else dtype),
+            params.state,
+        )
+
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
+        return self.cell.project(params.cell, x, key)
+
+    def step(self, params: Params, state: State, z: Any) -> State:
+        return self.cell.step(params.cell, state, z)
+
+    def readout(self, params: Params, state: State, z: Any) -> Any:
+        return self.cell.readout(params.cell, state, z)

@@ -1,0 +1,95 @@
+"""A cell whose input and hidden state gate each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn import _check as check
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Cell, Keys, Params, State, StepKey
+from jaxrnn.ops import is_symbols, sigmoid
+from jaxrnn.wrappers._inner import hidden, hidden_size, output, with_hidden
+from jaxrnn.wrappers._wrapper import Wrapper
+
+
+class MogrifierParams(NamedTuple):
+    cell: Params
+    q: tuple[tuple[Array, ...], ...]  # of each odd round [hidden, input], or [hidden, rank] and [rank, input]
+    r: tuple[tuple[Array, ...], ...]  # of each even round [input, hidden], or [input, rank] and [rank, hidden]
+
+
+class MogrifierInput(NamedTuple):
+    x: Array  # [*batch, input]
+    key: StepKey | None  # of the wrapped cell, which reads its input inside the step
+
+
+@dataclass(frozen=True)
+class Mogrifier(Wrapper):
+    r"""A cell whose input and hidden state gate each other in turns before it reads them.
+
+    .. math::
+        x^k &= 2 \sigma(Q^k h^{k-1}) \odot x^{k-2} \quad \text{for odd } k \leq r \\
+        h^k &= 2 \sigma(R^k x^{k-1}) \odot h^{k-2} \quad \text{for even } k \leq r \\
+        s_t &= \mathrm{cell}(x^\uparrow, s_{t-1} \text{ with } h^\uparrow \text{ in place of } h_{t-1})
+
+    with :math:`x^{-1} = x_t, h^0 = h_{t-1}` and :math:`x^\uparrow, h^\uparrow` the last of each. :math:`h` is the field
+    `h` of the wrapped cell's state or, if it has none, its first. State and output are those of the cell, whose output
+    must be made of its state alone. The input is gated itself: symbols need an `Embedding` before.
+
+    Args:
+      cell: the wrapped cell.
+      rounds: how many times :math:`r` one is gated by the other.
+      rank: None, or the rank of :math:`Q` and :math:`R`, each then a product of two matrices.
+
+    References: G. Melis, T. Kocisky, P. Blunsom, "Mogrifier LSTM", 2020.
+    """
+
+    cell: Cell
+    rounds: int = 5
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.positive(self, "rounds")
+        check.positive_or_none(self, "rank")
+
+    def init(self, key: Array, input_size: int) -> MogrifierParams:
+        k_cell, *k_rounds = jax.random.split(key, 1 + self.rounds)
+        params = self.cell.init(k_cell, input_size)
+        n = hidden_size(self, self.cell, params)
+
+        def factors(key: Array, rows: int, columns: int) -> tuple[Array, ...]:
+            sizes = [rows, columns] if self.rank is None else [rows, self.rank, columns]
+            keys = jax.random.split(key, len(sizes) - 1)
+            return tuple(glorot_uniform(k, (a, b)) for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True))
+
+        q = tuple(factors(k, n, input_size) for k in k_rounds[::2])
+        r = tuple(factors(k, input_size, n) for k in k_rounds[1::2])
+        return MogrifierParams(params, q, r)
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
+        return self.cell.initial_state(params.cell, batch_shape, dtype)
+
+    def project(self, params: Params, x: Any, key: Keys = None) -> MogrifierInput:
+        if is_symbols(x):
+            raise TypeError(f"{self} gates its input, so it needs numbers, not symbols: put an Embedding before it")
+        return MogrifierInput(x, None if key is None else StepKey.of(key))
+
+    def step(self, params: Params, state: State, z: MogrifierInput) -> State:
+        x, h = z.x, hidden(state)
+        for k in range(self.rounds):
+            if k % 2 == 0:
+                x = 2 * sigmoid(reduce(jnp.matmul, params.q[k // 2], h)) * x
+            else:
+                h = 2 * sigmoid(reduce(jnp.matmul, params.r[k // 2], x)) * h
+        return self.cell.step(params.cell, with_hidden(state, h), self.cell.project(params.cell, x, z.key))
+
+    def readout(self, params: Params, state: State, z: MogrifierInput) -> Any:
+        like = jax.eval_shape(self.cell.project, params.cell, z.x)
+        return output(self, self.cell, params.cell, state, like)

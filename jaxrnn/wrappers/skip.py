@@ -1,0 +1,105 @@
+"""A cell that learns when to leave its state alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn import _check as check
+from jaxrnn.initializers import glorot_uniform
+from jaxrnn.layer import Cell, Keys, Params, State
+from jaxrnn.ops import affine, joint_dtype, sigmoid, spread_like, where
+from jaxrnn.wrappers._wrapper import Wrapper
+
+
+class SkipParams(NamedTuple):
+    cell: Params
+    w: Array  # [numbers of the state, 1]
+    b: Array  # [1]
+
+
+class SkipState(NamedTuple):
+    cell: State
+    update: Array  # [*batch], how far the next update has come
+    updates: Array  # [*batch], how many there have been
+
+
+@dataclass(frozen=True)
+class Skip(Wrapper):
+    r"""A cell whose state is updated at some steps and copied at all others, as it learns.
+
+    .. math::
+        u_t &= \mathrm{round}(\tilde u_t) \\
+        s_t &= u_t \, \mathrm{cell}(x_t, s_{t-1}) + (1 - u_t) s_{t-1} \\
+        \Delta \tilde u_t &= \sigma(w s_t + b) \\
+        \tilde u_{t+1} &= u_t \Delta \tilde u_t + (1 - u_t) (\tilde u_t + \min(\Delta \tilde u_t, 1 - \tilde u_t))
+
+    with :math:`\tilde u_1 = 1`. Rounding has the derivative 1 (straight through). :math:`w` reads all of the state side
+    by side but for whole numbers; of complex ones the real parts, then the imaginary ones. The output is the
+    cell's. The state after `unroll` tells how many updates each sequence took since it began, as a number that can be
+    differentiated: a loss with :math:`\lambda` times `state.updates.mean()` makes them fewer.
+
+    Args:
+      cell: the wrapped cell.
+      update_bias: initial value of :math:`b`; above zero every step is an update at first.
+
+    References: V. Campos, B. Jou, X. Giro-i-Nieto, J. Torres, S.-F. Chang, "Skip RNN: learning to skip state updates in
+    recurrent neural networks", 2018.
+    """
+
+    cell: Cell
+    update_bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.finite(self, "update_bias")
+
+    def init(self, key: Array, input_size: Any) -> SkipParams:
+        k_cell, k_w = jax.random.split(key)
+        params = self.cell.init(k_cell, input_size)
+        size = jax.eval_shape(lambda p: _numbers(self.cell.initial_state(p), 0), params).size
+        return SkipParams(params, glorot_uniform(k_w, (size, 1)), jnp.full((1,), float(self.update_bias)))
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> SkipState:
+        cell = self.cell.initial_state(params.cell, batch_shape, dtype)
+        dtype = joint_dtype(params.w) if dtype is None else dtype
+        return SkipState(cell, *spread_like(params, (jnp.ones(batch_shape, dtype), jnp.zeros(batch_shape, dtype))))
+
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
+        return self.cell.project(params.cell, x, key)
+
+    def step(self, params: Params, state: SkipState, z: Any) -> SkipState:
+        near = state.update > 0.5
+        u = near + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1
+        new = self.cell.step(params.cell, state.cell, z)
+
+        def choose(new: Array, old: Array) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.inexact):
+                return where(near, new, old)
+            gate = u.reshape(u.shape + (1,) * (old.ndim - u.ndim))
+            return gate * new + (1 - gate) * old
+
+        cell = jax.tree.map(choose, new, state.cell)
+        increment = sigmoid(affine(_numbers(cell, u.ndim), params.w, params.b))[..., 0]
+        more = state.update + jnp.minimum(increment, 1 - state.update)
+        return SkipState(cell, u * increment + (1 - u) * more, state.updates + u)
+
+    def readout(self, params: Params, state: SkipState, z: Any) -> Any:
+        return self.cell.readout(params.cell, state.cell, z)
+
+
+def _numbers(state: State, axes: int) -> Array:
+    """All real numbers of a state side by side, given the number of its batch axes."""
+    parts = []
+    for leaf in jax.tree.leaves(state):
+        flat = leaf.reshape(*leaf.shape[:axes], math.prod(leaf.shape[axes:]))
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            parts += [flat.real, flat.imag]
+        elif jnp.issubdtype(leaf.dtype, jnp.floating):
+            parts.append(flat)
+    return jnp.concatenate(parts, axis=-1)
