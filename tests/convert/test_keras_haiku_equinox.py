@@ -51,7 +51,7 @@ KERAS = {
     "GRU": (GRU, {}),
     "GRU-reset-before": (ResetBeforeGRU, {"reset_after": False}),
 }
-MERGES = {"concat": jaxrnn.concat, "sum": operator.add, "mul": operator.mul, "ave": average}
+MERGES = {"concat": jaxrnn.layers.concat, "sum": operator.add, "mul": operator.mul, "ave": average}
 
 
 def keras_layer(name, input_size, hidden, merge=None, **options):

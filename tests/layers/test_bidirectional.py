@@ -19,7 +19,7 @@ from tests.support.inputs import draw_all
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 MERGES = {
-    "concat": (jaxrnn.concat, lambda a, b: np.concatenate([a, b], -1)),
+    "concat": (jaxrnn.layers.concat, lambda a, b: np.concatenate([a, b], -1)),
     "sum": (operator.add, np.add),
     "own": (jnp.minimum, np.minimum),
 }

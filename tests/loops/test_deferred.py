@@ -8,7 +8,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import jaxrnn
 from jaxrnn.loops import Deferred, Scan
-from jaxrnn.loops.prefetch import prefetching_scan
+from jaxrnn.loops._prefetch import prefetching_scan
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params
 

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Bidirectional, Chrono, Dropout, Elman, Stack, Using, Zoneout, trees, values
-from jaxrnn.naming import to_dict
+from jaxrnn import GRU, LSTM, Bidirectional, Chrono, Dropout, Elman, Stack, Using, Zoneout, trees
+from jaxrnn._names import to_dict
+from jaxrnn._saving import values
 from tests.support.cases import LOOPS, selected_layers
 from tests.support.inputs import draw_params
 
@@ -446,7 +447,7 @@ ON_LOADING = {
     "a bad field": (ValueError, BAD + "LSTM's hidden_size must be a positive integer, but it is '4'",
                     with_lstm(hidden_size="4")),
     "a function as class": (ValueError, BAD + "<function concat .* is neither a dataclass nor a NamedTuple",
-                            with_lstm("jaxrnn.concat")),
+                            with_lstm("jaxrnn.layers.concat")),
     "a class of another kind": (ValueError, BAD + "<class .* is neither a dataclass", with_lstm("jax.numpy.float32")),
     "a module": (ValueError, BAD + "it needs jax.numpy.linalg, which is", with_layer(name="jax.numpy.linalg")),
     "a hidden name": (ValueError, BAD + "it needs jaxrnn._Wrapper", with_layer(name="jaxrnn._Wrapper")),

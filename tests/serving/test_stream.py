@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Dense, Dropout, LearnedInitialState, Residual, Stack, Stream, Zoneout, slots, unroll
+from jaxrnn import GRU, LSTM, Dense, Dropout, LearnedInitialState, Residual, Stack, Stream, Zoneout, unroll
+from jaxrnn._serving import slots
 from tests.support.cases import examples
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw

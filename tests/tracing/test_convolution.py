@@ -9,9 +9,8 @@ from jax.lax import ConvDimensionNumbers
 
 import jaxrnn
 from jaxrnn import ConvLSTM
-from jaxrnn.convolution import is_plain, pull_images, pull_kernel
+from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn.loops import Deferred
-from jaxrnn.program import Program
 from tests.support.comparisons import assert_close
 from tests.support.inputs import draw
 from tests.support.loops import compare

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import jaxrnn
-from jaxrnn.inner import hidden, with_hidden
+from jaxrnn.wrappers._inner import hidden, with_hidden
 
 
 def test_hidden_is_the_field_h_or_the_first_down_to_an_array():

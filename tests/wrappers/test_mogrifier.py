@@ -6,7 +6,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import LSTM, Mogrifier, unroll
-from jaxrnn.inner import hidden
+from jaxrnn.wrappers._inner import hidden
 from tests.cells.test_gru import gru
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params

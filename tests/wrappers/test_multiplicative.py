@@ -8,8 +8,8 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Multiplicative, unroll
-from jaxrnn.inner import hidden
 from jaxrnn.ops import tanh
+from jaxrnn.wrappers._inner import hidden
 from tests.cells.test_lstm import lstm
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
