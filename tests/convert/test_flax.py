@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Elman, ResetAfterMGU, unroll
 from jaxrnn.convert import from_linen, from_nnx, to_linen, to_nnx
-from jaxrnn.convert.common import reorder
+from jaxrnn.convert._common import reorder
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.conversions import assert_same, other_weights, params_of, step_and_gradients
 from tests.support.inputs import draw
@@ -317,7 +317,7 @@ def test_error(name):
 
 
 def test_every_message_is_tested():
-    files = [Path(jaxrnn.convert.__file__).parent / name for name in ("common.py", "linen.py", "nnx.py")]
+    files = [Path(jaxrnn.convert.__file__).parent / name for name in ("_common.py", "linen.py", "nnx.py")]
     found = [*raises(files)]
     assert len(found) > 5
     missing = untested(found, (call for _, _, call in ERRORS.values()))

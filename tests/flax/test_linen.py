@@ -109,11 +109,11 @@ def test_flax_bidirectional(wrap):
     carry = jaxrnn.cells.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.cells.GRUState(draw(BATCH, HIDDEN))
     last, ys = module.apply(variables, XS, seq_lengths=lengths, initial_carry=carry, return_carry=True)
     p = {k: v.get("cell", v) for k, v in variables["params"].items()}
-    params = jaxrnn.bidirectional.BidirectionalParams(
+    params = jaxrnn.layers.BidirectionalParams(
         jaxrnn.cells.LSTMParams(**p["forward_rnn"]), jaxrnn.cells.GRUParams(**p["backward_rnn"])
     )
     layer = Bidirectional(LSTM(HIDDEN), GRU(HIDDEN))
-    begin = jaxrnn.bidirectional.BidirectionalState(*carry)
+    begin = jaxrnn.layers.BidirectionalState(*carry)
     state, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), begin, lengths=lengths)
     valid = (np.arange(TIME) < lengths[:, None])[..., None]
     assert_close((*last, np.where(valid, ys, 0)), (*state, expected.swapaxes(0, 1)), rtol=1e-12)
@@ -268,7 +268,7 @@ def test_loop_is_the_one_given():
         pass
 
     class Loop(jaxrnn.loops.Loop):
-        def __call__(self, cell, params, xs, state, key, plan):
+        def __call__(self, cell, params, steps, state):
             raise CalledError
 
     with pytest.raises(CalledError):

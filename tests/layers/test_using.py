@@ -18,9 +18,9 @@ class Noted(Loop):
     def __init__(self):
         self.cells = []
 
-    def __call__(self, cell, params, xs, state, key, plan):
+    def __call__(self, cell, params, steps, state):
         self.cells.append(cell)
-        return Scan()(cell, params, xs, state, key, plan)
+        return Scan()(cell, params, steps, state)
 
 
 EXAMPLE = jaxrnn.Using(jaxrnn.LSTM(4), loops.Scan(unroll=2))

@@ -9,6 +9,7 @@ from jax.lax import ConvDimensionNumbers
 
 import jaxrnn
 from jaxrnn import ConvLSTM
+from jaxrnn._tracing import TracedStep
 from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn.loops import Deferred
 from tests.support.comparisons import assert_close
@@ -109,6 +110,7 @@ def test_the_loop_keeps_one_array_for_the_gates(batch_shape):
     """However many batch axes are made one for the convolution: neither its output nor the projected input beside."""
     params = LSTM.init(KEY, SIZE)
     state, z = LSTM.initial_state(params, batch_shape), LSTM.project(params, jnp.zeros((*batch_shape, *SIZE)))
-    program, kept = Program(LSTM.step, params, state, z), []
-    program.run(program.weights(params), state, z, lambda run, a, w: run(a, w), lambda x: kept.append(x.shape) or x)
-    assert (kept, program.own) == ([(*batch_shape, *IMAGE, 4 * HIDDEN)], [])
+    step = TracedStep(LSTM.step, params, state, z)
+    _, saved = step.run(step.weights(params), state, z)
+    assert [x.shape for x in saved] == [(*batch_shape, *IMAGE, 4 * HIDDEN)]
+    assert not step.z_kept
