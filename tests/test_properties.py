@@ -1,4 +1,4 @@
-"""What holds for all lengths, resets, directions and batch axes that hypothesis can think of."""
+"""Properties of `unroll` that hold for all lengths, resets, directions and batch axes, tested with hypothesis."""
 
 from functools import partial
 
@@ -48,14 +48,10 @@ def run_with_gradients(cell, params, xs, state, **how):
     return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, state)
 
 
-@settings(max_examples=60)
-@given(
-    name=st.sampled_from(list(CELLS)),
-    reverse=directions,
-    seed=seeds,
-    steps=st.sampled_from([(), (2,), (2, 2)]).flatmap(lambda b: st.tuples(lengths_of(*b), resets_of(*b))),
-)
-def test_equals_the_reference(name, reverse, seed, steps):
+steps_of_any_batch = st.sampled_from([(), (2,), (2, 2)]).flatmap(lambda b: st.tuples(lengths_of(*b), resets_of(*b)))
+
+
+def equals_the_reference(name, reverse, seed, steps):
     cell, reference = CELLS[name].cell, CELLS[name].reference
     lengths, resets = steps
     params, xs = draw_params(cell, seed), draw(TIME, *lengths.shape, INPUT, seed=seed)
@@ -63,6 +59,18 @@ def test_equals_the_reference(name, reverse, seed, steps):
     how = {"lengths": lengths, "resets": resets, "reverse": reverse}
     last, ys = run(cell, params, xs, state, **how)
     assert_close((tuple(last), ys), references.run(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
+
+
+@given(name=names, reverse=directions, seed=seeds, steps=steps_of_any_batch)
+def test_equals_the_reference(name, reverse, seed, steps):
+    equals_the_reference(name, reverse, seed, steps)
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(name=st.sampled_from(list(CELLS)), reverse=directions, seed=seeds, steps=steps_of_any_batch)
+def test_cells_of_all_kinds_equal_the_reference(name, reverse, seed, steps):
+    equals_the_reference(name, reverse, seed, steps)
 
 
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(3), resets=resets_of(3), value=garbage)
@@ -118,6 +126,7 @@ def test_reversed_twice_is_forward(name, seed, lengths):
     assert_close((last, ys), (other_last, flip(other_ys)))
 
 
+@pytest.mark.slow
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(3), resets=resets_of(3), cut=st.integers(0, TIME))
 def test_a_run_can_be_cut_in_time(name, reverse, seed, lengths, resets, cut):
     cell = CELLS[name].cell
@@ -134,6 +143,7 @@ def test_a_run_can_be_cut_in_time(name, reverse, seed, lengths, resets, cut):
     assert_close((state, np.concatenate(parts[::-1] if reverse else parts)), (last, ys))
 
 
+@pytest.mark.slow
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(2, 3), resets=resets_of(2, 3))
 def test_two_batch_axes_equal_one(name, reverse, seed, lengths, resets):
     cell = CELLS[name].cell

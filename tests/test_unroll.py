@@ -15,13 +15,14 @@ from tests.support import references
 from tests.support.cases import selected_cells
 from tests.support.comparisons import assert_close, flat, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
+from tests.support.tiers import slow_but
 from tests.wrappers.test_learned_initial_state import learned_initial_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 CELLS = selected_cells()
 TIME, BATCH = 5, 3
 
-over_cells = pytest.mark.parametrize("name", CELLS)
+over_cells = pytest.mark.parametrize("name", slow_but(CELLS, ["LSTM", "LearnedInitialState", "Zoneout"]))
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
 

@@ -17,6 +17,7 @@ from tests.support.inputs import draw, draw_inputs, draw_params, draw_state
 from tests.support.loops import BATCH as LOOP_BATCH
 from tests.support.loops import TIME as LOOP_TIME
 from tests.support.loops import compare
+from tests.support.tiers import REPRESENTATIVES, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH = 5, 2
@@ -27,17 +28,11 @@ SYMBOLS = np.array([2, 0])
 CASES, VARIANTS = cases(), variants()
 ALL = CASES | VARIANTS
 LINEAR = [name for name, case in ALL.items() if isinstance(case.cell, jaxrnn.LinearCell)]
-REPRESENTATIVES = ("LSTM", "GRU", "MinGRU", "Zoneout")  # go through the slow tests in the default tier, too
 
 over_cells = pytest.mark.parametrize("name", CASES)
 
 
-def slow_but(names, chosen=REPRESENTATIVES):
-    """Parameters of which only the chosen ones are in the default tier."""
-    return [name if name in chosen else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-over_all = pytest.mark.parametrize("name", slow_but(ALL))
+over_all = pytest.mark.parametrize("name", slow_but(ALL, REPRESENTATIVES))
 
 
 def is_trained(leaf):
@@ -185,7 +180,7 @@ def test_one_call_of_the_cell_equals_the_reference(name):
         np.testing.assert_allclose(np.ravel(leaf), np.ravel(expected), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", slow_but([name for name in CASES if CASES[name].reference.analytic]))
+@pytest.mark.parametrize("name", slow_but([name for name in CASES if CASES[name].reference.analytic], ["LSTM"]))
 def test_gradient_equals_complex_differences_entry_by_entry(name):
     cell, reference = CASES[name].cell, CASES[name].reference
     params = draw_params(cell, input_size=reference.input_size)
@@ -237,7 +232,7 @@ def everything_at_once():
     }
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", slow_but(LOOPS, ["deferred-blocks"]))
 @over_all
 def test_every_loop_equals_scan(name, loop):
     """Runs without lengths, resets or reverse are tested in tests/loops, on one cell, with every loop."""
@@ -246,7 +241,7 @@ def test_every_loop_equals_scan(name, loop):
     compare(case.cell, LOOPS[loop], key=key, input_size=case.reference.input_size, **everything_at_once())
 
 
-@pytest.mark.parametrize("name", slow_but(LINEAR))
+@pytest.mark.parametrize("name", slow_but(LINEAR, REPRESENTATIVES))
 def test_every_loop_of_linear_cells_equals_scan(name):
     case = ALL[name]
     for loop, reverse in zip(LINEAR_LOOPS.values(), (False, True), strict=True):
@@ -273,7 +268,7 @@ def test_a_cell_is_a_value(name):
     assert "object at" not in repr(cell)
 
 
-@pytest.mark.parametrize("name", slow_but(CASES))
+@pytest.mark.parametrize("name", slow_but(CASES, REPRESENTATIVES))
 def test_init_depends_on_the_key_alone(name):
     cell, size = CASES[name].cell, CASES[name].reference.input_size
     one, same, other = (cell.init(jax.random.key(seed), size) for seed in (0, 0, 1))

@@ -1,4 +1,4 @@
-"""One battery for every exported layer: those with one step and those made of others."""
+"""What every layer must satisfy, from the `EXAMPLE` of each file in tests/layers; wrappers and a few cells, too."""
 
 import copy
 import pickle
@@ -10,17 +10,21 @@ import pytest
 
 import jaxrnn
 from jaxrnn import unroll
-from tests.support.cases import selected_layers
+from tests.support.cases import examples, selected_layers
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
+from tests.support.tiers import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 ALL = selected_layers()
 TIME, BATCH = 5, 3
 
-over_layers = pytest.mark.parametrize("name", ALL)
+IN_DEFAULT_TIER = ("LSTM", "LearnedInitialState", "Zoneout", *examples())
+RANDOM = ("Dropout", "Zoneout", "RecurrentDropout")
+
+over_layers = pytest.mark.parametrize("name", slow_but(ALL, IN_DEFAULT_TIER))
 CAUSAL = [name for name, layer in ALL.items() if layer.causal]
-NO_RESETS = ("Sliced",)  # has no place for them: test_sliced.py
+NO_RESETS = ("Sliced",)  # does not accept them: test_sliced.py
 
 
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
@@ -35,9 +39,13 @@ def run_with_gradients(layer, params, xs, state, **how):
     return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, state)
 
 
-@pytest.mark.parametrize("keyed", [False, True], ids=["", "key"])
-@over_layers
-def test_nothing_in_the_padding_matters(name, keyed):
+KEYED = [(name, keyed) for name in ALL for keyed in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "keyed"), slow_but(KEYED, [(name, name in RANDOM) for name in IN_DEFAULT_TIER]), ids=str
+)
+def test_padding_values_do_not_matter(name, keyed):
     layer = ALL[name]
     params = draw_params(layer)
     state = draw_state(layer, params, (BATCH,))
@@ -59,7 +67,7 @@ def test_nothing_in_the_padding_matters(name, keyed):
         assert array[:2, 0].any()
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
 @over_layers
 def test_a_padded_batch_equals_its_sequences_alone(name, reverse):
     layer = ALL[name]
@@ -71,7 +79,7 @@ def test_a_padded_batch_equals_its_sequences_alone(name, reverse):
         assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], last), alone_last)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in NO_RESETS])
+@pytest.mark.parametrize("name", slow_but([name for name in ALL if name not in NO_RESETS], IN_DEFAULT_TIER))
 def test_packed_sequences_equal_sequences_alone(name):
     """Also for a layer that reads both ways: no sequence sees another."""
     layer = ALL[name]
@@ -98,7 +106,7 @@ def test_leading_axes_are_batches(name):
     assert shapes == [leaf.shape for leaf in jax.tree.leaves(layer.initial_state(params, (2, 3)))]
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", slow_but(CAUSAL, IN_DEFAULT_TIER))
 def test_step_equals_unroll(name):
     layer = ALL[name]
     params, xs = draw_params(layer), draw(TIME, BATCH, INPUT)
@@ -124,7 +132,7 @@ def test_randomness_comes_from_the_key_alone(name):
     one, same, other = (run(layer, params, xs, key=jax.random.key(seed)) for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, one, same)
     changed = bool((one[1] != other[1]).any())
-    assert changed == (name in ("Dropout", "Zoneout", "RecurrentDropout"))
+    assert changed == (name in RANDOM)
     if not changed:
         assert_close(one, calm)
     raw = run(layer, params, xs, key=jax.random.PRNGKey(1))

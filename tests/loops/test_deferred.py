@@ -30,6 +30,7 @@ def test_vmap_over_seeds():
     assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     cell = jaxrnn.GRU(2)
     params, xs = draw_params(cell), draw(3, 1, INPUT)
@@ -129,6 +130,7 @@ def test_checkpoints_and_blocks_bound_the_memory_of_long_sequences():
     assert temporaries(Deferred(checkpoint_every=256)) < 2.3 * outputs < kept
 
 
+@pytest.mark.slow
 def test_exports_for_any_time_and_batch():
     """Where sizes are symbols nothing can be compared with them."""
     layer = jaxrnn.Stack(jaxrnn.Bidirectional(jaxrnn.GRU(4)), jaxrnn.LSTM(3))

@@ -13,25 +13,35 @@ from tests.support.cases import LOOPS
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.loops import BATCH, LENGTHS, RESETS, TIME, compare, value_and_gradients
+from tests.support.tiers import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
 # Half of the eight combinations: among them are all four of any two.
-@pytest.mark.parametrize(("lengths", "resets", "reverse"), [(0, 0, False), (0, 1, True), (1, 0, True), (1, 1, False)])
-@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+COMBINATIONS = [(0, 0, False), (0, 1, True), (1, 0, True), (1, 1, False)]
+
+
+@pytest.mark.parametrize(
+    ("loop", "lengths", "resets", "reverse"),
+    [
+        (name, *which) if name == "deferred-blocks" or which == (1, 1, False) else slow(name, *which)
+        for name in LOOPS
+        for which in COMBINATIONS
+    ],
+)
 def test_equals_scan_under_every_combination(loop, lengths, resets, reverse):
     cell = jaxrnn.LearnedInitialState(jaxrnn.PeepholeLSTM(4))
-    compare(cell, loop, key=None, lengths=LENGTHS[lengths], resets=RESETS[resets], reverse=reverse)
+    compare(cell, LOOPS[loop], key=None, lengths=LENGTHS[lengths], resets=RESETS[resets], reverse=reverse)
 
 
-@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize("loop", slow_but(LOOPS, ["deferred"]))
 def test_equals_scan_under_a_key_alone(loop):
     cell = jaxrnn.Zoneout(jaxrnn.RecurrentDropout(jaxrnn.GRU(4), 0.5), 0.3)
-    compare(cell, loop, key=jax.random.key(1), lengths=None, resets=None, reverse=False)
+    compare(cell, LOOPS[loop], key=jax.random.key(1), lengths=None, resets=None, reverse=False)
 
 
-@pytest.mark.parametrize("time", [0, 1, 3, 4, 8])
+@pytest.mark.parametrize("time", [0, slow(1), 3, slow(4), slow(8)])
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
 def test_equals_scan_at_other_lengths(loop, time):
     cell = jaxrnn.LSTM(4)
