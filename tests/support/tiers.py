@@ -8,10 +8,13 @@ REPRESENTATIVES = ("LSTM", "GRU", "MinGRU", "Zoneout")  # of cells; they take ev
 
 
 def slow_but(values, chosen):
-    """Parameters for `pytest.mark.parametrize`: those that are not chosen are marked slow."""
-    return [value if value in chosen else pytest.param(value, marks=pytest.mark.slow) for value in values]
+    """Parameters for `pytest.mark.parametrize`: those that are not chosen are marked slow.
+
+    A value is one argument of the test, or a tuple of several.
+    """
+    return [value if value in chosen else slow(*(value if isinstance(value, tuple) else (value,))) for value in values]
 
 
 def slow(*values):
-    """One slow parameter."""
+    """One set of parameters, marked slow."""
     return pytest.param(*values, marks=pytest.mark.slow)
