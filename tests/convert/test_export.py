@@ -15,6 +15,7 @@ from jaxrnn import GRU, LSTM, Bidirectional, Dense, LearnedInitialState, Stack, 
 from jaxrnn.loops import Scan
 from tests.support.cases import examples, selected_cells, selected_layers
 from tests.support.inputs import INPUT, draw
+from tests.support.tiers import slow_but
 
 pytest.importorskip("flatbuffers")
 pytestmark = pytest.mark.usefixtures("quick")
@@ -181,11 +182,11 @@ def test_parameters_that_the_caller_brings_and_their_gradients(made):
         assert np.abs(gradient).max() > 1e-3
 
 
-# Cells differ in nothing that matters here
+# For an export it does not matter which cell it is.
 WRAPPERS = [name for name, case in CELLS.items() if not type(case.cell).__module__.startswith("jaxrnn.cells")]
 
 
-@pytest.mark.parametrize("name", ["LSTM", *WRAPPERS, *LAYERS])
+@pytest.mark.parametrize("name", slow_but(["LSTM", *WRAPPERS, *LAYERS], ["LSTM"]))
 def test_every_layer_of_any_time_and_batch(name):
     layer = ALL[name]
     if isinstance(layer, Using):  # `Scan(unroll=2)` must know whether there are two steps
@@ -196,6 +197,7 @@ def test_every_layer_of_any_time_and_batch(name):
         assert str(export.deserialize(exported_step(layer)).out_avals[-1].shape[0]) == "batch"
 
 
+@pytest.mark.slow
 def test_for_other_platforms():
     layer, params = LSTM(4), draw_params(LSTM(4))
     predict = jax.jit(lambda xs: unroll(layer, params, xs)[1])

@@ -18,6 +18,7 @@ from tests.support.comparisons import assert_close, to_numpy
 from tests.support.conversions import assert_same, other_weights, params_of, step_and_gradients
 from tests.support.inputs import draw
 from tests.support.messages import raises, untested
+from tests.support.tiers import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 nn = pytest.importorskip("flax.linen")
@@ -65,7 +66,7 @@ def run_batch_first(layer, params, xs):
 # ---- linen -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LINEN)
+@pytest.mark.parametrize("name", slow_but(LINEN, ["LSTMCell"]))
 @settings(max_examples=2)
 @given(sizes, sizes)
 def test_linen(name, input_size, hidden):
@@ -84,7 +85,7 @@ def test_linen(name, input_size, hidden):
     assert_same(to_linen(layer, params), tree)
 
 
-@pytest.mark.parametrize("names", [("LSTMCell", "GRUCell"), ("MGUCell", "MGUCell"), ("SimpleCell",)])
+@pytest.mark.parametrize("names", [("LSTMCell", "GRUCell"), slow(("MGUCell", "MGUCell")), slow(("SimpleCell",))])
 def test_linen_rnn_and_bidirectional(names):
     rnns = [nn.RNN(getattr(nn, name)(3, param_dtype=jnp.float64)) for name in names]
     module = nn.Bidirectional(*rnns) if len(rnns) > 1 else rnns[0]
@@ -99,7 +100,7 @@ def test_linen_rnn_and_bidirectional(names):
         assert (layer.backward is None) == (names[0] == names[1])
 
 
-@pytest.mark.parametrize("name", LINEN)
+@pytest.mark.parametrize("name", slow_but(LINEN, ["LSTMCell"]))
 def test_linen_finds_a_cell_by_the_name_that_flax_gives_it(name):
     class Model(nn.Module):
         @nn.compact
@@ -154,7 +155,7 @@ def nnx_module(names, input_size, hidden):
     return nnx.Bidirectional(*rnns, rngs=nnx.Rngs(0)) if len(rnns) > 1 else rnns[0]
 
 
-@pytest.mark.parametrize("name", NNX)
+@pytest.mark.parametrize("name", slow_but(NNX, ["GRUCell"]))
 @settings(max_examples=2)
 @given(sizes, sizes)
 def test_nnx(name, input_size, hidden):
@@ -174,7 +175,9 @@ def test_nnx(name, input_size, hidden):
     assert_same(to_nnx(layer, params, optimized=name == "OptimizedLSTMCell"), tree)
 
 
-@pytest.mark.parametrize("names", [("LSTMCell", "GRUCell"), ("OptimizedLSTMCell", "SimpleCell"), ("GRUCell",)])
+@pytest.mark.parametrize(
+    "names", [("LSTMCell", "GRUCell"), slow(("OptimizedLSTMCell", "SimpleCell")), slow(("GRUCell",))]
+)
 def test_nnx_rnn_and_bidirectional(names):
     module = nnx_module(names, 2, 3)
     params, rest = nnx.state(module, nnx.Param), nnx.state(module, nnx.RngState)
@@ -192,8 +195,8 @@ def test_nnx_rnn_and_bidirectional(names):
 # ---- what both keep and refuse ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("kind", dict.fromkeys(LINEN.values()))
+@pytest.mark.parametrize("dtype", [slow(jnp.float16), jnp.bfloat16, slow(jnp.float32), jnp.float64])
+@pytest.mark.parametrize("kind", slow_but(dict.fromkeys(LINEN.values()), [LSTM]))
 def test_dtypes_are_kept(kind, dtype):
     layer = kind(3)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params_of(layer))

@@ -19,6 +19,7 @@ from tests.support.comparisons import assert_close, to_numpy
 from tests.support.conversions import assert_same, other_weights, params_of, step_and_gradients
 from tests.support.inputs import draw
 from tests.support.messages import raises, untested
+from tests.support.tiers import slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH, TIME = 2, 3
@@ -86,7 +87,7 @@ def rebuild(config, weights, input_size):
     return layer
 
 
-@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize("name", slow_but(KERAS, ["LSTM"]))
 @settings(max_examples=2)
 @given(st.sampled_from([True, False]), sizes)
 def test_keras(name, use_bias, size):
@@ -109,6 +110,7 @@ def test_keras(name, use_bias, size):
         assert_same(again.get_weights(), theirs.get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("merge", "name"), zip(MERGES, ["LSTM", "GRU", "GRU-reset-before", "SimpleRNN"], strict=True))
 def test_keras_bidirectional(merge, name):
     theirs = keras_layer(name, 2, 3, merge)
@@ -119,6 +121,7 @@ def test_keras_bidirectional(merge, name):
     assert_same(from_keras(rebuild(*to_keras(layer, params), 2)), (layer, params))
 
 
+@pytest.mark.slow
 def test_keras_two_kinds_in_two_directions():
     layer = Bidirectional(LSTM(2), ResetBeforeGRU(3))
     params, xs = in_float32((params_of(layer), draw(TIME, BATCH, 2)))
@@ -127,7 +130,7 @@ def test_keras_two_kinds_in_two_directions():
     assert_same(from_keras(theirs), (layer, params))
 
 
-@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("name", slow_but(["SimpleRNN", "LSTM", "GRU"], ["GRU"]))
 def test_keras_cells(name):
     keras = pytest.importorskip("keras")
     cell = getattr(keras.layers, f"{name}Cell")(3, dtype="float32")
@@ -159,7 +162,7 @@ def haiku_core(name, hidden, core_name=None):
     return hk.without_apply_rng(hk.transform(step))
 
 
-@pytest.mark.parametrize("name", HAIKU)
+@pytest.mark.parametrize("name", slow_but(HAIKU, ["GRU"]))
 @settings(max_examples=2)
 @given(sizes)
 def test_haiku(name, size):
@@ -198,6 +201,7 @@ def test_haiku_names_of_cores():
         assert_close(haiku_core(name, 3, "decoder").apply(named, state, x), expected, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_haiku_core_inside_a_model():
     tree = to_haiku(LSTM(3), params_of(LSTM(3)))
     inside = {f"model/~/{name}": module for name, module in tree.items()}
@@ -207,7 +211,7 @@ def test_haiku_core_inside_a_model():
 # ---- Equinox ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [LSTM, GRU])
+@pytest.mark.parametrize("kind", slow_but([LSTM, GRU], [GRU]))
 @settings(max_examples=2)
 @given(st.sampled_from([True, False]), sizes)
 def test_equinox(kind, use_bias, size):

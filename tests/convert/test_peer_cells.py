@@ -13,6 +13,7 @@ import pytest
 from jaxrnn import GRU, LSTM, Elman, ResetAfterMGU, ResetBeforeGRU, unroll
 from tests.support.comparisons import assert_close
 from tests.support.peers import SIZES, prepare, value_and_gradients
+from tests.support.tiers import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -240,8 +241,8 @@ PEERS = {
 }
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["small", "large"])
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("size", [SIZES[0], slow(SIZES[1])], ids=["small", "large"])
+@pytest.mark.parametrize("name", slow_but(PEERS, ["linen-LSTMCell", "linen-GRUCell"]))
 def test_peer(name, size):
     time, batch, input_size, hidden = size
     cell, peer = PEERS[name](hidden)

@@ -13,6 +13,7 @@ from jaxrnn import GRU, LSTM, Elman, ProjectedLSTM, unroll
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import draw, draw_params
 from tests.support.peers import SIZES, prepare, value_and_gradients
+from tests.support.tiers import slow, slow_but
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("x64")
@@ -47,8 +48,8 @@ def torch_module(cell, input_size):
 TORCH = {"Elman": Elman, "LSTM": LSTM, "GRU": GRU, "ProjectedLSTM": lambda n: ProjectedLSTM(n, n // 2)}
 
 
-@pytest.mark.parametrize("size", [*SIZES, (3, 33, 1, 17)], ids=["small", "large", "wide"])
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("size", [SIZES[0], slow(SIZES[1]), slow((3, 33, 1, 17))], ids=["small", "large", "wide"])
+@pytest.mark.parametrize("name", slow_but(TORCH, ["LSTM"]))
 def test_torch(name, size):
     time, batch, input_size, hidden = size
     cell = TORCH[name](hidden)
@@ -62,6 +63,7 @@ def test_torch(name, size):
             assert_close(run(*args), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [64, 128, 200])
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_torch_in_float32(name, hidden):
@@ -74,6 +76,7 @@ def test_torch_in_float32(name, hidden):
         assert_close(jax.jit(partial(value_and_gradients, partial(unroll, cell)))(*narrow), expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "lengths"), [(LSTM, [5, 1, 3]), (GRU, [2, 4, 5])])
 def test_torch_two_bidirectional_layers_over_packed_sequences(kind, lengths):
     layer = jaxrnn.Stack(jaxrnn.Bidirectional(kind(4)), jaxrnn.Bidirectional(kind(4)))

@@ -19,6 +19,7 @@ from jaxrnn.ops import sigmoid, tanh
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import draw, draw_params, draw_state
 from tests.support.peers import value_and_gradients
+from tests.support.tiers import slow_but
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -442,7 +443,7 @@ def steps_of(name):
     return steps
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", slow_but(PEERS, ["ATRCell"]))
 def test_torchrecurrent(name):
     args = draw_args(PEERS[name])
     (results, grads), (expected, expected_grads) = jax_run(PEERS[name].cell, *args), torch_run(steps_of(name), *args)
@@ -451,6 +452,7 @@ def test_torchrecurrent(name):
     assert_close(grads, expected_grads, rtol=1e-7 if "SGU" in name else 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.paper])
 def test_torchrecurrent_deviates_from_the_paper(name):
     args = draw_args(PEERS[name])
@@ -459,6 +461,7 @@ def test_torchrecurrent_deviates_from_the_paper(name):
     assert abs(ys - theirs).max() > 1e-3, f"{name} is mended, compare it with ours: {type(PEERS[name].cell).__doc__}"
 
 
+@pytest.mark.slow
 def test_every_cell_of_torchrecurrent_is_compared():
     theirs = pytest.importorskip("torchrecurrent")
     compared = {peer.name or name for name, peer in PEERS.items()}
@@ -477,6 +480,7 @@ def slstm_steps(heads):
     return steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [True, False])
 def test_slstm(fresh):
     cell = jaxrnn.SLSTM(4, num_heads=2)
@@ -507,6 +511,7 @@ def mlstm_steps(heads, epsilon):
     return steps
 
 
+@pytest.mark.slow
 def test_mlstm():
     cell = jaxrnn.MLSTM(4, num_heads=2)
     params, xs = draw_params(cell), draw(TIME, BATCH, 3)

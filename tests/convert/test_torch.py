@@ -15,6 +15,7 @@ from jaxrnn.convert import from_torch, to_torch
 from tests.support.cases import selected_layers
 from tests.support.comparisons import assert_close
 from tests.support.inputs import draw, draw_params
+from tests.support.tiers import slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 ALL = selected_layers()
@@ -318,7 +319,7 @@ def value_and_gradients(layer, params, xs, weights):
 @settings(max_examples=2)
 @given(st.integers(1, 3), st.integers(1, 2), st.booleans())
 @example(2, 2, True)
-@over_kinds
+@pytest.mark.parametrize("kind", slow_but(GATES, ["LSTM"]))
 def test_same_values_and_gradients_as_pytorch(torch, kind, layers, directions, bias):
     module = module_of(torch, kind, layers, directions, bias)
     weights = {name: torch.tensor(0.5 * w) for name, w in state_dict_of(kind, layers, directions, bias).items()}
@@ -358,7 +359,7 @@ def test_pytorch_takes_our_weights(torch, kind):
     assert_close(unroll(layer, silent, xs)[1], module(torch.tensor(xs))[0].detach().numpy(), rtol=1e-11)
 
 
-@pytest.mark.parametrize("kind", ["tanh", "relu", "LSTM", "GRU"])
+@pytest.mark.parametrize("kind", slow_but(["tanh", "relu", "LSTM", "GRU"], ["LSTM"]))
 def test_cells_of_pytorch(torch, kind):
     make = {"LSTM": torch.nn.LSTMCell, "GRU": torch.nn.GRUCell}.get(kind, partial(torch.nn.RNNCell, nonlinearity=kind))
     module = make(INPUT, HIDDEN).double()
