@@ -80,9 +80,8 @@ class Everything:
             args = params, xs, state
             results = {"params": params}
             if gradient:
-                (_, results["value"]), results["gradient"] = jax.value_and_grad(loss, has_aux=True, allow_int=True)(
-                    args
-                )
+                value_and_gradient = jax.value_and_grad(loss, has_aux=True, allow_int=True)
+                (_, results["value"]), results["gradient"] = value_and_gradient(args)
             else:
                 results["value"] = loss(args)[1]
             results["masked"] = jaxrnn.unroll(self.cell, params, padded, lengths=LENGTHS, resets=RESETS)
@@ -91,7 +90,8 @@ class Everything:
                 results["one-hot"] = self.cell.project(params, jax.nn.one_hot(SYMBOLS, size))
             return results
 
-        self.results = to_numpy(jax.jit(program)(jax.random.key(0), noise, self.xs, self.state, padded))
+        key = jax.random.key(0, impl="unsafe_rbg")  # quick to compile
+        self.results = to_numpy(jax.jit(program)(key, noise, self.xs, self.state, padded))
         self.params = self.results["params"]
 
     def combine(self, last, ys):
