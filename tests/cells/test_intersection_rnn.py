@@ -45,7 +45,7 @@ CASE = Case(
 )
 
 
-def test_intersection_rnn_puts_out_as_much_as_comes_in():
+def test_output_size_is_the_input_size():
     cell = jaxrnn.Stack(jaxrnn.IntersectionRNN(5), jaxrnn.IntersectionRNN(2))
     assert jaxrnn.unroll(cell, cell.init(KEY, 3), draw(4, 2, 3))[1].shape == (4, 2, 3)
     params = to_numpy(jaxrnn.IntersectionRNN(5, pass_bias=1.5).init(KEY, 2))

@@ -42,7 +42,7 @@ KEY = jax.random.key(0)
     ids=lambda value: getattr(value, "__name__", str(value)).split("(")[0],
 )
 def test_a_bias_keeps_the_state(kind, argument, place, sign, bias):
-    """Where the bias stands and its sign, and that a larger one makes the state last longer."""
+    """The position and the sign of the bias; and a larger one makes the state last longer."""
     n = 33
     b = to_numpy(kind(n, **{argument: bias}).init(KEY, n).b)
     keep, rest = sign * b[place * n : place * n + n], np.delete(b, slice(place * n, place * n + n))

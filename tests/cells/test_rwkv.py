@@ -61,7 +61,7 @@ def test_rwkv_is_a_quotient_of_sums():
 
 @pytest.mark.parametrize("size", [-1e4, 1e4])
 def test_rwkv_survives_exponents_of_any_size(size):
-    """An average of equal values is that value, whatever the keys are, from the first step on."""
+    """An average of equal values is that value for all keys, from the first step on."""
     cell = RWKV(2)
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), cell.init(jax.random.key(0), 2))
     w_x = jnp.zeros((2, 6)).at[0, 2:4].set(size).at[1, 4:].set(1.0)

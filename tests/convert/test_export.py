@@ -33,7 +33,7 @@ SHAPES = {"lstm": [(5, 3), (2, 1)], "bidirectional": [(5, 3)], "symbols": [(4, 2
 
 WITHOUT_JAXRNN = """
 import sys
-sys.modules["jaxrnn"] = None  # whoever imports it gets an error
+sys.modules["jaxrnn"] = None  # importing it is an error
 from pathlib import Path
 import numpy as np
 import jax
@@ -105,7 +105,7 @@ def exported_step(layer):
     structure = jax.tree.structure(jax.eval_shape(layer.initial_state, params))
 
     @jax.jit
-    def step(state, x, reset):  # reset [batch]: True begins a sequence, whatever the state
+    def step(state, x, reset):  # reset [batch]: True begins a sequence from any state
         state = jax.tree.unflatten(structure, state)
         state, ys = unroll(layer, params, x[None], state, resets=reset[None], loop=Scan())
         return jax.tree.leaves(state), ys[0]

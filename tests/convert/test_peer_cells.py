@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def keras_layer(layer):
-    """Keras on JAX computes in float32, whatever it is told."""
+    """Keras on JAX computes in float32, even if another dtype is asked for."""
     import keras
 
     def run(weights, xs, state):

@@ -30,7 +30,7 @@ def test_equals_flax(shape):
     module = nn.RNN(nn.ConvLSTMCell(HIDDEN, (3,) * len(shape), param_dtype=jnp.float64), time_major=True)
 
     def theirs(p, xs):
-        """Their gates stand in the order i, g, f, o; they add one to the forget gate at run time."""
+        """Their gates have the order i, g, f, o, and they add one to the forget gate at run time."""
 
         def order(w):
             i, f, g, o = jnp.split(w, 4, axis=-1)
@@ -48,7 +48,7 @@ def test_equals_flax(shape):
 @pytest.mark.slow
 @over_dimensions
 def test_equals_keras(shape):
-    """In float32, in which Keras computes whatever it is told; its sigmoid is no longer a hard one by default."""
+    """In float32, the only dtype in which Keras computes; its default sigmoid is no longer a hard one."""
     keras = pytest.importorskip("keras")
     cell = ConvLSTM(shape, HIDDEN, 3)
     kind = getattr(keras.layers, f"ConvLSTM{len(shape)}D")

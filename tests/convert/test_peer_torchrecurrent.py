@@ -1,7 +1,7 @@
 """The catalogue against torchrecurrent's cells and xLSTM's own steps with the same weights: value and gradient.
 
 Where one of theirs computes another function than its paper, ours is compared twice: changed in the one place that a
-class of this file names, it must give their numbers, and as it stands it must not.
+class of this file names, it must give their numbers; unchanged, it must not.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class LEMOfTheOldZ(jaxrnn.LEM):
 
 
 class MultiplicativeLSTMAsUsual(jaxrnn.MultiplicativeLSTM):
-    """Its candidate is squashed and its output gate stands outside the tanh, as in an LSTM, not as in the paper."""
+    """Its candidate is squashed and its output gate is outside the tanh, as in an LSTM, not as in the paper."""
 
     def step(self, params, state, z):
         x_m, x_gates = z
@@ -144,7 +144,7 @@ def tlstm(call, x, state):
     return (h, c, before), h
 
 
-# Our parameters as theirs; biases that stand in none of these are zero
+# Our parameters as theirs; biases that none of these has are zero
 
 
 def plain(p):
@@ -518,6 +518,6 @@ def test_mlstm():
     args = params, xs, draw_state(cell, params, (BATCH,))
     results, grads = jax_run(cell, *args)
     assert_close((results, grads), torch_run(mlstm_steps(2, epsilon=0), *args), rtol=1e-10)
-    # Without being told otherwise it adds 1e-6 to the denominator, which the paper does not.
+    # By default it adds 1e-6 to the denominator, which the paper does not.
     (_, ys), _ = torch_run(mlstm_steps(2, epsilon=1e-6), *args)
     assert 1e-8 < abs(results[1] - ys).max() < 1e-5

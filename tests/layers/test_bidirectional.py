@@ -64,7 +64,7 @@ def test_bidirectional_packed_and_padded(reverse):
     layer = Bidirectional(GRU(3))
     params, p, xs, state = draw_all(layer, TIME, BATCH)
     xs, begin = xs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
-    resets = np.array([False, False, True, False, True])  # the last lies in the padding
+    resets = np.array([False, False, True, False, True])  # the last one is in the padding
     last, ys = unroll(layer, params, xs, begin, lengths=np.array(4), resets=resets, reverse=reverse)
     begin = to_numpy(begin)
     expected = np.zeros((TIME, 6))

@@ -19,7 +19,7 @@ both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "r
 
 
 def sliced(reference, params, xs, slices, state=None):
-    """Yu and Liu 2018 of one sequence: outputs and the last state. What an empty slice leaves is read by nobody."""
+    """Yu and Liu 2018 for one sequence: outputs and the last state. The state of an empty slice is not read."""
     levels = len(params) - 1
     steps = [part.tolist() for part in np.array_split(range(len(xs)), slices**levels)]  # the longer ones first
     inputs = [[xs[t] for t in part] for part in steps]

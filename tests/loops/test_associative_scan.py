@@ -1,4 +1,4 @@
-"""All steps of a linear cell at once, against one after the other."""
+"""`AssociativeScan`: all steps of a linear cell at once, against one after the other."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The loop with a backward pass of its own: what differentiating it can do, and that the weights stay outside."""
+"""`Deferred`: its derivatives, and that the gradients of weights stay out of the loop."""
 
 import jax
 import jax.numpy as jnp

@@ -18,7 +18,7 @@ from tests.support.tiers import slow, slow_but
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
-# Half of the eight combinations: among them are all four of any two.
+# Half of the eight combinations; they contain all four combinations of any two options.
 COMBINATIONS = [(0, 0, False), (0, 1, True), (1, 0, True), (1, 1, False)]
 
 

@@ -1,4 +1,4 @@
-"""A batch that is spread over devices stays so through the loop; only gradients are summed over them."""
+"""A batch that is sharded over devices stays sharded through the loop; only gradients are summed over devices."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`Stream`: each sequence is as if it were alone, whatever the others do; and what it costs."""
+"""`Stream`: no sequence affects another one; and the cost of a step."""
 
 import sys
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def draw_params(layer):
 
 @dataclass(frozen=True)
 class Pair(jaxrnn.Layer):
-    """Reads two inputs, numbers and symbols, and puts out two: for pytrees."""
+    """A cell with two inputs, numbers and symbols, and two outputs."""
 
     cell: jaxrnn.LSTM
 
@@ -276,7 +276,7 @@ def test_a_step_is_one_program(monkeypatch):
     state, calls = stream._state, []
     monkeypatch.setattr(slots, "step", lambda *args: calls.append(args) or (state, np.zeros((4, 2))))
     with jax.disable_jit(False), jax.log_compiles(False):
-        ran = jax.make_jaxpr(lambda: stream.step(xs))()  # what else would run stands in it
+        ran = jax.make_jaxpr(lambda: stream.step(xs))()  # anything else that runs would be in it
     assert len(calls) == 1
     assert not ran.eqns
 

@@ -1,4 +1,4 @@
-"""What the tests of conversions share: weights, exact equality, and one step with its gradient."""
+"""Shared by the tests of conversions: weights, exact equality, and one step with its gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jaxrnn
 
 
 def other_weights(tree, seed=0):
-    """Of the shapes and dtypes of a tree, none of them zero, so that no two can be swapped unseen."""
+    """Random weights with the shapes and dtypes of a tree; none are equal, so a test notices when two are swapped."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), tree)
 
@@ -18,7 +18,7 @@ def params_of(layer, input_size=2):
 
 
 def assert_same(one, other):
-    """Equality of two trees bit for bit, or of two layers with their parameters."""
+    """Checks that two trees, or two layers with their parameters, are equal bit for bit."""
     if isinstance(one, tuple) and isinstance(one[0], jaxrnn.Layer):
         assert one[0] == other[0]
         one, other = one[1], other[1]
@@ -29,7 +29,7 @@ def assert_same(one, other):
 
 
 def step_and_gradients(run, *args):
-    """The new state of a step `(weights, state, x) -> state`, and the gradient by weights, state and input."""
+    """The new state of a step `(weights, state, x) -> state`, and gradients for weights, state and input."""
 
     def loss(*args):
         state = run(*args)

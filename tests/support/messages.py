@@ -1,4 +1,4 @@
-"""Which messages of the package's errors no test has seen."""
+"""Finds the errors of the package whose messages no test has seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def raises(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """(where, the longest fixed piece of the message) of every `raise` in the files."""
+    """Yields, for every `raise` in the files, its place and the longest constant piece of its message."""
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
@@ -19,7 +19,7 @@ def raises(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 def untested(found: Iterable[tuple[str, str]], calls: Iterable[Callable[[], Any]]) -> list[str]:
-    """Of the errors found, those that no call raises."""
+    """Returns the errors that no call raises."""
     messages = []
     for call in calls:
         try:

@@ -1,4 +1,4 @@
-"""What comparisons with other libraries share. They run at full optimization: what users run is compared."""
+"""Shared by the comparisons with other libraries, which compile with all optimizations, as users do."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ SIZES = [(7, 3, 5, 4), (6, 2, 65, 128)]  # time, batch, input, hidden
 
 
 def weigh(state, ys):
-    """A number that every output and every last state reaches in its own way."""
+    """A number in which every output and every entry of the last state has its own weight."""
     leaves = [ys, *state]
     return sum((leaf * np.cos(1 + np.arange(leaf.size)).reshape(leaf.shape)).sum() for leaf in leaves)
 

@@ -161,7 +161,7 @@ def convolve(kernel, image):
     out = np.zeros((*extent, kernel.shape[-1]), np.result_type(kernel, image))
     for place in np.ndindex(*extent):
         for position in np.ndindex(*positions):
-            # The kernel's middle lies on the place; of an even number of positions, it is the first of the middle two.
+            # The kernel's middle is at the place; of an even number of positions, it is the first of the middle two.
             seen = tuple(p + k - (size - 1) // 2 for p, k, size in zip(place, position, positions, strict=True))
             if all(0 <= n < size for n, size in zip(seen, extent, strict=True)):  # zeros beyond
                 out[place] += kernel[position].T @ image[seen]

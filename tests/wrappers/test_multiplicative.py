@@ -40,7 +40,7 @@ def multiplicative(reference):
 
 @dataclass(frozen=True)
 class KrauseLSTM(LSTM):
-    """The LSTM of Krause et al. 2016: the candidate is not squashed, and the output gate stands inside the tanh."""
+    """The LSTM of Krause et al. 2016: the candidate is not squashed, and the output gate is inside the tanh."""
 
     def step(self, params, state, z):
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)

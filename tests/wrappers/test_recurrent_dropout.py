@@ -99,7 +99,7 @@ def test_gradient_of_recurrent_dropout_is_that_of_its_mask():
 
 
 def test_recurrent_dropout_leaves_a_gated_memory_alone():
-    """A GRU whose update gate is open only to its state keeps it, whatever is dropped."""
+    """A GRU whose update gate is open only to its state keeps it for every mask."""
     params = jax.tree.map(jnp.zeros_like, GRU(4).init(key(), INPUT))
     params = params._replace(b=params.b.at[4:8].set(100.0))
     state = draw_state(GRU(4), params, (BATCH,))

@@ -36,7 +36,7 @@ def zoneout(reference, rates):
 
 @dataclass(frozen=True)
 class ShownLSTM(LSTM):
-    """An LSTM that puts out its whole state."""
+    """An LSTM that outputs its whole state."""
 
     def readout(self, params, state, z):
         return jnp.concatenate([state.h, state.c], axis=-1)
