@@ -12,7 +12,7 @@ def layer_norm(a, gain, epsilon):
 
 
 def layer_norm_lstm(hidden, epsilon=1e-6):
-    """Ba et al. 2016, supplementary material: each product is normalized over all gates, and so is the output memory."""
+    """Ba et al. 2016, supplementary material: each product is normalized over all gates; so is the output memory."""
 
     def step(params, state, x):
         h, c = state
