@@ -1,4 +1,4 @@
-"""What all test files share."""
+"""Settings and fixtures of all tests."""
 
 import os
 import shutil
@@ -25,8 +25,8 @@ CACHE = {
 
 
 def pytest_configure():
-    """Programs compiled once serve all workers and the scripts that tests start, for this run of the suite alone."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # this is no worker
+    """Lets all workers, and scripts that tests start, share compiled programs for this run."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # not a worker
         CACHE["jax_compilation_cache_dir"] = tempfile.mkdtemp(prefix="jaxrnn-tests-")
         os.environ.update({name.upper(): str(value) for name, value in CACHE.items()})
         for name, value in CACHE.items():
@@ -40,9 +40,9 @@ def pytest_unconfigure():
 
 @pytest.fixture(scope="module")
 def x64():
-    """Float64 for a whole test file, which asks for it by `pytestmark = pytest.mark.usefixtures("x64")`.
+    """Enables float64 in a test file that has `pytestmark = pytest.mark.usefixtures("x64")`.
 
-    Of a module's scope, because hypothesis draws many examples within one test. Other files keep float32.
+    The scope is the module, because hypothesis draws many examples within one test. Other files keep float32.
     """
     with jax.enable_x64(True):
         yield
@@ -50,7 +50,7 @@ def x64():
 
 @pytest.fixture(scope="module")
 def quick():
-    """Compiles with few optimizations, for files of many small programs. What users run is compared elsewhere."""
+    """Compiles with few optimizations, for files with many small programs. Other files test optimized programs."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -58,7 +58,7 @@ def quick():
 
 @pytest.fixture(autouse=True)
 def _clear():
-    """Every compiled program holds memory maps, of which Linux gives a process 65,530: then it crashes."""
+    """Drops compiled programs in time: each holds memory maps, and Linux allows a process 65,530 of them."""
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:

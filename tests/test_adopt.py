@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import assert_close, draw
 
 import jaxrnn
 from jaxrnn import adopt, loops
+from tests.support.comparisons import assert_close
+from tests.support.inputs import draw
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH, INPUT, HIDDEN = 6, 3, 5, 4

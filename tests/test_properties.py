@@ -1,19 +1,22 @@
-"""What holds for all lengths, resets, directions and batch axes that hypothesis can think of."""
+"""Properties of `unroll` that hold for all lengths, resets, directions and batch axes, tested with hypothesis."""
 
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, flat, to_numpy
 
 from jaxrnn import unroll
+from tests.support import references
+from tests.support.cases import selected_cells
+from tests.support.comparisons import assert_close, flat, to_numpy
+from tests.support.inputs import INPUT, draw, draw_params, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
+CELLS = selected_cells()
 TIME = 5
 
 names = st.sampled_from(["LSTM", "GRU", "LearnedInitialState"])
@@ -45,21 +48,29 @@ def run_with_gradients(cell, params, xs, state, **how):
     return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, state)
 
 
-@settings(max_examples=60)
-@given(
-    name=st.sampled_from(list(CELLS)),
-    reverse=directions,
-    seed=seeds,
-    steps=st.sampled_from([(), (2,), (2, 2)]).flatmap(lambda b: st.tuples(lengths_of(*b), resets_of(*b))),
-)
-def test_equals_the_reference(name, reverse, seed, steps):
-    cell, reference = CELLS[name]
+steps_of_any_batch = st.sampled_from([(), (2,), (2, 2)]).flatmap(lambda b: st.tuples(lengths_of(*b), resets_of(*b)))
+
+
+def equals_the_reference(name, reverse, seed, steps):
+    cell, reference = CELLS[name].cell, CELLS[name].reference
     lengths, resets = steps
     params, xs = draw_params(cell, seed), draw(TIME, *lengths.shape, INPUT, seed=seed)
     state = draw_state(cell, params, lengths.shape, seed)
     how = {"lengths": lengths, "resets": resets, "reverse": reverse}
     last, ys = run(cell, params, xs, state, **how)
     assert_close((tuple(last), ys), references.run(reference, to_numpy(params), xs, to_numpy(flat(state)), **how))
+
+
+@given(name=names, reverse=directions, seed=seeds, steps=steps_of_any_batch)
+def test_equals_the_reference(name, reverse, seed, steps):
+    equals_the_reference(name, reverse, seed, steps)
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(name=st.sampled_from(list(CELLS)), reverse=directions, seed=seeds, steps=steps_of_any_batch)
+def test_cells_of_all_kinds_equal_the_reference(name, reverse, seed, steps):
+    equals_the_reference(name, reverse, seed, steps)
 
 
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(3), resets=resets_of(3), value=garbage)
@@ -82,7 +93,7 @@ def test_padding_never_matters(name, reverse, seed, lengths, resets, value):
 
 @given(name=names, reverse=directions, seed=seeds, resets=resets_of(), length=st.integers(0, TIME))
 def test_resets_equal_separate_sequences(name, reverse, seed, resets, length):
-    cell, reference = CELLS[name]
+    cell, reference = CELLS[name].cell, CELLS[name].reference
     params, xs = draw_params(cell, seed), draw(TIME, INPUT, seed=seed)
     state = draw_state(cell, params, (), seed)
     last, ys = run(cell, params, xs, state, lengths=np.array(length), resets=resets, reverse=reverse)
@@ -115,6 +126,7 @@ def test_reversed_twice_is_forward(name, seed, lengths):
     assert_close((last, ys), (other_last, flip(other_ys)))
 
 
+@pytest.mark.slow
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(3), resets=resets_of(3), cut=st.integers(0, TIME))
 def test_a_run_can_be_cut_in_time(name, reverse, seed, lengths, resets, cut):
     cell = CELLS[name].cell
@@ -131,6 +143,7 @@ def test_a_run_can_be_cut_in_time(name, reverse, seed, lengths, resets, cut):
     assert_close((state, np.concatenate(parts[::-1] if reverse else parts)), (last, ys))
 
 
+@pytest.mark.slow
 @given(name=names, reverse=directions, seed=seeds, lengths=lengths_of(2, 3), resets=resets_of(2, 3))
 def test_two_batch_axes_equal_one(name, reverse, seed, lengths, resets):
     cell = CELLS[name].cell

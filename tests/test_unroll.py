@@ -6,16 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
-from tables import CELLS, INPUT, assert_close, draw, draw_params, draw_state, flat, to_numpy
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, LearnedInitialState, unroll
+from tests.cells.test_gru import gru
+from tests.cells.test_lstm import lstm
+from tests.support import references
+from tests.support.cases import selected_cells
+from tests.support.comparisons import assert_close, flat, to_numpy
+from tests.support.inputs import INPUT, draw, draw_params, draw_state
+from tests.support.tiers import slow_but
+from tests.wrappers.test_learned_initial_state import learned_initial_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
+CELLS = selected_cells()
 TIME, BATCH = 5, 3
 
-over_cells = pytest.mark.parametrize("name", CELLS)
+over_cells = pytest.mark.parametrize("name", slow_but(CELLS, ["LSTM", "LearnedInitialState", "Zoneout"]))
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
 
@@ -23,7 +30,7 @@ run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
 @both_ways
 @over_cells
 def test_lengths_and_resets_equal_the_reference(name, reverse):
-    cell, reference = CELLS[name]
+    cell, reference = CELLS[name].cell, CELLS[name].reference
     params = draw_params(cell)
     xs, state = draw(TIME, BATCH, INPUT), draw_state(cell, params, (BATCH,))
     how = {"lengths": np.array([5, 0, 3]), "resets": draw(TIME, BATCH) > 0.3, "reverse": reverse}
@@ -35,7 +42,7 @@ def test_lengths_and_resets_equal_the_reference(name, reverse):
 @both_ways
 @pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3), (1, 2, 2)], ids=str)
 def test_any_number_of_batch_axes(batch_shape, reverse):
-    cell, reference = CELLS["LSTM"]
+    cell, reference = CELLS["LSTM"].cell, CELLS["LSTM"].reference
     params, xs = draw_params(cell), draw(TIME, *batch_shape, INPUT)
     lengths = np.random.default_rng(0).integers(0, TIME + 1, batch_shape)
     how = {"lengths": lengths, "resets": draw(TIME, *batch_shape) > 0.3, "reverse": reverse}
@@ -47,7 +54,7 @@ def test_any_number_of_batch_axes(batch_shape, reverse):
 @both_ways
 @pytest.mark.parametrize("cell", [LSTM(2), LearnedInitialState(GRU(3))], ids=["LSTM", "LearnedInitialState"])
 def test_gradient_through_lengths_and_resets(cell, reverse):
-    reference = references.lstm(2) if cell == LSTM(2) else references.learned_initial_state(references.gru(3))
+    reference = lstm(2) if cell == LSTM(2) else learned_initial_state(gru(3))
     params = draw_params(cell, input_size=2)
     leaves, tree = jax.tree.flatten((params, draw(4, BATCH, 2), draw_state(cell, params, (BATCH,))))
     resets = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0]], bool)
@@ -84,7 +91,7 @@ def test_length_zero_returns_the_initial_state_and_zeros(name, reverse):
 
 
 def test_reverse_outputs_stay_aligned_with_inputs():
-    cell, reference = CELLS["GRU"]
+    cell, reference = CELLS["GRU"].cell, CELLS["GRU"].reference
     params, xs = draw_params(cell), draw(TIME, INPUT)
     (h,), ys = unroll(cell, params, xs, reverse=True)
     _, expected = references.run(reference, to_numpy(params), xs[::-1])
@@ -95,7 +102,7 @@ def test_reverse_outputs_stay_aligned_with_inputs():
 @both_ways
 def test_a_reset_restarts_before_the_steps_input_is_read(reverse):
     """The step that is marked already belongs to the new sequence, in the order the steps are read."""
-    cell, reference = CELLS["LSTM"]
+    cell, reference = CELLS["LSTM"].cell, CELLS["LSTM"].reference
     params, xs = to_numpy(draw_params(cell)), draw(TIME, INPUT)
     marked = np.arange(TIME) == 2
     _, ys = unroll(cell, params, xs, draw_state(cell, params, ()), resets=marked, reverse=reverse)

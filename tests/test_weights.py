@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import INPUT, assert_close, draw, draw_params
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Highway, Stack, unroll, weights
+from tests.support.comparisons import assert_close
+from tests.support.inputs import INPUT, draw, draw_params
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 LAYER = Stack(LSTM(4), Highway(GRU(4)))

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from tables import assert_close, draw
 
 import jaxrnn
 import jaxrnn.linen
 import jaxrnn.nnx
 from jaxrnn import LSTM, loops
+from tests.support.comparisons import assert_close
+from tests.support.inputs import draw
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH, TIME, INPUT, HIDDEN = 3, 5, 4, 4

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conversions import other_weights
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, path_aware_map
-from tables import assert_close, draw, draw_state
 
 import jaxrnn
 import jaxrnn.linen
 from jaxrnn import GRU, LSTM, Bidirectional, Dropout, Elman, Embedding, Highway, LearnedInitialState, Stack
+from tests.support.comparisons import assert_close
+from tests.support.conversions import other_weights
+from tests.support.inputs import draw, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH, TIME, INPUT, HIDDEN = 3, 5, 3, 4
@@ -141,14 +142,14 @@ def test_flax_bidirectional(wrap):
     module = nn.Bidirectional(wrap(LSTM(HIDDEN)), wrap(GRU(HIDDEN)))
     variables = draw_variables(module, XS)
     lengths = np.array([5, 1, 2])
-    carry = jaxrnn.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.GRUState(draw(BATCH, HIDDEN))
+    carry = jaxrnn.cells.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.cells.GRUState(draw(BATCH, HIDDEN))
     last, ys = module.apply(variables, XS, seq_lengths=lengths, initial_carry=carry, return_carry=True)
     p = {k: v.get("cell", v) for k, v in variables["params"].items()}
-    params = jaxrnn.bidirectional.BidirectionalParams(
-        jaxrnn.LSTMParams(**p["forward_rnn"]), jaxrnn.GRUParams(**p["backward_rnn"])
+    params = jaxrnn.layers.BidirectionalParams(
+        jaxrnn.cells.LSTMParams(**p["forward_rnn"]), jaxrnn.cells.GRUParams(**p["backward_rnn"])
     )
     layer = Bidirectional(LSTM(HIDDEN), GRU(HIDDEN))
-    begin = jaxrnn.bidirectional.BidirectionalState(*carry)
+    begin = jaxrnn.layers.BidirectionalState(*carry)
     state, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), begin, lengths=lengths)
     valid = (np.arange(TIME) < lengths[:, None])[..., None]
     assert_close((*last, np.where(valid, ys, 0)), (*state, expected.swapaxes(0, 1)), rtol=1e-12)
@@ -290,7 +291,7 @@ def test_dtypes():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     state, ys = apply(module, variables, XS)
     assert state.c.dtype == ys.dtype == jnp.bfloat16
-    carry = jaxrnn.LSTMState(*jnp.zeros((2, BATCH, HIDDEN), jnp.float32))
+    carry = jaxrnn.cells.LSTMState(*jnp.zeros((2, BATCH, HIDDEN), jnp.float32))
     state, ys = apply(module, variables, XS, initial_carry=carry)
     assert (state.c.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
     ys = jax.eval_shape(nn.RNN(jaxrnn.linen.Cell(LSTM(HIDDEN), dtype=jnp.bfloat16)).init_with_output, KEY, XS)[0]

@@ -11,11 +11,12 @@ import orbax.checkpoint
 import pytest
 from flax import nnx
 from flax.traverse_util import unflatten_dict
-from tables import assert_close, draw, draw_state
 
 import jaxrnn
 import jaxrnn.nnx
 from jaxrnn import GRU, LSTM, Bidirectional, Dropout, Elman, Embedding, Highway, LearnedInitialState, Stack, Zoneout
+from tests.support.comparisons import assert_close
+from tests.support.inputs import draw, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH, TIME, INPUT, HIDDEN = 3, 5, 3, 4
@@ -297,7 +298,7 @@ def test_dtypes():
     assert module.w_x[...].dtype == jnp.float32
     state, ys = module(XS)
     assert state.c.dtype == ys.dtype == jnp.bfloat16
-    carry = jaxrnn.LSTMState(*jnp.zeros((2, BATCH, HIDDEN), jnp.float32))
+    carry = jaxrnn.cells.LSTMState(*jnp.zeros((2, BATCH, HIDDEN), jnp.float32))
     state, ys = module(XS, initial_carry=carry)
     assert (state.c.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
     cell = jaxrnn.nnx.Cell(LSTM(HIDDEN), INPUT, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))

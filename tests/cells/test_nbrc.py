@@ -1,0 +1,20 @@
+"""NBRC: its equations in NumPy and its own tests."""
+
+import numpy as np
+
+import jaxrnn
+from tests.support.references import Case, of_hidden, parts, sigmoid
+
+
+@of_hidden(4)
+def nbrc(params, h, x):
+    """Vecoven et al. 2021, nBRC: the gates see all units."""
+    u_a, u_c, u = parts(params.w_x, 3)
+    b_a, b_c, b = parts(params.b, 3)
+    w_a, w_c = parts(params.w_h, 2)
+    a = 1 + np.tanh(u_a @ x + w_a @ h + b_a)
+    c = sigmoid(u_c @ x + w_c @ h + b_c)
+    return c * h + (1 - c) * np.tanh(u @ x + a * h + b)
+
+
+CASE = Case(jaxrnn.NBRC(4), nbrc)

@@ -1,0 +1,122 @@
+"""Messages of the errors that layers raise."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Residual, Stack, unroll
+
+KEY = jax.random.key(0)
+XS = np.zeros((5, 2, 3), np.float32)
+SYMBOLS = np.zeros((5, 2), np.int32)
+
+
+def run(layer, *, xs=XS, **how):
+    return unroll(layer, layer.init(KEY, 3), xs, **how)
+
+
+ERRORS = {
+    "size, a float": (
+        TypeError,
+        r"Dense's size must be a positive integer, but it is 4\.0$",
+        lambda: Dense(4.0),
+    ),
+    "rate, one": (
+        ValueError,
+        "Dropout's rate must be from 0 to below 1, but it is 1",
+        lambda: Dropout(1),
+    ),
+    "rate, NaN": (
+        ValueError,
+        "Dropout's rate must be",
+        lambda: Dropout(float("nan")),
+    ),
+    "no layers": (
+        TypeError,
+        "Stack must have at least one layer, but it was given none$",
+        Stack,
+    ),
+    "layers, a list": (
+        TypeError,
+        r"Stack's layers must be jaxrnn layers, but one is \[LSTM",
+        lambda: Stack([LSTM(4)]),
+    ),
+    "layer of a wrapper": (
+        TypeError,
+        "Residual's layer must be a jaxrnn layer, but it is 3$",
+        lambda: Residual(3),
+    ),
+    "layer of two": (
+        TypeError,
+        r"Bidirectional's backward must be a jaxrnn layer or None, .*: did you mean LSTM\(\.\.\.\)\?$",
+        lambda: Bidirectional(LSTM(4), LSTM),
+    ),
+    "residual of symbols": (
+        TypeError,
+        r"Residual\(.*\) passes its input on, so it needs numbers, not symbols",
+        lambda: run(Residual(LSTM(3)), xs=SYMBOLS),
+    ),
+    "highway of symbols": (
+        TypeError,
+        "passes its input on",
+        lambda: run(jaxrnn.Highway(LSTM(3)), xs=SYMBOLS),
+    ),
+    "dense connections of symbols": (
+        TypeError,
+        "passes its input on",
+        lambda: run(jaxrnn.DenselyConnected(LSTM(3)), xs=SYMBOLS),
+    ),
+    "dropout of symbols": (
+        TypeError,
+        r"Dropout\(.*\) needs numbers, but its input is of symbols: put it after",
+        lambda: run(Stack(Dropout(0.5), Embedding(3)), xs=SYMBOLS),
+    ),
+    "window of symbols": (
+        TypeError,
+        r"Window\(width=2\) needs numbers, .* of symbols: put it after an Embedding$",
+        lambda: run(jaxrnn.Window(2), xs=SYMBOLS),
+    ),
+    "window, other size": (
+        ValueError,
+        r"input of Window\(.*\) must have the size it was made for, 3, but it has 2",
+        lambda: run(jaxrnn.Window(2), xs=XS[..., :2]),
+    ),
+    "window, none": (
+        ValueError,
+        "Window's width must be a positive integer, but it is 0$",
+        lambda: jaxrnn.Window(0),
+    ),
+    "slices and resets": (
+        ValueError,
+        r"Sliced\(.*\) slices each sequence as a whole, without resets: give packed",
+        lambda: run(jaxrnn.Sliced(GRU(4), 2), resets=np.zeros((5, 2), bool)),
+    ),
+    "slices": (
+        ValueError,
+        "Sliced's slices must be an integer of at least 2, but it is 1$",
+        lambda: jaxrnn.Sliced(GRU(4), 1),
+    ),
+    "levels": (
+        TypeError,
+        "Sliced's levels must be a positive integer, but it is True$",
+        lambda: jaxrnn.Sliced(GRU(4), 2, True),
+    ),
+    "residual sizes": (
+        ValueError,
+        r"Residual needs a layer with as many .* 3 went in and 4 came out: put a Dense",
+        lambda: run(Residual(LSTM(4))),
+    ),
+    "highway sizes": (
+        ValueError,
+        "Highway needs a layer with as many",
+        lambda: run(jaxrnn.Highway(LSTM(4))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error(name):
+    kind, message, call = ERRORS[name]
+    with pytest.raises(kind, match=message):
+        call()

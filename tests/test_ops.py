@@ -1,0 +1,35 @@
+"""Numerical functions that cells share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.ops import convolution, mod_relu
+from tests.support.inputs import draw
+
+pytestmark = pytest.mark.usefixtures("x64", "quick")
+IMAGE = (4, 3)
+SHAPES = {1: (5,), 2: IMAGE, 3: (2, 3, 2)}
+over_dimensions = pytest.mark.parametrize("shape", SHAPES.values(), ids=[f"{n}-D" for n in SHAPES])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
+def test_mod_relu_has_finite_gradients_at_zero(dtype):
+    grads = jax.grad(lambda x, b: jnp.abs(mod_relu(x, b) ** 2).sum(), (0, 1))(jnp.zeros(3, dtype), jnp.ones(3))
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@over_dimensions
+def test_a_convolution_is_cross_correlation_with_zeros_around(shape):
+    """Of a kernel with a single one, all else zeros, the output is the image moved."""
+    x = draw(2, *shape, 1)
+    for number in (2, 3):
+        for at in range(number):
+            w = np.zeros((number, *(1,) * (len(shape) - 1), 1, 1))
+            w[at] = 1
+            moved, offset = np.zeros_like(x), at - (number - 1) // 2
+            for n in range(shape[0]):
+                if 0 <= n + offset < shape[0]:
+                    moved[:, n] = x[:, n + offset]
+            np.testing.assert_array_equal(convolution(x, w), moved)
