@@ -322,7 +322,7 @@ def test_loop_is_the_one_given():
         pass
 
     class Loop(jaxrnn.loops.Loop):
-        def __call__(self, cell, params, xs, state, key, plan):
+        def __call__(self, cell, params, steps, state):
             raise CalledError
 
     with pytest.raises(CalledError):
