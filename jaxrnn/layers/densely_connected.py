@@ -51,7 +51,7 @@ class DenselyConnected(Composite):
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes on")
+        check_numbers(self, xs, "passes its input on")
         states = []
         for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, ys = layer.run(p, xs, s, k, plan)

@@ -63,7 +63,7 @@ class Highway(LayerWrapper):
         return self.layer.initial_state(params.layer, batch_shape, dtype)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes on")
+        check_numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params.layer, xs, state, key, plan)
         check_same_size(self, xs, ys)
         t = sigmoid(affine(xs, params.w, params.b))

@@ -53,5 +53,5 @@ class LayerNorm(Stateless):
         return LayerNormParams(jnp.ones(n), jnp.zeros(n))
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        check_numbers(self, xs, "normalizes")
+        check_numbers(self, xs, "normalizes its input")
         return state, params.scale * normalized(xs, self.epsilon) + params.bias

@@ -35,7 +35,7 @@ class Residual(LayerWrapper):
     layer: Layer
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes on")
+        check_numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params, xs, state, key, plan)
         check_same_size(self, xs, ys)
         return state, xs + ys

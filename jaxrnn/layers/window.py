@@ -56,7 +56,7 @@ class Window(Layer):
     def run(
         self, params: WindowParams, xs: Array, state: WindowState, key: Array | None, plan: Plan
     ) -> tuple[WindowState, Array]:
-        check_numbers(self, xs, "keeps a part of")
+        check_numbers(self, xs, "concatenates its last inputs")
         input_size = params.like.shape[-1]
         if xs.shape[-1] != input_size:
             raise ValueError(

@@ -50,7 +50,8 @@ def unroll(cell: TreeCell, params: Params, trees: Trees, xs: Any = None) -> Stat
     rows, width, batch, arity = trees.children.shape
     if cell.arity not in (None, arity):
         raise ValueError(
-            f"trees must have the arity of {cell}, {cell.arity}, but it is {arity}: call pack with arity={cell.arity}"
+            f"trees must have an arity of {cell.arity} for {cell}, but their arity is {arity}: "
+            f"call pack with arity={cell.arity}"
         )
     xs = jnp.asarray(trees.xs if xs is None else xs)
     if (xs.shape if is_symbols(xs) else xs.shape[:-1]) != trees.valid.shape:

@@ -37,7 +37,7 @@ def check_hidden_size(owner: Cell, cell: Cell, params: Params) -> int:
     h = get_hidden(state)
     if getattr(h, "ndim", None) != 1 or not jnp.issubdtype(h.dtype, jnp.floating):
         raise TypeError(
-            f"{type(owner).__name__} changes the field h of the wrapped cell's state, or the first field if there is "
-            f"no h. It must hold real numbers [*batch, hidden], but the state of {cell} is {state}: wrap another cell"
+            f"{type(owner).__name__} changes the field h of the wrapped cell's state, or its first field if it has no "
+            f"h, which must hold real numbers [*batch, hidden], but the state of {cell} is {state}: wrap another cell"
         )
     return h.shape[0]

@@ -100,7 +100,7 @@ class FastSlow(Cell):
         return FastSlowState(fast, self.slow.initial_state(params.slow, batch_shape, dtype))
 
     def project(self, params: Params, x: Any, key: Keys = None) -> FastSlowInput:
-        k_slow, k_first, k_second, *k_others = _split(key, 1 + len(self.fast))
+        k_slow, k_first, k_second, *k_others = _split_keys(key, 1 + len(self.fast))
         no_features = jnp.zeros((*leading_shape(self.fast[0], x), 0), joint_dtype((params, x)))
         others = zip(self.fast[2:], params.fast[2:], k_others, strict=True)
         return FastSlowInput(
@@ -141,7 +141,7 @@ class FastSlow(Cell):
         return fast, slow, second.project(p_second, y_slow, k_second)
 
 
-def _split(key: Keys, number: int) -> list[Any]:
+def _split_keys(key: Keys, number: int) -> list[Any]:
     """Splits the keys of a step into `number` independent ones; without a key, each is None."""
     if key is None:
         return [None] * number
