@@ -28,8 +28,8 @@ def check_cell(
     """Checks that a cell keeps the contract of `jaxrnn.Cell`.
 
     It is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure, shapes
-    and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. The gradient of every parameter is
-    finite and not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts and with
+    and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a finite
+    gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts and with
     checkpoints give the same results.
 
     Example:
