@@ -1,83 +1,94 @@
-"""Several models of one kind trained at once, as one compiled program: of several seeds, or learning rates."""
+"""Several models of one kind trained side by side as one compiled program: of several seeds, or learning rates."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+
+SHARED = ("step", "position")  # fields of a training state that all models share
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
-    learning_rate: tuple[float, ...] = (1e-3,)  # Its highest value; of several, each trains models of its own
-    seeds: int = 1  # Models that are trained at once, of as many seeds
+class Ensemble:
+    """Models that train side by side. Functions of one model become functions of all.
 
-    def check(self) -> None:
-        super().check()
-        common.at_least(1, seeds=self.seeds, learning_rate=len(self.learning_rate))
-        for rate in self.learning_rate:
-            common.above(0, learning_rate=rate)
+    Arrays of an ensemble have an axis of models in front. An ensemble of one model has no such axis, and runs exactly
+    the program of that model.
+    """
 
-    @property
-    def members(self) -> list[tuple[int, float]]:
-        """Seed and learning rate of each model."""
-        return [(self.seed + n, rate) for n in range(self.seeds) for rate in self.learning_rate]
+    size: int
 
-    @property
-    def alone(self) -> bool:
-        """Whether there is one model, whose arrays then have no axis of models."""
-        return len(self.members) == 1
+    def map(self, function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        """Like `jax.vmap`, over the models."""
+        return function if self.size == 1 else jax.vmap(function, in_axes, out_axes)
 
-    def begin(self, make: Callable[[Any, Any], Any]) -> Any:
-        """What `make(seed, learning_rate)` makes, for each model."""
-        seeds, rates = map(jnp.array, zip(*self.members, strict=True))
-        return make(seeds[0], rates[0]) if self.alone else jax.vmap(make)(seeds, rates)
+    def begin(self, begin: Callable[..., Any], *each: Any) -> Any:
+        """The training state of all models, from arrays that hold an argument of `begin` for each model."""
+        first = [values[0] for values in each]
+        return self.map(begin, out_axes=axes_of(jax.eval_shape(begin, *first)))(*(first if self.size == 1 else each))
 
-    def each(self, function: Callable[..., Any], *in_axes: int | None) -> Callable[..., Any]:
-        """A function of one model as one of all."""
-        return function if self.alone else jax.vmap(function, in_axes)
+    def update(self, update: Callable[..., Any], key_axis: int | None = 0) -> Callable[..., Any]:
+        """The training step of all models, from that of one: (train, data, key, progress) -> (train, loss).
+
+        Args:
+          update: the training step of one model.
+          key_axis: 0 if there is a key for each model, None if all use the same.
+        """
+        if self.size == 1:
+            return update
+
+        def of_all(train: Any, data: Any, keys: Any, progress: Any) -> tuple[Any, Array]:
+            axes = axes_of(train)
+            return jax.vmap(update, (axes, None, key_axis, None), (axes, 0))(train, data, keys, progress)
+
+        return of_all
+
+    def keys(self, keys: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The key of each model at a step, from a function that returns an array of them."""
+        return (lambda step: keys(step)[0]) if self.size == 1 else keys
 
     def member(self, tree: Any, n: int) -> Any:
-        return tree if self.alone else jax.tree.map(lambda leaf: leaf[n], tree)
+        """Arrays of the model of this number."""
+        return tree if self.size == 1 else jax.tree.map(lambda leaf: leaf[n], tree)
 
-    def best(self, run: common.Run, like: Any) -> Any:
-        """The parameters of the best model in the best checkpoint; `like`: what is trained, in shapes and dtypes."""
-        train, _ = run.checkpoints.best((like, 0.0))
-        return self.member(train.members.params, best_member(run.best))
+    def stacked(self, tree: Any) -> Any:
+        """Arrays with an axis of models, also for an ensemble of one."""
+        return jax.tree.map(lambda leaf: leaf[None], tree) if self.size == 1 else tree
 
-    def summary(self, run: common.Run, beside: str) -> dict[str, str]:
-        """What a run of language models has come to, beside others; for several, a line for each as well."""
-        last, of_all = run.rows[-1], "" if self.alone else ", means of all models"
-        bits = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
-        lines = {"validation": f"{bits}; best {run.best['valid_loss']:.3f} nats{of_all}", "beside": beside}
-        for n, (seed, rate) in enumerate([] if self.alone else self.members):
-            lines[f"model {n}"] = f"seed {seed}, learning rate {rate:g}: validation {last.get(f'member_{n}', 0.0):.3f}"
-        lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} updates"
-        lines["time"] = f"{common.span(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second"
-        return lines
+
+def axes_of(train: Any) -> Any:
+    """Where the axis of models is in each field of a training state."""
+    return type(train)(*(None if name in SHARED else 0 for name in train._fields))
+
+
+def mean_of_finite(losses: Array) -> Array:
+    """The mean over the models that still learn; NaN if none does."""
+    return jnp.nanmean(jnp.where(jnp.isfinite(losses), losses, jnp.nan))
 
 
 class Losses:
-    """The losses of all models at one time; one that is not finite is infinite."""
+    """Losses of all models at one time. One that is not finite counts as infinite."""
 
     def __init__(self, losses: Any):
         self.all = np.nan_to_num(np.atleast_1d(losses), nan=np.inf).tolist()
-        self.mean, self.least, self.best = float(np.mean(self.all)), min(self.all), int(np.argmin(self.all))
+        self.mean = float(np.mean(self.all))
+        self.lowest = min(self.all)
+        self.best = int(np.argmin(self.all))
 
     @property
     def columns(self) -> dict[str, float]:
-        """For metrics.csv."""
+        """Columns of metrics.csv."""
         members = {f"member_{n}": loss for n, loss in enumerate(self.all)}
         return {"valid_loss": self.mean} | ({} if len(self.all) == 1 else members)
 
     def __str__(self) -> str:
-        spread = f", from {self.least:.3f} to {max(self.all):.3f}"
+        spread = f", from {self.lowest:.3f} to {max(self.all):.3f}"
         return f"{self.mean:.3f}{spread if len(self.all) > 1 else ''}"
 
 

@@ -14,27 +14,28 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def cores() -> int:
-    """How many this process may use."""
+def available_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_workers(work: Callable[[Item], Result], items: Sequence[Item], number: int) -> Generator[Result, None, None]:
-    """The results of all items in the order in which they come, by so many workers; one is this process itself.
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], number: int) -> Generator[Result, None, None]:
+    """Yields the results of all items as they arrive, computed by `number` processes; by this one if it is 1.
 
-    Who closes the generator waits for the work that is being done, and for no more.
+    Closing the generator waits for the items in progress, and starts no others.
 
     Raises:
-      concurrent.futures.process.BrokenProcessPool: a worker died.
+      concurrent.futures.process.BrokenProcessPool: a process died.
     """
     if number == 1:
         yield from map(work, items)
         return
-    context, waiting = multiprocessing.get_context("spawn"), iter(items)
+    context = multiprocessing.get_context("spawn")
+    waiting = iter(items)
     numbers = context.Queue()
     for n in range(number):
         numbers.put(n)
-    with ProcessPoolExecutor(number, context, _begin, (numbers,)) as pool:
+    with ProcessPoolExecutor(number, context, begin_worker, (numbers,)) as pool:
         running = {pool.submit(work, item) for item in islice(waiting, number)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -42,8 +43,8 @@ def in_workers(work: Callable[[Item], Result], items: Sequence[Item], number: in
             yield from (future.result() for future in done)
 
 
-def _begin(numbers: Any) -> None:
-    """A worker keeps to its core; Ctrl-C is the parent's affair."""
+def begin_worker(numbers: Any) -> None:
+    """Binds a worker to its core, and leaves Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         mine = sorted(os.sched_getaffinity(0))
