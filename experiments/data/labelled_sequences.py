@@ -1,4 +1,4 @@
-"""Labelled sequences: images of digits, names of languages; and what others make of them."""
+"""Sequences with a label each: images of digits, names of languages; and the baselines for them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
-from common import BadInputError
 from jax import Array
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import ConfusionMatrixDisplay
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
+from support.errors import BadInputError
+from support.files import read_lines
 
 LONGEST_NAME = 60
 split: Any = train_test_split
 
 
-class Data(NamedTuple):
-    """Sequences with a label each, or with one for each step."""
+class LabelledSequences(NamedTuple):
+    """Sequences with one label each, or with one label per step."""
 
     name: str
     classes: Sequence[str]
-    alphabet: str  # of symbols, one more of which stands for all that training has not; empty: inputs are numbers
+    alphabet: str  # of symbols, plus one for characters that training lacks; empty: inputs are numbers
     xs: np.ndarray  # [time, sequences, features], or symbols [time, sequences]
     lengths: np.ndarray  # [sequences]
     labels: np.ndarray  # [sequences] or [time, sequences]
-    train: np.ndarray  # which sequences are for what
-    valid: np.ndarray
-    test: np.ndarray
+    train: np.ndarray  # indices of the sequences for training
+    valid: np.ndarray  # for validation
+    test: np.ndarray  # for testing
 
     @property
     def num_features(self) -> int:
-        """Of a step; of symbols, how many there are."""
+        """Number of features of a step, or of symbols."""
         return len(self.alphabet) + 1 if self.alphabet else self.xs.shape[-1]
 
     @property
@@ -68,36 +67,30 @@ def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """The alphabet of the texts for training; all texts in it; their lengths."""
+    """The alphabet of the training texts, all texts as symbols [time, texts], and their lengths."""
     alphabet = "".join(sorted(set("".join(texts[i] for i in train))))  # type: ignore
     symbol = {character: number for number, character in enumerate(alphabet)}
     rows = [[symbol.get(character, len(alphabet)) for character in text] for text in texts]
     return alphabet, padded(rows), np.array([len(row) for row in rows], np.int32)
 
 
-def read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path} is not UTF-8 text: byte {error.start} is wrong") from None
-
-
-def digits() -> Data:
-    """scikit-learn's images, their rows as steps; the first half for training, a seventh of it for validation."""
+def digits() -> LabelledSequences:
+    """Images of scikit-learn, their rows as steps. The first half is for training, a seventh of it for validation."""
     loaded: Any = load_digits(return_X_y=True)
     images, labels = loaded
     half = len(images) // 2
     train, valid = split(np.arange(half), test_size=1 / 7, random_state=0, stratify=labels[:half])
     xs = (images.reshape(-1, 8, 8) / 16).astype(np.float32).swapaxes(0, 1)
-    lengths, test = np.full(len(images), 8, np.int32), np.arange(half, len(images))
-    return Data("digits", "0123456789", "", xs, lengths, labels.astype(np.int32), train, valid, test)
+    lengths = np.full(len(images), 8, np.int32)
+    test = np.arange(half, len(images))
+    return LabelledSequences("digits", "0123456789", "", xs, lengths, labels.astype(np.int32), train, valid, test)
 
 
-def names(folder: Path) -> Data:
-    """<language>.txt for each language: a fifth of the names for testing, a tenth of the others for validation."""
+def names(folder: Path) -> LabelledSequences:
+    """Reads <language>.txt for each language. A fifth of the names is for testing, a tenth of the rest validates."""
     paths = sorted(folder.glob("*.txt"))
     if len(paths) < 2:
-        raise BadInputError(f"{folder} is no folder of languages: it has {len(paths)} files <language>.txt")
+        raise BadInputError(f"{folder} is not a folder of languages: it has {len(paths)} files <language>.txt")
     found: list[tuple[str, int]] = []
     for label, path in enumerate(paths):
         distinct = sorted({unicodedata.normalize("NFC", line.strip()) for line in read_lines(path)} - {""})
@@ -110,11 +103,11 @@ def names(folder: Path) -> Data:
     rest, test = split(np.arange(len(found)), test_size=0.2, random_state=0, stratify=labels)
     train, valid = split(rest, test_size=0.1, random_state=0, stratify=labels[rest])
     coded = encoded([name for name, _ in found], train)
-    return Data("names", [path.stem for path in paths], *coded, labels, train, valid, test)
+    return LabelledSequences("names", [path.stem for path in paths], *coded, labels, train, valid, test)
 
 
-def sequence_baselines(data: Data) -> dict[str, float]:
-    """Shares of the test sequences that others get right. They learn from those for validation too."""
+def sequence_baselines(data: LabelledSequences) -> dict[str, float]:
+    """Accuracies of other methods on the test sequences. They learn from the validation sequences too."""
     rest = np.concatenate([data.train, data.valid])
     if data.alphabet:
         inputs = np.array([data.string(n) for n in range(len(data.labels))])
@@ -132,36 +125,18 @@ def sequence_baselines(data: Data) -> dict[str, float]:
 
 
 def majority(classes: Sequence[str], known: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """The accuracy of always answering with the most frequent known class."""
     most = int(np.bincount(known).argmax())
     return {f"always {classes[most]}": float((wanted == most).mean())}
 
 
 def warp(key: Array, images: Array) -> Array:
-    """Turns, slants, sizes and moves each of the images [rows, batch, columns] a little, at random."""
+    """Rotates, slants, scales and shifts each of the images [rows, batch, columns] a little, at random."""
     k_turn, k_move = jax.random.split(key)
-    batch, middle = images.shape[1], 3.5
+    batch = images.shape[1]
+    middle = 3.5
     turn = jnp.eye(2) + 0.12 * jax.random.normal(k_turn, (batch, 2, 2))
     move = 0.5 * jax.random.normal(k_move, (batch, 2, 1, 1))
     grid = jnp.indices((8, 8)) - middle
     places = jnp.einsum("bij,jrc->birc", turn, grid) + middle + move
     return jax.vmap(partial(jax.scipy.ndimage.map_coordinates, order=1), (1, 0), 1)(images, places)  # type: ignore
-
-
-def draw_errors(
-    path: Path, rows: list[dict[str, Any]], data: Data, baselines: dict[str, float], guessed: np.ndarray
-) -> None:
-    """Draws the networks' errors in validation as they learnt, and what testing took for what."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
-    for name in (name for name in rows[-1] if name.endswith("_right")):
-        left.plot([r["step"] for r in rows], [1 - r[name] for r in rows], label=name.removesuffix("_right"))
-    for style, (name, share) in zip(("--", ":"), [*baselines.items()][:-1], strict=False):
-        left.axhline(1 - share, color="#c1440e", linestyle=style, label=f"{name}, test")
-    left.set(xlabel="update", ylabel="share that is wrong", yscale="log", title=f"{data.name}, validation")
-    left.legend(frameon=False, fontsize="small")
-    ConfusionMatrixDisplay.from_predictions(
-        data.labels[data.test], guessed, labels=range(len(data.classes)), display_labels=data.classes,
-        normalize="true", include_values=False, xticks_rotation="vertical", cmap="Blues", ax=right,
-    )  # fmt: skip
-    right.set_title(f"{data.name}, test: {(guessed == data.labels[data.test]).mean():.1%} right")
-    figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -21,17 +21,17 @@ Score = Literal["dot", "general", "additive"]
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to: constant over its time, and so a parameter of the call that decodes."""
+    """What the decoder attends to. It is constant over time, and so it is a parameter."""
 
     values: Array  # [batch, source, memory], the encoder's outputs
-    keys: Array  # [batch, source, memory], their products with the score's matrix
+    keys: Array  # [batch, source, memory], the values times the score's matrix
     lengths: Array  # [batch], float
 
 
 class AttentionParams(NamedTuple):
     cell: Any
     w_c: Array  # [memory + hidden, hidden], from context and state
-    w_k: Any  # [memory, hidden], of the general and additive scores; None where there is none, so below
+    w_k: Any  # [memory, hidden], of the general and additive scores; else None, like those below
     w_q: Any  # [hidden, hidden], of the additive score
     v: Any  # [hidden], of the additive score
     w_p: Any  # [hidden, hidden], of the predicted position
@@ -46,32 +46,32 @@ class Attended(NamedTuple):
 
 class AttentionState(NamedTuple):
     cell: Any
-    fed: Any  # what was attended, with input feeding; else ()
+    fed: Any  # the attended memory, with input feeding; else ()
 
 
 @dataclass(frozen=True)
 class Attention(jaxrnn.Cell):
-    r"""A cell that attends to a memory :math:`m_1 ... m_S`, as Luong et al. have it.
+    r"""A cell that attends to a memory :math:`m_1 ... m_S`, after Luong et al.
 
     .. math::
         a_{ts} &= softmax_s(score(h_t, m_s)) \\
         \tilde h_t &= \tanh(W_c [\sum_s a_{ts} m_s; h_t])
 
-    :math:`h_t` is the cell's output, :math:`\tilde h_t` that of this one. The score is :math:`h_t \cdot m_s` (dot),
+    :math:`h_t` is the output of the inner cell, :math:`\tilde h_t` that of this one. The score is :math:`h_t \cdot m_s` (dot),
     :math:`h_t \cdot W_k m_s` (general) or :math:`v \cdot \tanh(W_q h_t + W_k m_s)` (additive: Bahdanau et al., who
     attend before the step and not after it; Luong et al. call it concat). Local attention (local-p) adds
     :math:`-(s - p_t)^2 / 2 \sigma^2` to the score, :math:`p_t = (S - 1) sigmoid(v_p \cdot \tanh(W_p h_t))` and
-    :math:`\sigma = window / 2`. Deviation from Luong et al.: the Gaussian stands inside the softmax, so that the
-    weights sum to one, and nothing is cut off at the window's ends.
+    :math:`\sigma = window / 2`. Deviation from Luong et al.: the Gaussian is inside the softmax, so that the weights
+    sum to one, and nothing is cut off at the ends of the window.
 
-    Without input feeding nothing that is attended comes back into the loop, so that all steps attend at once after it.
+    Without input feeding the attended memory does not enter the loop, so that all steps attend at once after it.
 
     Args:
-      cell: the decoder's cell. Its outputs are of the memory's size.
-      score: which score.
-      window: of local attention, in symbols; None: global attention.
+      cell: the decoder's cell. Its outputs have the memory's size.
+      score: the score.
+      window: width of local attention, in symbols; None: global attention.
       input_feeding: whether the cell reads :math:`\tilde h_{t-1}` beside :math:`x_t`.
-      shows_weights: whether the output is the weights :math:`a_t` and not :math:`\tilde h_t`.
+      shows_weights: whether the output is the weights :math:`a_t` instead of :math:`\tilde h_t`.
     """
 
     cell: jaxrnn.Cell
@@ -86,7 +86,8 @@ class Attention(jaxrnn.Cell):
         n = jax.eval_shape(lambda p: self.cell(p, self.cell.initial_state(p), jnp.ones(1))[1], p).shape[0]
         w_c, w_k, w_q, w_p = (glorot_uniform(k, (m, n)) for k, m in zip(keys[:4], (2 * n, n, n, n), strict=True))
         v, v_p = (glorot_uniform(k, (n, 1))[:, 0] for k in keys[4:])
-        additive, local = self.score == "additive", self.window is not None
+        additive = self.score == "additive"
+        local = self.window is not None
         return AttentionParams(
             self.cell.init(k_cell, input_size + n * self.input_feeding),
             w_c,
@@ -103,11 +104,10 @@ class Attention(jaxrnn.Cell):
         return params._replace(memory=Memory(values, keys, lengths.astype(values.dtype)))
 
     def attend(self, params: AttentionParams, h: Array) -> Attended:
-        """Weights and output of states [..., batch, hidden]. Any axes before the memory's batch share the memory."""
-        if params.memory is None:  # nothing to attend to: so shapes are found
-            return Attended(
-                jnp.zeros((*h.shape[:-1], 0)), tanh(jnp.concatenate([jnp.zeros_like(h), h], -1) @ params.w_c)
-            )
+        """Weights and outputs for states [..., batch, hidden]. All axes before the batch share the memory."""
+        if params.memory is None:  # there is nothing to attend to, but shapes can be found
+            weights = jnp.zeros((*h.shape[:-1], 0))
+            return Attended(weights, tanh(jnp.concatenate([jnp.zeros_like(h), h], -1) @ params.w_c))
         values, keys, lengths = params.memory
         place = jnp.arange(values.shape[1])
         if self.score == "additive":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -62,3 +63,14 @@ def plot_curves(
         axes.set(xlabel="training step", ylabel=ylabel, title=title)
         tidy(axes)
         axes.legend(frameon=False)
+
+
+def font_for(text: str) -> font_manager.FontProperties | None:
+    """A font of this machine that has all characters of a text, or None."""
+    for path in (font_manager.findfont("DejaVu Sans"), *sorted(font_manager.findSystemFonts())):
+        try:
+            if {*map(ord, text)} <= ft2font.FT2Font(path).get_charmap().keys():
+                return font_manager.FontProperties(fname=path)
+        except (OSError, RuntimeError):  # not a readable font
+            continue
+    return None
