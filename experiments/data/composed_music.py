@@ -1,4 +1,4 @@
-"""Music composed by rules, of which it is known how well it can be predicted."""
+"""Music composed by rules, so that the best possible prediction is known."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-KEYS, LOWEST = 88, 21  # of a piano, and the first one's MIDI number
+KEYS, LOWEST = 88, 21  # of a piano, and the MIDI number of the first one
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 MELODY = [note for note in range(72, 94) if note % 12 in SCALE]
-# How often one root follows another, of the degrees I to VI (here 0 to 5): usually 3, sometimes 1.
+# How often one root follows another, for the degrees I to VI (here 0 to 5): usually 3, sometimes 1.
 FOLLOWING = (
     {3: 3, 4: 3, 5: 1},
     {4: 3, 3: 1, 5: 1},
@@ -22,17 +22,18 @@ FOLLOWING = (
 
 
 def compose(rng: np.random.Generator, phrases: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """A piece, and for every frame the chance of each key, given the rules and the frames before it.
+    """Composes a piece. Returns it, and the probability of each key in every frame given the frames before it.
 
-    A phrase has eight chords of four frames. It begins on I and ends on V, I; otherwise a root follows another as in
-    Piston's table. The bass plays the root; three inner voices move as little as they can. On a chord's first frame
-    the melody takes one of its notes, at most a fifth away; on each of the other three frames it stays, or goes a step
-    up or down: which of the two is tossed up during the first chord and remembered for all others.
+    A phrase has eight chords of four frames. It begins on I and ends on V, I; otherwise roots follow one another by
+    Piston's table. The bass plays the root; three inner voices move as little as possible. On the first frame of a
+    chord the melody takes one of its notes, at most a fifth away. On each of the other three frames it either stays or
+    moves a step up or down; which of the two is drawn during the first chord and is the same for all others.
 
     Reference: W. Piston, "Harmony", 1941: the table of usual root progressions.
     """
     frames = 32 * phrases
-    roll, chances = np.zeros((frames, KEYS), np.uint8), np.zeros((frames, KEYS))
+    roll = np.zeros((frames, KEYS), np.uint8)
+    chances = np.zeros((frames, KEYS))
     chord, inner, melody = 0, (55, 60, 64), 76
     moves: dict[int, bool] = {}  # whether the melody moves on a frame of the chord, once that is known
     for frame in range(frames):
@@ -44,7 +45,8 @@ def compose(rng: np.random.Generator, phrases: int = 4) -> tuple[np.ndarray, np.
                 near = [note for note in MELODY if abs(note - melody) <= 7 and note % 12 in triad(root)]
                 options += [(weight / sum(roots.values()) / len(near), root, note) for note in near]
         else:
-            at, p = MELODY.index(melody), moves.get(beat, 0.5)
+            at = MELODY.index(melody)
+            p = moves.get(beat, 0.5)
             steps = MELODY[max(0, at - 1) : at] + MELODY[at + 1 : at + 2]
             options = [(1 - p, chord, melody), *[(p / len(steps), chord, note) for note in steps]]
         for p, root, note in options:
@@ -64,12 +66,12 @@ def triad(root: int) -> list[int]:
 
 @cache
 def voicing(root: int, before: tuple[int, ...]) -> tuple[int, ...]:
-    """The chord's close position with the least movement of voices."""
+    """The close position of a chord with the least movement of voices."""
     notes = [note for note in range(52, 72) if note % 12 in triad(root)]
     close = [chord for chord in combinations(notes, 3) if chord[2] - chord[0] < 12]
     return min(close, key=lambda chord: sum(abs(a - b) for a, b in zip(chord, before, strict=True)))
 
 
 def sounding(root: int, inner: tuple[int, ...], melody: int) -> np.ndarray:
-    """The keys that sound when the inner voices go on to a chord."""
+    """The keys that sound when the inner voices move to a chord."""
     return np.array([36 + SCALE[root], *voicing(root, inner), melody]) - LOWEST

@@ -1,4 +1,4 @@
-"""Polyphonic music as piano rolls: read, predicted simply, cut for a network, written as MIDI, drawn."""
+"""Polyphonic music as piano rolls: reading, simple predictions, layouts for a network, writing MIDI."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import mido
 import numpy as np
 import scipy.io
-from common import BadInputError
-from composing import KEYS, LOWEST, compose
+from data.composed_music import KEYS, LOWEST, compose
 from jax import Array
+from support.errors import BadInputError
 
 
 @dataclass(frozen=True)
 class Music:
-    """Pieces, piano rolls [frames, 88] of zeros and ones, in three splits.
+    """Pieces in three splits, as piano rolls [frames, 88] of zeros and ones.
 
-    `floor` is the test loss of one who knows the rules of composed music; of other music nobody knows it.
+    `floor` is the test loss of a predictor that knows the rules of composed music; for other music it is unknown.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Music:
 
     @staticmethod
     def of(path: Path | None) -> Music:
-        """Reads a MATLAB file with `traindata`, `validdata` and `testdata`; None: composes."""
+        """Reads a MATLAB file with `traindata`, `validdata` and `testdata`; None: composes music."""
         if path is None:
             rng = np.random.default_rng(0)
             composed = [compose(rng) for _ in range(300)]
@@ -46,7 +45,7 @@ class Music:
             raise BadInputError(f"cannot read {path}: {error.strerror or error}") from None
         except KeyError as error:
             raise BadInputError(f"{path} has no {error}: it needs traindata, validdata and testdata") from None
-        except Exception:  # of many kinds: scipy does not check what it reads
+        except Exception:  # of many kinds, because scipy does not check what it reads
             raise BadInputError(f"{path} is not a MATLAB file of a version up to 7.2") from None
         for roll in (roll for split in splits for roll in split):
             if roll.ndim != 2 or roll.shape[1] != KEYS or not np.isin(roll, (0, 1)).all():
@@ -66,32 +65,33 @@ class Music:
 
 
 def nats(chances: list[np.ndarray], rolls: list[np.ndarray]) -> float:
-    """The loss of given chances: the sum over keys of the binary cross-entropies, its mean over frames."""
+    """The loss of given probabilities: binary cross-entropies, summed over keys and averaged over frames."""
     p, on = np.concatenate(chances), np.concatenate(rolls)
     return float(-np.log(np.where(on, p, 1 - p)).sum(-1).mean())
 
 
 def baselines(music: Music) -> dict[str, float]:
-    """Test losses of how often each key sounds, in all frames and in those after it sounded or did not."""
-    now, after = (np.concatenate([roll[cut] for roll in music.train]) for cut in (slice(None, -1), slice(1, None)))
+    """Test losses of two predictions: how often each key sounds, and how often after it sounded or did not."""
+    now = np.concatenate([roll[:-1] for roll in music.train])
+    after = np.concatenate([roll[1:] for roll in music.train])
 
-    def frequency(among: np.ndarray) -> np.ndarray:  # Krichevsky and Trofimov's: no key is impossible
+    def frequency(among: np.ndarray) -> np.ndarray:  # that of Krichevsky and Trofimov: no key is impossible
         return ((among & (after == 1)).sum(0) + 0.5) / (among.sum(0) + 1)
 
-    of_all, of_off, of_on = (frequency(among) for among in (now >= 0, now == 0, now == 1))
+    always, after_off, after_on = (frequency(among) for among in (now >= 0, now == 0, now == 1))
     targets = [roll[1:] for roll in music.test]
-    markov = [np.where(roll[:-1], of_on, of_off) for roll in music.test]
+    markov = [np.where(roll[:-1], after_on, after_off) for roll in music.test]
     return {
-        "independent keys": nats([np.broadcast_to(of_all, roll.shape) for roll in targets], targets),
+        "independent keys": nats([np.broadcast_to(always, roll.shape) for roll in targets], targets),
         "Markov chain of each key": nats(markov, targets),
     }
 
 
 class Chunks(NamedTuple):
-    """Parts of pieces for training, padded at their end."""
+    """Parts of pieces for training, padded at the end."""
 
     frames: Array  # [chunks, 1 + sequence_length, 88]
-    lengths: Array  # [chunks], of the frames to predict
+    lengths: Array  # [chunks], numbers of frames to predict
 
     @staticmethod
     def of(pieces: list[np.ndarray], longest: int) -> Chunks:
@@ -103,10 +103,10 @@ class Chunks(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Whole pieces for evaluation, one behind the other in streams side by side."""
+    """Whole pieces for evaluation, one after the other in several streams."""
 
     frames: Array  # [time, streams, 88]
-    begins: Array  # [time, streams], whether a piece (or the padding) does
+    begins: Array  # [time, streams], whether a piece, or the padding, begins
     counts: Array  # [time - 1, streams], whether the next frame is predicted
 
     @staticmethod
@@ -117,7 +117,8 @@ class Streams(NamedTuple):
             min(streams, key=lambda stream: sum(map(len, stream))).append(piece)
         time = max(sum(map(len, stream)) for stream in streams)
         frames = np.zeros((time, number, KEYS), np.uint8)
-        begins, ends = np.zeros((time, number), bool), np.array([sum(map(len, stream)) for stream in streams])
+        begins = np.zeros((time, number), bool)
+        ends = np.array([sum(map(len, stream)) for stream in streams])
         for n, stream in enumerate(streams):
             frames[: ends[n], n] = np.concatenate(stream)
             begins[np.cumsum([0, *map(len, stream[:-1])]), n] = True
@@ -125,11 +126,12 @@ class Streams(NamedTuple):
         return Streams(jnp.asarray(frames), jnp.asarray(begins), jnp.asarray(counts))
 
 
-def write_midi(path: Path, roll: np.ndarray, frames_a_second: int = 4) -> None:
-    """Writes a piano roll; a key on in frames one after the other is held."""
+def write_midi(path: Path, roll: np.ndarray, frames_per_second: int = 4) -> None:
+    """Writes a piano roll as MIDI. A key that is on in consecutive frames is held."""
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])
     framed = np.pad(roll.astype(int), ((1, 1), (0, 0)))
-    ticks, waiting = 480 // frames_a_second, 0
+    ticks = 480 // frames_per_second
+    waiting = 0
     for change in np.diff(framed, axis=0):
         for key in np.argsort(change, kind="stable"):  # ends before beginnings
             if change[key]:
@@ -138,17 +140,3 @@ def write_midi(path: Path, roll: np.ndarray, frames_a_second: int = 4) -> None:
                 waiting = 0
         waiting += ticks
     mido.MidiFile(tracks=[track]).save(path)
-
-
-def draw(path: Path, rolls: dict[str, np.ndarray]) -> None:
-    """Draws piano rolls above one another."""
-    figure, axes = plt.subplots(len(rolls), figsize=(8, 2.4 * len(rolls)), layout="constrained", sharex=True)
-    on = np.flatnonzero(np.concatenate(list(rolls.values())).any(0))
-    low, high = on.min(initial=KEYS - 1), on.max(initial=0)
-    for axis, (name, roll) in zip(np.atleast_1d(axes), rolls.items(), strict=True):
-        extent = (0, len(roll), low + LOWEST - 0.5, high + LOWEST + 0.5)
-        axis.imshow(roll.T[low : high + 1], origin="lower", aspect="auto", cmap="Blues", extent=extent)
-        axis.set(title=name, ylabel="MIDI key")
-    np.atleast_1d(axes)[-1].set(xlabel="frame")
-    figure.savefig(path, dpi=160)
-    plt.close(figure)

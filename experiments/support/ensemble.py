@@ -63,7 +63,7 @@ class Ensemble:
 
 
 def axes_of(train: Any) -> Any:
-    """Where the axis of models is in each field of a training state."""
+    """Where the axis of models is in each field of a training state, a NamedTuple."""
     return type(train)(*(None if name in SHARED else 0 for name in train._fields))
 
 
