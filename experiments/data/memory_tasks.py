@@ -1,4 +1,4 @@
-"""Tasks that need a memory of many steps, each with sequences without end.
+"""Tasks that need a memory of many steps. Each can generate any number of sequences.
 
 S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; M. Arjovsky, A. Shah, Y. Bengio, "Unitary evolution
 recurrent neural networks", 2016.
@@ -17,17 +17,19 @@ from jax import Array
 
 
 class Sequences(NamedTuple):
+    """Sequences of a task, and what the network has to output."""
+
     xs: Array  # [time, batch, 2], or symbols [time, batch]
     targets: Array  # [time, batch], numbers or classes
-    counted: Array  # [time, batch], whether that step's output is wanted
+    counted: Array  # [time, batch], whether the output of that step counts
 
 
 def adding(key: Array, length: int, batch: int) -> Sequences:
-    """Pairs of a number from [-1, 1] and a mark; at the end, the mean of the two numbers that were marked.
+    """Pairs of a number from [-1, 1] and a mark; the target at the end is the mean of the two marked numbers.
 
-    One of them is among the first ten, both are in the first half. The first and the last mark are -1. Hochreiter and
-    Schmidhuber, experiment 4, but for two things: their targets are half of these and a half more, and their first pair
-    may be one that is marked, and counts as zero.
+    One of them is among the first ten, both are in the first half. The first and the last mark are -1. This is
+    experiment 4 of Hochreiter and Schmidhuber with two differences: their target is half of this one plus a half, and
+    their first pair may be a marked one, which then counts as zero.
     """
     k_x, k_first, k_second, k_last = jax.random.split(key, 4)
     steps = jnp.arange(length + length // 10)[:, None]
@@ -42,17 +44,18 @@ def adding(key: Array, length: int, batch: int) -> Sequences:
 
 
 def copying(key: Array, length: int, batch: int) -> Sequences:
-    """Ten symbols of eight kinds, to be repeated after `length` steps, when a sign is given (Arjovsky et al.)."""
-    symbols, blank = jax.random.randint(key, (10, batch), 0, 8), jnp.full((length + 10, batch), 8)
+    """Ten symbols of eight kinds, to be repeated after `length` steps, at a sign (Arjovsky et al.)."""
+    symbols = jax.random.randint(key, (10, batch), 0, 8)
+    blank = jnp.full((length + 10, batch), 8)
     xs = jnp.concatenate([symbols, blank.at[length - 1].set(9)])
     targets = jnp.concatenate([blank, symbols])
     return Sequences(xs, targets, jnp.full(xs.shape, True))
 
 
 def order(key: Array, length: int, batch: int) -> Sequences:
-    """Noise, and in it one of two symbols early, one of them in the middle; at the end, which they were in which order.
+    """Noise with one of two symbols early and one in the middle; the target at the end says which ones, in order.
 
-    Hochreiter and Schmidhuber, experiment 6a, "temporal order".
+    This is experiment 6a of Hochreiter and Schmidhuber, "temporal order".
     """
     k_x, k_early, k_middle, k_which, k_last = jax.random.split(key, 5)
     steps = jnp.arange(length + length // 10)[:, None]
@@ -67,34 +70,62 @@ def order(key: Array, length: int, batch: int) -> Sequences:
 
 
 def parity(key: Array, length: int, batch: int) -> Sequences:
-    """Bits; at each step, whether the number of ones so far is odd. It takes a state, but no step looks far back."""
+    """Bits; the target at each step is whether the number of ones so far is odd. It needs a state, but no long lag."""
     bits = jax.random.randint(key, (length, batch), 0, 2)
     return Sequences(bits, jnp.cumsum(bits, axis=0) % 2, jnp.full(bits.shape, True))
 
 
 class Task(NamedTuple):
+    """A task, and when it counts as solved.
+
+    Attributes:
+      draw: (key, length, batch) -> sequences.
+      inputs: number of features, or of symbols.
+      outputs: number of classes; 1: a number.
+      length: length of the sequences by default.
+      hidden_size: hidden size by default.
+      learning_rate: learning rate by default.
+      largest_error: of a sequence that counts as correct.
+      mean_error: of sequences when the task counts as solved.
+      measure: name of what is measured.
+      baseline: the measure of the best output without memory, for a length.
+    """
+
     draw: Callable[[Array, int, int], Sequences]
-    sizes: tuple[int, int]  # of inputs and outputs
+    inputs: int
+    outputs: int
     length: int
     hidden_size: int
     learning_rate: float
-    largest: float  # error of a sequence that is correct
-    mean: float  # of these errors
+    largest_error: float
+    mean_error: float
     measure: str
-    baseline: Callable[[int], float]  # of the measure: the best without memory
+    baseline: Callable[[int], float]
 
 
 TASKS = {
-    "adding": Task(adding, (2, 1), 100, 16, 1e-2, 0.08, 0.02, "squared error", lambda length: 1 / 6),
-    "copying": Task(copying, (10, 9), 10, 64, 1e-2, 0.3, 0.1, "nats", lambda length: 10 * math.log(8) / (length + 20)),
-    "order": Task(order, (8, 4), 100, 16, 1e-2, 0.3, 0.1, "share wrong", lambda length: 3 / 4),
-    "parity": Task(parity, (2, 2), 50, 16, 1e-2, 0.3, 0.1, "share wrong", lambda length: 1 / 2),
-}
+    "adding": Task(
+        adding, inputs=2, outputs=1, length=100, hidden_size=16, learning_rate=1e-2, largest_error=0.08,
+        mean_error=0.02, measure="squared error", baseline=lambda length: 1 / 6,
+    ),
+    "copying": Task(
+        copying, inputs=10, outputs=9, length=10, hidden_size=64, learning_rate=1e-2, largest_error=0.3,
+        mean_error=0.1, measure="nats", baseline=lambda length: 10 * math.log(8) / (length + 20),
+    ),
+    "order": Task(
+        order, inputs=8, outputs=4, length=100, hidden_size=16, learning_rate=1e-2, largest_error=0.3,
+        mean_error=0.1, measure="error rate", baseline=lambda length: 3 / 4,
+    ),
+    "parity": Task(
+        parity, inputs=2, outputs=2, length=50, hidden_size=16, learning_rate=1e-2, largest_error=0.3,
+        mean_error=0.1, measure="error rate", baseline=lambda length: 1 / 2,
+    ),
+}  # fmt: skip
 
 
 def judge(task: Task, outputs: Array, sequences: Sequences) -> tuple[Array, tuple[Array, Array]]:
-    """The loss; and what the task is measured by, and of each sequence its largest error."""
-    if task.sizes[1] == 1:
+    """Returns the loss; and the task's measure, and the largest error of each sequence."""
+    if task.outputs == 1:
         errors = jnp.abs(outputs[..., 0] - sequences.targets)
         losses = measured = errors**2
     else:

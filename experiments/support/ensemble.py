@@ -30,8 +30,8 @@ class Ensemble:
 
     def begin(self, begin: Callable[..., Any], *each: Any) -> Any:
         """The training state of all models, from arrays that hold an argument of `begin` for each model."""
-        first = [values[0] for values in each]
-        return self.map(begin, out_axes=axes_of(jax.eval_shape(begin, *first)))(*(first if self.size == 1 else each))
+        like = jax.eval_shape(begin, *(values[0] for values in each))
+        return self.map(begin, out_axes=axes_of(like))(*map(self.each, each))
 
     def update(self, update: Callable[..., Any], key_axis: int | None = 0) -> Callable[..., Any]:
         """The training step of all models, from that of one: (train, data, key, progress) -> (train, loss).
@@ -51,7 +51,11 @@ class Ensemble:
 
     def keys(self, keys: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The key of each model at a step, from a function that returns an array of them."""
-        return (lambda step: keys(step)[0]) if self.size == 1 else keys
+        return lambda step: self.each(keys(step))
+
+    def each(self, values: Any) -> Any:
+        """An array with an entry for each model, as functions made by `map` expect it."""
+        return values[0] if self.size == 1 else values
 
     def member(self, tree: Any, n: int) -> Any:
         """Arrays of the model of this number."""
