@@ -1,4 +1,4 @@
-"""The models of the zoo: any cell between what it needs to read a task's input and a readout."""
+"""The models of the zoo: any cell between what it needs to read the input of a task and a readout."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-import common
 import jax
 import jax.numpy as jnp
-from common import BadInputError
 from jax import Array
-from zoo_tasks import Task
+from support.cells import make_cell
+from support.errors import BadInputError
+from zoo.tasks import Task
 
 import jaxrnn
 
 ROW = 16  # pixels that a convolution reads at each step
-STEP = 4  # widths tried are multiples of it: cells with blocks or heads cannot have any
+STEP = 4  # hidden sizes are multiples of it, because cells with blocks or heads cannot have any size
 
 
 class Model(NamedTuple):
@@ -24,8 +24,8 @@ class Model(NamedTuple):
     hidden_size: int
 
 
-class _Reading(jaxrnn.Layer):
-    """A layer without parameters that makes of the features what a cell wants to read."""
+class WithoutParameters(jaxrnn.Layer):
+    """A layer that turns features into what a cell reads."""
 
     def init(self, key: Array, input_size: Any) -> tuple[()]:
         return ()
@@ -35,33 +35,33 @@ class _Reading(jaxrnn.Layer):
 
 
 @dataclass(frozen=True)
-class WithTime(_Reading):
-    """The features, and beside them the time of each step, 0, 1, 2, ..."""
+class WithTime(WithoutParameters):
+    """Appends the time of each step, 0, 1, 2, ..., to the features."""
 
-    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Any) -> tuple[Any, Array]:
         times = jnp.arange(len(xs), dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
         return state, jnp.concatenate([xs, jnp.broadcast_to(times, (*xs.shape[:-1], 1))], axis=-1)
 
 
 @dataclass(frozen=True)
-class WithGap(_Reading):
-    """The features, and beside them the time since the step before, always 1."""
+class WithGap(WithoutParameters):
+    """Appends the time since the step before, always 1, to the features."""
 
-    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Any) -> tuple[Any, Array]:
         return state, jnp.concatenate([xs, jnp.ones_like(xs[..., :1])], axis=-1)
 
 
 @dataclass(frozen=True)
-class WithMask(_Reading):
-    """The features, and beside them that none is missing."""
+class WithMask(WithoutParameters):
+    """Appends a mask to the features, which says that none is missing."""
 
-    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Any) -> tuple[Any, Array]:
         return state, jnp.concatenate([xs, jnp.ones_like(xs)], axis=-1)
 
 
 @dataclass(frozen=True)
 class OnRow(jaxrnn.Layer):
-    """A convolutional cell that takes each feature for a pixel, and puts its pixels out side by side."""
+    """A convolutional cell that reads each feature as a pixel, and outputs its pixels as features."""
 
     cell: jaxrnn.Cell
 
@@ -71,7 +71,7 @@ class OnRow(jaxrnn.Layer):
     def initial_state(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Any:
         return self.cell.initial_state(params, batch_shape, dtype)
 
-    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: jaxrnn.Plan) -> tuple[Any, Array]:
+    def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Any) -> tuple[Any, Array]:
         state, ys = self.cell.run(params, xs[..., None], state, key, plan)
         return state, ys.reshape(*ys.shape[:-2], -1)
 
@@ -84,7 +84,7 @@ READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
 }
 AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "SelectiveSSM"}
 CONVOLUTIONAL = {"ConvGRU", "ConvLSTM", "PeepholeConvLSTM"}
-SETTINGS: dict[str, dict[str, Any]] = {  # where half the hidden size is no good value of what a cell needs
+SETTINGS: dict[str, dict[str, Any]] = {  # where half of the hidden size is not a good value of an argument
     "LMU": {"theta": 100},
     "TauGRU": {"delay_size": 10},
 }
@@ -92,40 +92,42 @@ SETTINGS |= {name: {"shape": (ROW,), "kernel_shape": 3} for name in CONVOLUTIONA
 
 
 def count(params: Any) -> int:
-    """The number of parameters, of complex ones twice."""
+    """The number of parameters. Complex ones count twice."""
     return sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(params))
 
 
 def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
-    """The cell with a readout. Where it cannot read the input, an `Embedding` or a `Dense` of its width is before it.
+    """The cell with a readout. If it cannot read the input, an `Embedding` or a `Dense` of its width precedes it.
 
-    A convolution gets a row of pixels from it.
+    For a convolutional cell that layer makes a row of pixels.
 
     Raises:
       BadInputError: there is no cell of that size.
-      TypeError, ValueError: it cannot read the input even so.
+      TypeError, ValueError: the cell cannot read the input in this way either.
     """
-    cell = common.make_cell(name, hidden_size, **SETTINGS.get(name, {}))
-    reading, readout = READINGS.get(name, ()), jaxrnn.Dense(task.outputs)
+    cell = make_cell(name, hidden_size, **SETTINGS.get(name, {}))
+    reading = READINGS.get(name, ())
+    readout = jaxrnn.Dense(task.outputs)
     symbols = jnp.issubdtype(task.test.xs.dtype, jnp.integer)
     width = ROW if name in CONVOLUTIONAL else hidden_size
     first = jaxrnn.Embedding(width) if symbols else jaxrnn.Dense(width)
     if name in CONVOLUTIONAL:
         return jaxrnn.Stack(first, OnRow(cell), readout)
-    plain, other = jaxrnn.Stack(*reading, cell, readout), jaxrnn.Stack(first, *reading, cell, readout)
+    plain = jaxrnn.Stack(*reading, cell, readout)
+    preceded = jaxrnn.Stack(first, *reading, cell, readout)
     if name in AS_WIDE_AS_INPUT or (symbols and reading):
-        return other
+        return preceded
     try:
         shapes_of(plain, task)
     except (TypeError, ValueError):
-        return other
+        return preceded
     return plain
 
 
 def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
-    """The shapes of the parameters, of a model that runs on the task's inputs."""
+    """The shapes of the parameters of a model, which must run on the inputs of the task."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.inputs))
-    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params)  # 3: nothing is broadcast
+    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params)  # a batch of 3, so that nothing is broadcast
     return params
 
 
@@ -144,6 +146,6 @@ def fit(name: str, task: Task, parameters: int, hidden_size: int) -> Model:
         low, high = (middle + 1, high) if model(sizes[middle])[1] <= parameters else (low, middle)
     if not low:
         raise BadInputError(
-            f"{name} has {model(STEP)[1]:,} parameters at size {STEP}, above the {parameters:,} asked for"
+            f"{name} has {model(STEP)[1]:,} parameters at size {STEP}, above the limit of {parameters:,}"
         )
     return Model(model(sizes[low - 1])[0], sizes[low - 1])

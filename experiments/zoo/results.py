@@ -1,25 +1,25 @@
-"""What the zoo of cells found: a row for each cell and task, the table and the plot."""
+"""Results of the zoo: a row per cell and task, the table and the plot."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import common
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullFormatter
-from run_directory import write
-from zoo_tasks import TASKS
+from support.cells import cell_class
+from support.files import read_table, write_table, write_whole
+from support.plots import BLUE, GREEN, GREY, RED, figure
+from zoo.tasks import TASKS
 
 import jaxrnn
 
-COLUMNS: tuple[str, ...] = ("task", "cell", "failure", "test", "valid", "loss", "learning_rate")
-COLUMNS += ("hidden_size", "parameters", "updates", "seconds", "compiled")
-KINDS = {"linear in its state": "#c1440e", "a state of one array": "#1f5fa8", "of several": "#3a923a"}
+COLUMNS = (
+    "task", "cell", "failure", "test", "valid", "loss", "learning_rate",
+    "hidden_size", "parameters", "updates", "seconds", "compiled",
+)  # fmt: skip
+KINDS = {"linear in its state": RED, "state of one array": BLUE, "state of several arrays": GREEN}
 
 
 class Entry(NamedTuple):
@@ -31,9 +31,10 @@ class Entry(NamedTuple):
 
 
 def kind_of(cell: str) -> str:
-    if issubclass(common.cell_class(cell), jaxrnn.LinearCell):
+    if issubclass(cell_class(cell), jaxrnn.LinearCell):
         return "linear in its state"
-    return "a state of one array" if len(getattr(jaxrnn, f"{cell}State")._fields) == 1 else "of several"
+    state = getattr(jaxrnn.cells, f"{cell}State")
+    return "state of one array" if len(state._fields) == 1 else "state of several arrays"
 
 
 class Results:
@@ -41,20 +42,15 @@ class Results:
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / "results.csv"
-        rows = csv.DictReader(self.path.read_text().splitlines()) if self.path.exists() else []
-        self.rows: dict[Entry, dict[str, str]] = {Entry(row["task"], row["cell"]): row for row in rows}
+        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path)}
 
     def add(self, entry: Entry, row: dict[str, Any]) -> None:
-        told = {n: f"{v:.6g}" if isinstance(v, float | np.floating) else str(v) for n, v in row.items()}
-        self.rows[entry] = dict.fromkeys(COLUMNS, "") | told | entry._asdict()
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows.values())
-        write(self.path, text.getvalue())
+        values = {n: f"{v:.6g}" if isinstance(v, float | np.floating) else str(v) for n, v in row.items()}
+        self.rows[entry] = dict.fromkeys(COLUMNS, "") | values | entry._asdict()
+        write_table(self.path, COLUMNS, self.rows.values())
 
     def of(self, entry: Entry) -> float:
-        """What the cell reached; NaN if it failed or has not run."""
+        """The test result of a cell; NaN if it failed or has not run."""
         row = self.rows.get(entry)
         return float(row["test"]) if row and not row["failure"] else math.nan
 
@@ -64,17 +60,17 @@ class Results:
             return f"{entry!s:<36} failed: {row['failure']}"
         rate = float(row["updates"]) / float(row["seconds"])
         return (
-            f"{entry!s:<36} {TASKS[entry.task]().measure} {float(row['test']):.4f}, {int(row['updates']):,} updates at"
-            f" {row['learning_rate']}, {rate:,.0f} a second; hidden size {row['hidden_size']}"
+            f"{entry!s:<36} {TASKS[entry.task]().measure} {float(row['test']):.4f}, {int(row['updates']):,} steps at"
+            f" {row['learning_rate']}, {rate:,.0f} per second; hidden size {row['hidden_size']}"
         )
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks there are results of."""
+        """The tasks that have results."""
         return [task for task in TASKS if any(entry.task == task for entry in self.rows)]
 
     def cells(self) -> list[str]:
-        """The cells, the best first: by their mean rank over the tasks, a failure behind all others."""
+        """The cells, best first: by their mean rank over the tasks. A failure ranks behind all others."""
         cells = sorted({entry.cell for entry in self.rows}, key=str.lower)
         ranks = dict.fromkeys(cells, 0.0)
         for task in self.tasks:
@@ -84,12 +80,12 @@ class Results:
         return sorted(cells, key=lambda cell: ranks[cell])
 
     def table(self) -> str:
-        """In Markdown, a row a cell."""
+        """The table in Markdown, a row per cell."""
         heads = [f"{task}, {TASKS[task]().measure}" for task in self.tasks]
         best = {
             task: min(np.nan_to_num([self.of(Entry(task, c)) for c in self.cells()], nan=np.inf)) for task in self.tasks
         }
-        head = ["", "cell", *heads, "hidden sizes", "thousands of updates", "compiled in, s"]
+        head = ["", "cell", *heads, "hidden sizes", "thousands of steps", "compilation, s"]
         lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for place, cell in enumerate(self.cells(), 1):
             rows = [self.rows.get(Entry(task, cell), {"failure": "not run"}) for task in self.tasks]
@@ -112,34 +108,37 @@ class Results:
         return "\n".join(lines) + "\n"
 
     def save(self) -> None:
-        """The table, and the plot: a panel a task, a dot a cell, in the order of the table."""
-        write(self.path.with_name("table.md"), self.table())
+        """Writes the table, and the plot: a panel per task, a dot per cell, in the order of the table."""
+        write_whole(self.path.with_name("table.md"), self.table())
         cells, tasks = self.cells()[::-1], self.tasks
-        figure, axes = plt.subplots(
-            1, len(tasks), figsize=(1.5 + 3.4 * len(tasks), 1.5 + 0.155 * len(cells)), sharey=True, squeeze=False,
-            layout="constrained",
-        )  # fmt: skip
-        for task, ax in zip(tasks, axes.flat, strict=True):
-            made, values = TASKS[task](), [self.of(Entry(task, cell)) for cell in cells]
-            top = 1.02 * max([value for value in made.baselines.values() if value < 4], default=1.0)
-            for kind, colour in KINDS.items():
-                places = [n for n, cell in enumerate(cells) if kind_of(cell) == kind]
-                ax.plot([min(values[n], top) for n in places], places, "o", color=colour, markersize=4, label=kind)
-            failed = [n for n, value in enumerate(values) if math.isnan(value)]
-            ax.plot([top] * len(failed), failed, "x", color="#9aa5b1", markersize=5, label="failed")
-            for name, value in made.baselines.items():
-                if value <= top:
-                    ax.axvline(value, color="#9aa5b1", linestyle="--", linewidth=1)
-                    ax.text(value, -0.6, f"{name} ", color="#5b6672", fontsize=7, rotation=90, ha="right", va="bottom")
-            ax.set(title=task, xlabel=made.measure)
-            if made.measure == "squared error":
-                ax.set_xscale("log")
-                ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.margins(x=0.08)
-            ax.grid(axis="y", alpha=0.25)
-            ax.spines[["top", "right"]].set_visible(False)
-        axes[0, 0].set_yticks(range(len(cells)), cells, fontsize=7)
-        axes[0, 0].set_ylim(-1, len(cells))
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-        figure.savefig(self.path.with_name("zoo.png"), dpi=130)
-        plt.close(figure)
+        size = 1.5 + 3.4 * len(tasks), 1.5 + 0.155 * len(cells)
+        path = self.path.with_name("zoo.png")
+        with figure(path, columns=len(tasks), dpi=130, figsize=size, sharey=True) as (drawn, grid):
+            for task, axes in zip(tasks, grid[0], strict=True):
+                self.plot_task(axes, task, cells)
+            left = grid[0, 0]
+            left.set_yticks(range(len(cells)), cells, fontsize=7)
+            left.set_ylim(-1, len(cells))
+            drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+
+    def plot_task(self, axes: Any, name: str, cells: list[str]) -> None:
+        task = TASKS[name]()
+        values = [self.of(Entry(name, cell)) for cell in cells]
+        top = 1.02 * max([value for value in task.baselines.values() if value < 4], default=1.0)
+        for kind, colour in KINDS.items():
+            places = [n for n, cell in enumerate(cells) if kind_of(cell) == kind]
+            axes.plot([min(values[n], top) for n in places], places, "o", color=colour, markersize=4, label=kind)
+        failed = [n for n, value in enumerate(values) if math.isnan(value)]
+        axes.plot([top] * len(failed), failed, "x", color=GREY, markersize=5, label="failed")
+        for baseline, value in task.baselines.items():
+            if value <= top:
+                axes.axvline(value, color=GREY, linestyle="--", linewidth=1)
+                style = {"fontsize": 7, "rotation": 90, "ha": "right", "va": "bottom"}
+                axes.text(value, -0.6, f"{baseline} ", color="#5b6672", **style)
+        axes.set(title=name, xlabel=task.measure)
+        if task.measure == "squared error":
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.08)
+        axes.grid(axis="y", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)

@@ -9,29 +9,29 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import labelled
-import memory_tasks
 import numpy as np
 import optax
+from data import labelled_sequences, memory_tasks
+from data.memory_tasks import Sequences
+from data.ngrams import ngram_losses
+from data.text import Text
 from jax import Array
-from memory_tasks import Sequences
-from text import Text, ngram_losses
 
 WINDOW = 100  # characters
-TESTED = 512  # sequences in validation, and as many in the test
+TESTED = 512  # sequences for validation, and for the test
 
 
 class Task(NamedTuple):
-    """What is drawn to train on, and what is measured on.
+    """A task of the zoo.
 
     Attributes:
-      draw: (key, batch) -> sequences to train on, for use under `jit`.
-      valid: sequences to choose a learning rate by.
-      test: sequences that the table tells of.
+      draw: (key, batch) -> training sequences, for use under `jit`.
+      valid: sequences that choose a learning rate.
+      test: sequences whose results are in the table.
       inputs: number of features, or of symbols.
       outputs: number of classes; 1: a number.
-      measure: what it is measured by.
-      baselines: that of others.
+      measure: name of what is measured.
+      baselines: measures of other methods.
     """
 
     draw: Callable[[Array, int], Sequences]
@@ -44,7 +44,7 @@ class Task(NamedTuple):
 
 
 def judge(task: Task, outputs: Array, sequences: Sequences) -> tuple[Array, Array]:
-    """The loss, and what the task is measured by."""
+    """Returns the loss and the task's measure."""
     if task.outputs == 1:
         losses = measured = (outputs[..., 0] - sequences.targets) ** 2
     else:
@@ -55,18 +55,24 @@ def judge(task: Task, outputs: Array, sequences: Sequences) -> tuple[Array, Arra
 
 @cache
 def adding() -> Task:
-    """Two marked numbers among a hundred, to be added at the end."""
+    """Two marked numbers among a hundred, whose mean is the target at the end."""
     draw = jax.jit(memory_tasks.adding, static_argnums=(1, 2))
-    valid, test = (draw(jax.random.key(seed), 100, TESTED) for seed in (2**31 - 1, 2**31 - 2))  # no training key
+    valid, test = (draw(jax.random.key(seed), 100, TESTED) for seed in (2**31 - 1, 2**31 - 2))  # not training keys
     return Task(
-        lambda key, batch: memory_tasks.adding(key, 100, batch), valid, test, 2, 1, "squared error", {"a guess": 1 / 6}
+        draw=lambda key, batch: memory_tasks.adding(key, 100, batch),
+        valid=valid,
+        test=test,
+        inputs=2,
+        outputs=1,
+        measure="squared error",
+        baselines={"a guess": 1 / 6},
     )
 
 
 @cache
 def digits() -> Task:
-    """scikit-learn's 8 x 8 digits, a pixel a step, in one random order for all; at the end, which digit it was."""
-    data = labelled.digits()
+    """scikit-learn's 8 x 8 digits, one pixel per step, in one random order; the target at the end is the digit."""
+    data = labelled_sequences.digits()
     order = np.random.default_rng(0).permutation(64)
     pixels = data.xs.swapaxes(0, 1).reshape(-1, 64).T[order, :, None]  # [64, images, 1]
 
@@ -79,15 +85,25 @@ def digits() -> Task:
     def draw(key: Array, batch: int) -> Sequences:
         return of(jax.random.choice(key, jnp.asarray(data.train), (batch,)))
 
-    baselines = {"logistic regression": 1 - labelled.sequence_baselines(data)["logistic regression"], "a guess": 0.9}
-    return Task(draw, of(data.valid), of(data.test), 1, 10, "share wrong", baselines)
+    baselines = {"logistic regression": 1 - labelled_sequences.sequence_baselines(data)["logistic regression"], "a guess": 0.9}
+    return Task(
+        draw=draw,
+        valid=of(data.valid),
+        test=of(data.test),
+        inputs=1,
+        outputs=10,
+        measure="error rate",
+        baselines=baselines,
+    )
 
 
 @cache
 def characters() -> Task:
-    """The standard library's source, the next character at each step of a window; of tests the second half counts."""
+    """The next character of the standard library's source. In validation and test, the second half of a window counts."""
     text = Text.of(None)
-    symbols, num_train, number = jnp.asarray(text.symbols), text.num_train, len(text.alphabet)
+    symbols = jnp.asarray(text.symbols)
+    num_train = text.num_train
+    number = len(text.alphabet)
 
     def of(starts: Array, counted_from: int) -> Sequences:
         windows = symbols[starts + jnp.arange(WINDOW + 1)[:, None]].astype(jnp.int32)
@@ -101,7 +117,15 @@ def characters() -> Task:
     half = len(starts) // 2
     losses = ngram_losses(text.symbols, num_train, number, 5)
     baselines = {"order-5 n-gram": losses[4], "bigram": losses[1], "a guess": math.log(number)}
-    return Task(draw, of(starts[:half], WINDOW // 2), of(starts[half:], WINDOW // 2), number, number, "nats", baselines)
+    return Task(
+        draw=draw,
+        valid=of(starts[:half], WINDOW // 2),
+        test=of(starts[half:], WINDOW // 2),
+        inputs=number,
+        outputs=number,
+        measure="nats",
+        baselines=baselines,
+    )
 
 
 TASKS = {"adding": adding, "digits": digits, "characters": characters}
