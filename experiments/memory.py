@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data.memory_tasks import TASKS, Sequences, judge
+from data.memory_tasks import TASKS, judge
 from jax import Array
 from support.cells import make_cell
 from support.clock import duration, process_start
@@ -56,7 +56,12 @@ TEST = 2560  # sequences of the test, as in the paper
 class Options(SavedOptions):
     steps: int = 4000  # Number of training steps after which a task counts as not solved
     seed: int = 0  # Random seed
-    task: tuple[Literal["adding", "copying", "order", "parity"], ...] = ("adding", "copying", "order", "parity")  # Tasks
+    task: tuple[Literal["adding", "copying", "order", "parity"], ...] = (
+        "adding",
+        "copying",
+        "order",
+        "parity",
+    )  # Tasks
     length: tuple[int, ...] = ()  # Lengths of the sequences. None given: 100; parity 50; the pause of copying 10
     cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. None given: Elman, GRU, LSTM, and LSTM with chrono
     forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state
@@ -353,7 +358,9 @@ def main(options: Options, folder: RunFolder, limit: Limit) -> None:
                 bar.write(results.summary(entry))
             bar.update((n + 1) * options.steps - bar.n)  # solved sooner, or run before
     if interrupt.requested and results.missing:
-        fail(f"stopped with {len(results.missing)} entries missing; resume with: {run.command('--resume')}", INTERRUPTED)
+        fail(
+            f"stopped with {len(results.missing)} entries missing; resume with: {run.command('--resume')}", INTERRUPTED
+        )
     print("", *map(results.summary, results.entries), "", sep="\n")
     rest = {"resume": run.command("--resume")} if results.missing else {"curves": str(run.path / "curves.png")}
     print_table(results=str(results.path), **rest)

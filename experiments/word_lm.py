@@ -141,9 +141,7 @@ def update(
     state = jaxrnn.ops.where(place == 0, model.initial_state(untie(train.params), (options.batch,)), train.state)
 
     def loss_fn(params: Any, window: Array, state: Any) -> tuple[Array, Any]:
-        state, logits = jaxrnn.unroll(
-            model, untie(params), window[:-1], state, key=key if options.dropout else None
-        )
+        state, logits = jaxrnn.unroll(model, untie(params), window[:-1], state, key=key if options.dropout else None)
         return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
 
     def anneal(train: Train) -> Train:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # so that imports are those of the other scripts
 
-from benchmark.suites import Options, main
 from support.command_line import launch
+
+from benchmark.suites import Options, main
 
 if __name__ == "__main__":
     launch(main, Options)

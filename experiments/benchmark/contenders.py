@@ -1,6 +1,6 @@
-"""What the benchmark compares: the recurrent layers of JAX's libraries and PyTorch's, with weights of ours.
+"""What the benchmark compares: recurrent layers of JAX libraries and of PyTorch, all with our weights.
 
-Weights take a library's own form before anything is timed, and gradients are taken with respect to that form.
+Weights are converted to a library's own form before anything is timed, and gradients are with respect to that form.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
-
-os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +23,18 @@ OURS = "jaxrnn"
 
 
 class Layer(NamedTuple):
-    """A recurrent layer in JAX, its state zero at first."""
+    """A recurrent layer in JAX, whose initial state is zero."""
 
     params: Any
     run: Callable[[Any, Array], Any]  # (params, xs) -> outputs of all steps
-    batch_major: bool = False  # the library knows no other layout
-    reads_symbols: bool = False  # integers, not one-hot vectors
+    batch_major: bool = False  # whether the library has no other layout
+    reads_symbols: bool = False  # whether it reads integers instead of one-hot vectors
 
 
-Build = Callable[[Any, Any], Layer]  # from a cell of ours and its parameters
+Build = Callable[[Any, Any], Layer]  # (a cell of ours, its parameters) -> layer
 
 
-# --- ours, and what a user of JAX writes without a library ---
+# --- Ours, and what a user of JAX writes without a library ---
 
 
 def unrolled(loop: jaxrnn.loops.Loop) -> Build:
@@ -47,7 +45,7 @@ def unrolled(loop: jaxrnn.loops.Loop) -> Build:
 
 
 def textbook(cell: Any, params: Any) -> Layer:
-    """The whole step, its input product too, in `lax.scan`."""
+    """The whole step, including the product with the input, in `lax.scan`."""
 
     def run(params: Any, xs: Array) -> Array:
         return jax.lax.scan(partial(cell, params), cell.initial_state(params, xs.shape[1:2]), xs)[1]
@@ -82,7 +80,7 @@ def nnx(kind: str, rnn: str = "flax.nnx") -> Build:
     return build
 
 
-# --- Haiku, Keras, Equinox; the first and the last also in our loop ---
+# --- Haiku, Keras, Equinox; Haiku and Equinox also in our loop ---
 
 
 def haiku(kind: str) -> Build:
@@ -115,6 +113,7 @@ def adopted_haiku(kind: str) -> Build:
 
 
 def keras_layer(cell: Any, params: Any) -> Layer:
+    os.environ["KERAS_BACKEND"] = "jax"  # Keras reads it when it is imported
     import keras
 
     config, weights = convert.to_keras(cell, params)
@@ -134,12 +133,14 @@ def of_equinox(inner: Any, state: Any, x: Array) -> tuple[Any, Array]:
 
 
 def zeros(inner: Any, batch_shape: tuple[int, ...]) -> Any:
-    """The state that a cell of Equinox begins with: a GRU's has a bias of its own, an LSTM's is two arrays."""
+    """The initial state of a cell of Equinox: one array for a GRU, two for an LSTM."""
+    import equinox
+
     zero = jnp.zeros((*batch_shape, inner.hidden_size))
-    return zero if hasattr(inner, "bias_n") else (zero, zero)
+    return zero if isinstance(inner, equinox.nn.GRUCell) else (zero, zero)
 
 
-def equinox(cell: Any, params: Any) -> Layer:
+def equinox_layer(cell: Any, params: Any) -> Layer:
     def one(inner: Any, xs: Array) -> Array:
         return jax.lax.scan(partial(of_equinox, inner), zeros(inner, ()), xs)[1]
 
@@ -151,11 +152,11 @@ def adopted_equinox(cell: Any, params: Any) -> Layer:
     return Layer(convert.to_equinox(cell, params), lambda inner, xs: jaxrnn.unroll(adopted, inner, xs)[1])
 
 
-# --- cuDNN, as JAX has it ---
+# --- cuDNN, by jax.experimental.rnn ---
 
 
 def cudnn(cell: Any, params: Any) -> Layer:
-    """The weights stay matrices, as everyone's; making one vector of them is part of a call."""
+    """The weights are matrices, like those of all contenders; flattening them into one vector is part of a call."""
     from jax.experimental import rnn
 
     def run(weights: dict[str, Array], xs: Array) -> Array:
@@ -170,7 +171,7 @@ def cudnn(cell: Any, params: Any) -> Layer:
     return Layer(weights, run, batch_major=True)
 
 
-ANY = ""  # cell: whatever the benchmark is asked for
+ANY = ""  # any cell of jaxrnn
 BUILDS: dict[str, dict[str, Build]] = {
     OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
     "jaxrnn Scan": {ANY: unrolled(jaxrnn.loops.Scan())},
@@ -196,7 +197,7 @@ BUILDS: dict[str, dict[str, Build]] = {
         "ReluElman": adopted_haiku("VanillaRNN"),
     },
     "keras": dict.fromkeys(("LSTM", "GRU", "ResetBeforeGRU", "Elman", "ReluElman"), keras_layer),
-    "equinox": {"LSTM": equinox, "GRU": equinox},
+    "equinox": {"LSTM": equinox_layer, "GRU": equinox_layer},
     "equinox, our loop": {"LSTM": adopted_equinox, "GRU": adopted_equinox},
     "jax.experimental.rnn": {"LSTM": cudnn},
 }
@@ -207,20 +208,20 @@ TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
 def knows(name: str, cell: str) -> bool:
-    """Whether a contender has such a cell."""
+    """Whether a contender has a cell."""
     return cell in TORCH if name.startswith("torch") else bool({cell, ANY} & BUILDS[name].keys())
 
 
 def unfit(name: str, precision: str) -> str | None:
-    """Why a contender does not run on this machine, or in this precision."""
+    """Why a contender does not run on this machine, or in this precision; None if it does."""
     if name != "jax.experimental.rnn":
         return None
     if jax.default_backend() != "gpu":
         return "needs an NVIDIA GPU"
-    return "knows no bfloat16" if precision == "bfloat16" else None
+    return "has no bfloat16" if precision == "bfloat16" else None
 
 
 def missing(name: str) -> str | None:
-    """The package that a contender needs, if it is not installed."""
+    """The package that a contender needs and that is not installed; None if nothing is missing."""
     package = NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
     return package if package and importlib.util.find_spec(package) is None else None

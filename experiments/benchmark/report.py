@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.ticker import NullFormatter, ScalarFormatter
+from support.plots import BLUE, figure, tidy
 
 Rows = list[dict[str, Any]]
 COLOURS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
 
 
 def print_ratios(rows: Rows, ours: str) -> None:
-    """A line for each contender, a column for each cell: the geometric mean over all sizes, and the least."""
+    """Prints a line per contender and a column per cell: the geometric mean over all sizes, and the lowest ratio."""
     for suite, mode in dict.fromkeys((row["suite"], row["mode"]) for row in rows if row["suite"] in ("layer", "model")):
         some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
         cells = list(dict.fromkeys(row["cell"] for row in some))
@@ -33,30 +29,26 @@ def print_ratios(rows: Rows, ours: str) -> None:
 
 
 def plot(rows: Rows, path: Path, title: str) -> None:
-    """Draws a panel for every suite and mode that has been measured."""
+    """Draws a panel per suite and mode that has been measured."""
     panels: dict[tuple[str, str, str], Rows] = {}
     for row in rows:
         panels.setdefault((row["suite"], row["mode"], row["varied"]), []).append(row)
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(6 * columns, 4 * lines), layout="constrained", squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes, ((suite, mode, varied), some) in zip(grid.flat, panels.items(), strict=False):
-        draw = grown if varied else ratios if suite in ("layer", "model") else speeds
-        draw(axes, some)
-        axes.set_title(f"{suite}: {mode}" + (f" against {varied}" if varied else ""))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
-    unfinished = path.with_name("unfinished.png")
-    figure.savefig(unfinished, dpi=130)
-    plt.close(figure)
-    os.replace(unfinished, path)
+    size = 6 * columns, 4 * lines
+    with figure(path, rows=lines, columns=columns, dpi=130, figsize=size) as (drawn, grid):
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        for axes, ((suite, mode, varied), some) in zip(grid.flat, panels.items(), strict=False):
+            draw = against_size if varied else ratios if suite in ("layer", "model") else speeds
+            draw(axes, some)
+            axes.set_title(f"{suite}: {mode}" + (f" against {varied}" if varied else ""))
+            tidy(axes)
+        drawn.suptitle(title)
 
 
 def ratios(axes: Any, rows: Rows) -> None:
-    """A line for each contender, a dot for each size."""
+    """Draws a row per contender, a dot per size."""
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     names = list(dict.fromkeys(row["contender"] for row in rows))
     for n, cell in enumerate(cells):
@@ -64,7 +56,12 @@ def ratios(axes: Any, rows: Rows) -> None:
         places = [names.index(row["contender"]) + 0.12 * (n - len(cells) / 2) for row in some]
         axes.plot([row["ratio"] for row in some], places, "o", color=COLOURS[n % 8], markersize=4, label=cell)
     axes.axvline(1, color="#333333", linewidth=1)
-    axes.set(xscale="log", xlabel="time over ours", yticks=range(len(names)), yticklabels=names)
+    axes.set(
+        xscale="log",
+        xlabel="relative time (right of the line: jaxrnn is faster)",
+        yticks=range(len(names)),
+        yticklabels=names,
+    )
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -72,7 +69,8 @@ def ratios(axes: Any, rows: Rows) -> None:
     axes.legend(frameon=False, fontsize="small")
 
 
-def grown(axes: Any, rows: Rows) -> None:
+def against_size(axes: Any, rows: Rows) -> None:
+    """Draws times or memory against the size that varies."""
     cells = {row["cell"] for row in rows}
     measured = "temporary_mib" if rows[0]["temporary_mib"] is not None else "median_ms"
     curves = dict.fromkeys((row["contender"], row["cell"]) for row in rows)
@@ -89,6 +87,6 @@ def grown(axes: Any, rows: Rows) -> None:
 
 
 def speeds(axes: Any, rows: Rows) -> None:
-    """What the machine can do: one large product."""
-    axes.bar([row["contender"] for row in rows], [row["gflops"] for row in rows], color=COLOURS[0])
+    """Draws what the machine can do: one large product."""
+    axes.bar([row["contender"] for row in rows], [row["gflops"] for row in rows], color=BLUE)
     axes.set_ylabel("GFLOP/s")

@@ -1,6 +1,6 @@
-"""PyTorch's part of the benchmark, in a process of its own: no threads but PyTorch's, with settings of their own.
+"""PyTorch's part of the benchmark, in a process of its own, with no other threads and with its own settings.
 
-Reads pickled requests from stdin and answers on stdout: a piece of work to set up, its results, its time.
+Reads pickled requests from stdin and answers on stdout: work to set up, its results, its time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make_rnn(name: str, layers: list[dict[str, Any]], device: str) -> nn.RNNBase
 
 
 def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], list[Any]]:
-    """The outputs, or the gradient of inputs and parameters."""
+    """The outputs, or the gradient with respect to inputs and parameters."""
     dtype = getattr(torch, case["dtype"])
     module = make_rnn(case["name"], case["params"], device).to(dtype)
     xs, weights = (torch.tensor(case[name], device=device).to(dtype) for name in ("xs", "weights"))
@@ -56,7 +56,7 @@ def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], li
 
 
 def make_model(case: dict[str, Any], device: str, clip: float, rate: float, compiled: bool) -> Callable[[], list[Any]]:
-    """The loss of one update after the other."""
+    """The loss of one training step after another."""
     module = make_rnn(case["name"], case["params"], device)
     head = nn.Linear(*case["weights"].shape).to(device)
     head.weight.data.copy_(torch.tensor(case["weights"].T))
@@ -112,7 +112,7 @@ def serve(requests: Any, answers: Any) -> None:
                 call()
                 wait(device)
                 answer = 1e3 * (time.perf_counter() - started)
-        except Exception as error:  # no compiler, no CUDA: the benchmark says so
+        except Exception as error:  # such as no compiler, no CUDA: the benchmark reports it
             answer = RuntimeError(str(error).strip().splitlines()[0] if str(error).strip() else repr(error))
         pickle.dump(answer, answers)
         answers.flush()
@@ -120,5 +120,5 @@ def serve(requests: Any, answers: Any) -> None:
 
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # whatever prints must not get among the answers
+        os.dup2(2, 1)  # prints must not mix with the answers
         serve(sys.stdin.buffer, answers)

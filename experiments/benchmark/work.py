@@ -1,4 +1,4 @@
-"""The work that the benchmark times, for contenders in JAX and in PyTorch."""
+"""The work that the benchmark times, in JAX and in PyTorch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from cases import Case
-from contenders import ANY, BUILDS, SLEEPING, Layer, missing
 from jax import Array
 
-CLIP, RATE = 1.0, 1e-3  # of the language model's update: global norm, and Adam's rate
+from benchmark.cases import Case
+from benchmark.contenders import ANY, BUILDS, SLEEPING, Layer, missing
+
+CLIP = 1.0  # largest norm of the language model's gradient
+RATE = 1e-3  # learning rate of Adam
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -28,11 +30,17 @@ class Unavailable(Exception):  # noqa: N818
 
 
 class Task(NamedTuple):
-    """One thing to time. `call` returns when it is done; `results` makes arrays that are the same for everyone."""
+    """One thing to time.
+
+    Attributes:
+      call: does the work, and returns when it is done.
+      results: turns what `call` returns into arrays that must be the same for all contenders.
+      own_clock: for work in another process, the milliseconds of a call.
+    """
 
     call: Callable[[], Any]
     results: Callable[[Any], list[Any]]
-    own_clock: Callable[[], float] | None = None  # a call's milliseconds, of a task in another process
+    own_clock: Callable[[], float] | None = None
 
     def milliseconds(self) -> float:
         if self.own_clock:
@@ -43,19 +51,19 @@ class Task(NamedTuple):
 
 
 def matrices_norm(grads: list[Any]) -> Any:
-    """The norm of a gradient over all weight matrices, however a library cuts and orders them."""
+    """The norm of a gradient over all weight matrices, which does not depend on how a library arranges them."""
     squares = [np.square(grad, dtype=np.float64).sum() for grad in grads if grad.ndim == 2 and min(grad.shape) > 2]
     return np.sqrt(sum(squares))
 
 
 def measure(contenders: dict[str, Task], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each call. Short calls are made several times a turn."""
+    """Returns the milliseconds of each call. Short calls are made several times per turn."""
     calls = {name: min(20, max(1, int(50 / task.milliseconds()))) for name, task in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            contenders[name].milliseconds()  # of another's caches and threads: not counted
+            contenders[name].milliseconds()  # not counted: caches and threads are still those of the last contender
             samples[name] += [contenders[name].milliseconds() for _ in range(calls[name])]
     return samples
 
@@ -76,7 +84,7 @@ def run(layers: Sequence[Layer], params: Sequence[Any], xs: Array) -> Array:
 
 
 def jax_program(contender: str, case: Case, mode: str) -> tuple[Any, tuple[Any, ...], bool]:
-    """A function to compile, its arguments, and whether they are batch-major."""
+    """Returns a jitted function, its arguments, and whether they are batch-major."""
     layers = build(contender, case)
     xs, weights = case.xs, case.weights
     if layers[0].batch_major:
@@ -123,7 +131,7 @@ def jax_model(contender: str, case: Case) -> Task:
         return (optax.apply_updates(params, updates), adam), value
 
     compiled = jax.jit(update, donate_argnums=0)
-    # Copies, because the update takes its arguments' memory.
+    # Copies, because the update donates its arguments.
     params = jax.tree.map(jnp.copy, ([layer.params for layer in layers], case.weights, jnp.zeros(num_symbols)))
     train = (params, optimizer.init(params))
 
@@ -139,10 +147,10 @@ def jax_model(contender: str, case: Case) -> Task:
 
 
 class Worker:
-    """A process with PyTorch in it, which times itself."""
+    """A process that runs PyTorch and times itself."""
 
     def __init__(self, **settings: str):
-        command = [sys.executable, str(Path(__file__).with_name("torch_worker.py"))]
+        command = [sys.executable, "-P", str(Path(__file__).with_name("torch_worker.py"))]
         self._process: Any = Popen(command, stdin=PIPE, stdout=PIPE, env={**os.environ, **settings})
 
     def ask(self, *request: Any) -> Any:
@@ -156,7 +164,7 @@ class Worker:
 
 @cache
 def worker(contender: str) -> Worker:
-    """Spinning, idle threads are faster where no one else works, and else wait for each other: measured both ways."""
+    """The process of a contender. Idle threads that spin are faster unless other programs run, so both ways are timed."""
     return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender == SLEEPING else {})
 
 
@@ -172,7 +180,7 @@ def torch_task(contender: str, maker: str, gradient: bool = False, **options: An
 
 
 def as_arrays(case: Case) -> dict[str, Any]:
-    def array(x: Array) -> Any:  # NumPy has no bfloat16 that PyTorch knows
+    def array(x: Array) -> Any:  # PyTorch cannot read NumPy's bfloat16
         return np.asarray(x.astype("float32") if x.dtype == "bfloat16" else x)
 
     params = [{name: array(leaf) for name, leaf in p._asdict().items()} for p in case.params]
@@ -194,7 +202,7 @@ def model(contender: str, case: Case) -> Task:
 
 
 def products(size: int) -> dict[str, Task]:
-    """One large product of float32 matrices, of either library: what the machine can do."""
+    """One large product of float32 matrices in either library: what the machine can do."""
     a = jax.random.normal(jax.random.key(0), (size, size))
     multiply = jax.jit(jnp.matmul)
     tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [np.asarray(out)])}

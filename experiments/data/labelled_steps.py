@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from data.labelled_sequences import LabelledSequences, encoded, majority, padded
-from data.text import standard_library
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from support.errors import BadInputError
 from support.files import read_lines
+
+from data.labelled_sequences import LabelledSequences, encoded, majority, padded
+from data.text import standard_library
 
 PIECE = 128  # characters of a sequence of source
 WINDOW = 13  # steps that logistic regression reads around the one it labels, as Qian and Sejnowski's network did
@@ -75,7 +76,9 @@ def proteins(folder: Path) -> LabelledSequences:
     coded = encoded(["".join(residue for residue, _ in protein) for protein in pairs], train)
     labels = padded([["_he".index(kind) for _, kind in protein] for protein in pairs])
     test = np.arange(len(parts[0]), len(pairs))
-    return LabelledSequences("proteins", ("coil", "helix", "sheet"), *coded, labels, np.sort(train), np.sort(valid), test)
+    return LabelledSequences(
+        "proteins", ("coil", "helix", "sheet"), *coded, labels, np.sort(train), np.sort(valid), test
+    )
 
 
 def read_proteins(path: Path) -> list[list[tuple[str, str]]]:
@@ -87,7 +90,9 @@ def read_proteins(path: Path) -> list[list[tuple[str, str]]]:
         elif len(fields) == 2 and len(fields[0]) == 1 and fields[1] in ("_", "h", "e") and found:
             found[-1].append((fields[0], fields[1]))
         elif fields not in ([], ["end"], ["<end>"]):
-            raise BadInputError(f"{path}, line {number}: {line.strip()[:40]!r} is not a residue with a class of _, h, e")
+            raise BadInputError(
+                f"{path}, line {number}: {line.strip()[:40]!r} is not a residue with a class of _, h, e"
+            )
     if len(found := [protein for protein in found if protein]) < 8:
         raise BadInputError(f"{path} has {len(found)} proteins, but at least 8 are needed")
     return found

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import mido
 import numpy as np
 import scipy.io
-from data.composed_music import KEYS, LOWEST, compose
 from jax import Array
 from support.errors import BadInputError
+
+from data.composed_music import KEYS, LOWEST, compose
 
 
 @dataclass(frozen=True)

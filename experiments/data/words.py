@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from data.ngrams import kneser_ney
 from support.errors import BadInputError
 from support.files import read_lines
+
+from data.ngrams import kneser_ney
 
 END, UNKNOWN = "<eos>", "<unk>"  # the end of a line; any word that the vocabulary lacks
 SPLITS = ("train", "valid", "test")

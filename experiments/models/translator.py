@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from data.sequence_pairs import END, UNKNOWN
 from jax import Array
-from models.attention import Attention, AttentionState
 
 import jaxrnn
+from models.attention import Attention, AttentionState
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ BLUE, RED, GREEN, GREY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
 
 
 @contextlib.contextmanager
-def figure(
-    path: Path, rows: int = 1, columns: int = 1, dpi: int = 160, **options: Any
-) -> Iterator[tuple[Figure, Any]]:
+def figure(path: Path, rows: int = 1, columns: int = 1, dpi: int = 160, **options: Any) -> Iterator[tuple[Figure, Any]]:
     """A figure with a grid of axes [rows, columns], saved in one move at the end."""
     size = options.pop("figsize")
     drawn = Figure(figsize=size, layout="constrained")
@@ -37,9 +35,7 @@ def tidy(axes: Any, grid: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot_curves(
-    path: Path, rows: list[dict[str, Any]], baselines: dict[str, float], ylabel: str, title: str
-) -> None:
+def plot_curves(path: Path, rows: list[dict[str, Any]], baselines: dict[str, float], ylabel: str, title: str) -> None:
     """Draws losses against the training step: those of single models thin, baselines as horizontal lines."""
     steps = [row["step"] for row in rows]
 

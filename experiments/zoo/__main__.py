@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # so that imports are those of the other scripts
 
 from support.clock import process_start
+
 from zoo.compare import run_zoo
 
 if __name__ == "__main__":

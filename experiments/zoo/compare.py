@@ -38,11 +38,11 @@ from support.run import Run
 from support.schedule import warmup_cosine
 from support.training import many_steps, step_keys
 from tqdm import tqdm
+
+import jaxrnn
 from zoo.fitting import count, fit
 from zoo.results import Entry, Results
 from zoo.tasks import TASKS, Task, judge
-
-import jaxrnn
 
 SECONDS_PER_CALL = 0.5  # of training between two looks at the clock
 

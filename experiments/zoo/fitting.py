@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 from support.cells import make_cell
 from support.errors import BadInputError
-from zoo.tasks import Task
 
 import jaxrnn
+from zoo.tasks import Task
 
 ROW = 16  # pixels that a convolution reads at each step
 STEP = 4  # hidden sizes are multiples of it, because cells with blocks or heads cannot have any size
@@ -127,7 +127,9 @@ def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
 def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
     """The shapes of the parameters of a model, which must run on the inputs of the task."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.inputs))
-    jax.eval_shape(lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params)  # a batch of 3, so that nothing is broadcast
+    jax.eval_shape(
+        lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params
+    )  # a batch of 3, so that nothing is broadcast
     return params
 
 

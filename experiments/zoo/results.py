@@ -11,9 +11,9 @@ from matplotlib.ticker import NullFormatter
 from support.cells import cell_class
 from support.files import read_table, write_table, write_whole
 from support.plots import BLUE, GREEN, GREY, RED, figure
-from zoo.tasks import TASKS
 
 import jaxrnn
+from zoo.tasks import TASKS
 
 COLUMNS = (
     "task", "cell", "failure", "test", "valid", "loss", "learning_rate",

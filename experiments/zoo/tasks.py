@@ -85,7 +85,10 @@ def digits() -> Task:
     def draw(key: Array, batch: int) -> Sequences:
         return of(jax.random.choice(key, jnp.asarray(data.train), (batch,)))
 
-    baselines = {"logistic regression": 1 - labelled_sequences.sequence_baselines(data)["logistic regression"], "a guess": 0.9}
+    baselines = {
+        "logistic regression": 1 - labelled_sequences.sequence_baselines(data)["logistic regression"],
+        "a guess": 0.9,
+    }
     return Task(
         draw=draw,
         valid=of(data.valid),
