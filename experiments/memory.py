@@ -50,6 +50,7 @@ import jaxrnn
 RECENT = 2000  # sequences that must be correct
 STEPS_PER_POINT = 100  # training steps per point of the curves
 TEST = 2560  # sequences of the test, as in the paper
+TaskName = Literal["adding", "copying", "order", "parity"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From one sequence to another: written dates to ISO dates, sums, sentences; with and without attention, by beam search.
+"""From one sequence to another: written dates to ISO dates, sums, sentences; with or without attention.
 
 dates (default): 'saturday, 9 may 1998', '9/5/98' and other ways to write a day of 1950 to 2049 -> '1998-05-09'. No day
 of the test data is in the training data, however it is written.

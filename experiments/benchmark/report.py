@@ -56,12 +56,8 @@ def ratios(axes: Any, rows: Rows) -> None:
         places = [names.index(row["contender"]) + 0.12 * (n - len(cells) / 2) for row in some]
         axes.plot([row["ratio"] for row in some], places, "o", color=COLOURS[n % 8], markersize=4, label=cell)
     axes.axvline(1, color="#333333", linewidth=1)
-    axes.set(
-        xscale="log",
-        xlabel="relative time (right of the line: jaxrnn is faster)",
-        yticks=range(len(names)),
-        yticklabels=names,
-    )
+    axes.set(xscale="log", xlabel="relative time (right of the line: jaxrnn is faster)")
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())

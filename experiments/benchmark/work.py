@@ -164,7 +164,7 @@ class Worker:
 
 @cache
 def worker(contender: str) -> Worker:
-    """The process of a contender. Idle threads that spin are faster unless other programs run, so both ways are timed."""
+    """The process of a contender. Spinning idle threads are faster unless other programs run: both ways are timed."""
     return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender == SLEEPING else {})
 
 

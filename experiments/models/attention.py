@@ -57,12 +57,13 @@ class Attention(jaxrnn.Cell):
         a_{ts} &= softmax_s(score(h_t, m_s)) \\
         \tilde h_t &= \tanh(W_c [\sum_s a_{ts} m_s; h_t])
 
-    :math:`h_t` is the output of the inner cell, :math:`\tilde h_t` that of this one. The score is :math:`h_t \cdot m_s` (dot),
-    :math:`h_t \cdot W_k m_s` (general) or :math:`v \cdot \tanh(W_q h_t + W_k m_s)` (additive: Bahdanau et al., who
-    attend before the step and not after it; Luong et al. call it concat). Local attention (local-p) adds
-    :math:`-(s - p_t)^2 / 2 \sigma^2` to the score, :math:`p_t = (S - 1) sigmoid(v_p \cdot \tanh(W_p h_t))` and
-    :math:`\sigma = window / 2`. Deviation from Luong et al.: the Gaussian is inside the softmax, so that the weights
-    sum to one, and nothing is cut off at the ends of the window.
+    :math:`h_t` is the output of the inner cell, :math:`\tilde h_t` that of this one. The score is
+    :math:`h_t \cdot m_s` (dot), :math:`h_t \cdot W_k m_s` (general) or :math:`v \cdot \tanh(W_q h_t + W_k m_s)`
+    (additive: Bahdanau et al., who attend before the step and not after it; Luong et al. call it concat). Local
+    attention (local-p) adds :math:`-(s - p_t)^2 / 2 \sigma^2` to the score,
+    :math:`p_t = (S - 1) sigmoid(v_p \cdot \tanh(W_p h_t))` and :math:`\sigma = window / 2`. Deviation from Luong et
+    al.: the Gaussian is inside the softmax, so that the weights sum to one, and nothing is cut off at the ends of the
+    window.
 
     Without input feeding the attended memory does not enter the loop, so that all steps attend at once after it.
 
