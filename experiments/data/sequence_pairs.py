@@ -47,7 +47,7 @@ class SequencePairs(NamedTuple):
         return 1 + max(len(target) for _, target in self.train)
 
     def vocabulary(self, side: int) -> list[str]:
-        """The training tokens of a side (0: source, 1: target) that occur twice or more. Their indices are the symbols."""
+        """Training tokens of a side (0: source, 1: target) that occur twice or more. Their indices are symbols."""
         tokens, counts = np.unique([token for pair in self.train for token in pair[side]], return_counts=True)
         return ["</s>", "<unk>", *tokens[counts > 1].tolist()]
 

@@ -14,14 +14,12 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import benchmark  # noqa: E402
-import cases  # noqa: E402
-import contenders  # noqa: E402
-import tasks  # noqa: E402
-from common import BadInputError  # noqa: E402
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import benchmark
+import cases
+import contenders
+import tasks
+from common import BadInputError
 
 COLUMNS = {"suite", "cell", "contender", "mode", "B", "T", "I", "H", "median_ms", "min_ms", "ratio", "device"}
 

@@ -16,8 +16,6 @@ import pytest
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
 pytest.importorskip("sklearn")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
 import classify
 import labelled
 

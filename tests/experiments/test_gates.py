@@ -14,12 +14,10 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import gates
 
-import gates  # noqa: E402
-
-import jaxrnn  # noqa: E402
+import jaxrnn
 
 SOURCE = '''\
 def f(a, b=(1, [2])):  # a comment with "quotes" (and more

@@ -13,12 +13,10 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import gradients
 
-import gradients  # noqa: E402
-
-import jaxrnn  # noqa: E402
+import jaxrnn
 
 
 def call(monkeypatch, *options: str) -> int:

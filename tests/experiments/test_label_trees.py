@@ -16,11 +16,9 @@ import pytest
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
 pytest.importorskip("scipy")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import labelled_trees  # noqa: E402
-from labelled_trees import Examples, expression, generated, parse, treebank  # noqa: E402
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import labelled_trees
+from labelled_trees import Examples, expression, generated, parse, treebank
 
 spec = importlib.util.spec_from_file_location("trees_experiment", EXPERIMENTS / "trees.py")
 experiment = importlib.util.module_from_spec(spec)

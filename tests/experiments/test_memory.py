@@ -14,8 +14,6 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
 import memory
 from memory_tasks import TASKS, Sequences, judge
 

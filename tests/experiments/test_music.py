@@ -21,13 +21,11 @@ pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
 mido = pytest.importorskip("mido")
 scipy_io = pytest.importorskip("scipy.io")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
-import common  # noqa: E402
-import composing  # noqa: E402
-import music  # noqa: E402
-import piano_rolls  # noqa: E402
-from piano_rolls import KEYS, Chunks, Music, Streams  # noqa: E402
+import common
+import composing
+import music
+import piano_rolls
+from piano_rolls import KEYS, Chunks, Music, Streams
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -12,11 +12,9 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import next_number  # noqa: E402
-import sunspots  # noqa: E402
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import next_number
+import sunspots
 
 
 def call(monkeypatch, *options: str) -> int:

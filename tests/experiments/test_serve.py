@@ -15,14 +15,12 @@ import jaxrnn
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import char_lm  # noqa: E402
-import common  # noqa: E402
-import serving  # noqa: E402
-import stream  # noqa: E402
-import text  # noqa: E402
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+import char_lm
+import common
+import serving
+import stream
+import text
 
 pytestmark = pytest.mark.usefixtures("quick")
 TEXT = "the cat sat on a mat\nand saw many small dogs\n" * 50

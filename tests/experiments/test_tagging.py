@@ -18,8 +18,6 @@ import jaxrnn
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
 pytest.importorskip("sklearn")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
 import tagged
 import tagging
 

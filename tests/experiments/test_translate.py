@@ -24,13 +24,11 @@ from jaxrnn.testing import check_cell
 
 for needed in ("orbax.checkpoint", "tyro", "sacrebleu", "sklearn", "matplotlib"):
     pytest.importorskip(needed)
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
-import pairs  # noqa: E402
-import sacrebleu  # noqa: E402
-import translate  # noqa: E402
-from attention import Attention  # noqa: E402
-from seq2seq import END, UNKNOWN, Translator, search  # noqa: E402
+import pairs
+import sacrebleu
+import translate
+from attention import Attention
+from seq2seq import END, UNKNOWN, Translator, search
 
 SCORES = "dot", "general", "additive"
 

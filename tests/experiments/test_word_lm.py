@@ -20,8 +20,6 @@ import jaxrnn
 
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
 import common
 import word_lm
 import words

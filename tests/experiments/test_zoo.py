@@ -15,8 +15,6 @@ import pytest
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("tyro")
 pytest.importorskip("sklearn")
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
 import cell_zoo
 import common
 from sklearn.datasets import load_digits
