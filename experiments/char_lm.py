@@ -169,7 +169,7 @@ def make_steps(options: Options, model: jaxrnn.Stack, mesh: Mesh) -> Steps:
         return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(seeds)
 
     update_all = ensemble.update(partial(update, options, model, mesh))
-    return many_steps(update_all, ensemble.keys(keys), mean=mean_of_finite)
+    return many_steps(update_all, ensemble.keys(keys), ensemble.size, mean=mean_of_finite)
 
 
 def best_params(options: Options, run: Run, like: Train) -> Any:

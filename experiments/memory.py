@@ -214,7 +214,7 @@ def make_steps(options: Options, entry: Entry) -> Steps:
     """A compiled function that makes many training steps of all networks. It returns their measures [seeds]."""
     ensemble = Ensemble(options.seeds)
     update_all = ensemble.update(partial(update, options, entry))
-    return many_steps(update_all, ensemble.keys(partial(seed_keys, options)), mean=ensemble.stacked)
+    return many_steps(update_all, ensemble.keys(partial(seed_keys, options)), ensemble.size, mean=ensemble.stacked)
 
 
 @partial(jax.jit, static_argnames=("options", "entry"))

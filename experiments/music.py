@@ -138,7 +138,7 @@ def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
     def keys(step: Array) -> Array:
         return jax.vmap(lambda key: jax.random.fold_in(key, step))(network_keys(options))
 
-    return many_steps(ensemble.update(partial(update, options, model)), ensemble.keys(keys))
+    return many_steps(ensemble.update(partial(update, options, model)), ensemble.keys(keys), ensemble.size)
 
 
 @partial(jax.jit, static_argnames="model")

@@ -129,7 +129,8 @@ def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
     ensemble = Ensemble(options.members)
     keys = step_keys(options.seed)
     update_all = ensemble.update(partial(update, options, model))
-    return many_steps(update_all, ensemble.keys(lambda step: jax.random.split(keys(step), options.members)))
+    member_keys = ensemble.keys(lambda step: jax.random.split(keys(step), options.members))
+    return many_steps(update_all, member_keys, ensemble.size)
 
 
 @partial(jax.jit, static_argnames=("model", "members"))

@@ -59,7 +59,7 @@ def encode(characters: str, alphabet: str) -> np.ndarray:
 
 
 def decode(symbols: np.ndarray, alphabet: str) -> str:
-    return "".join(alphabet[s] for s in symbols)
+    return "".join(alphabet[s] for s in np.asarray(symbols).tolist())
 
 
 def line_end(alphabet: str) -> str:

@@ -64,6 +64,7 @@ def step_keys(seed: int) -> Keys:
 def many_steps(
     update: Update,
     keys: Keys,
+    models: int = 1,
     params_of: Callable[[Any], Any] = lambda train: train.params,
     mean: Callable[[Array], Array] = jnp.mean,
 ) -> Steps:
@@ -71,8 +72,9 @@ def many_steps(
 
     Args:
       update: (train, data, key, progress) -> (train, loss), one training step. `train` has a field `step`, which
-        counts them. The progress goes from 0 to 1 over a run. The loss is a number, or has an axis of models.
+        counts them. The progress goes from 0 to 1 over a run. The loss is a number; of several models, [models].
       keys: the random key of each step, or keys.
+      models: number of models that train side by side.
       params_of: the parameters in a training state.
       mean: of the losses of several models, each NaN if the model's parameters are not finite.
 
@@ -83,15 +85,13 @@ def many_steps(
 
     @partial(jax.jit, donate_argnums=0)
     def steps(train: Any, data: Any, number: Array, schedule: tuple[Array, Array]) -> tuple[Any, Array]:
-        def one(train: Any) -> tuple[Any, Array]:
-            return update(train, data, keys(train.step), schedule[0] + schedule[1] * train.step)
+        def one(_: int, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            train, total = carry
+            train, loss = update(train, data, keys(train.step), schedule[0] + schedule[1] * train.step)
+            return train, total + loss
 
-        def body(_: int, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-            train, loss = one(carry[0])
-            return train, carry[1] + loss
-
-        total = jnp.zeros(jax.eval_shape(one, train)[1].shape)
-        train, total = jax.lax.fori_loop(0, number, body, (train, total))
+        losses = jnp.zeros(() if models == 1 else models)
+        train, total = jax.lax.fori_loop(0, number, one, (train, losses))
         return train, mean(jnp.where(all_finite(params_of(train), total.shape), total / number, jnp.nan))
 
     return steps

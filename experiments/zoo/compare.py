@@ -146,7 +146,7 @@ def train_entry(options: Options, entry: Entry) -> dict[str, Any]:
 
     began = clock()
     update_all = ensemble.update(partial(update, options, entry.task, model.layer), key_axis=None)
-    steps: Any = many_steps(update_all, step_keys(options.seed), mean=ensemble.stacked)
+    steps: Any = many_steps(update_all, step_keys(options.seed), ensemble.size, mean=ensemble.stacked)
     compiled = steps.lower(train, None, 1, (0.0, 0.0)).compile()
     compile_seconds = clock() - began
 

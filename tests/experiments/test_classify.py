@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import random
 import re
-import sys
 from pathlib import Path
 
+import classify
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import labelled_sequences
+from support.options import RunFolder
 
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-pytest.importorskip("sklearn")
-import classify
-import labelled
+from tests.support.scripts import call_script, error_line
 
 SMALL = ("--hidden-size", "16", "--batch", "16")
 VOWELS = {"North": "aei", "South": "ou\u00f6"}  # what tells the languages apart
@@ -39,18 +37,27 @@ def here(tmp_path, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["classify.py", *options])
-    try:
-        classify.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "classify.py", options, classify.main, classify.Options, RunFolder)
 
 
 def share(out: str, name: str) -> float:
     return float(re.search(rf"^  {name} +(\d\.\d{{3}})$", out, re.MULTILINE)[1])
 
 
+def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
+    options = ("--hidden-size", "4", "--batch", "8", "--data", "names", "--steps", "3")
+    assert call(monkeypatch, *options) == 0
+    out = capsys.readouterr().out
+    assert "2 classes" in out
+    for name in ("Elman", "LSTM", "GRU", "bidirectional LSTM", "all together"):
+        assert 0 <= share(out, name) <= 1
+    assert share(out, "logistic regression, 1-3-grams") > 0.9
+    assert Path("runs/classify/1/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is printed again
+    assert capsys.readouterr().out.split("Accuracy on")[1] == out.split("Accuracy on")[1]
+
+
+@pytest.mark.slow
 def test_digits(here, monkeypatch, capsys):
     options = (*SMALL, "--steps", "150", "--dropout", "0.1", "--learning-rate", "0.02")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
@@ -68,9 +75,10 @@ def test_digits(here, monkeypatch, capsys):
     assert Path("whole/curves.png").read_bytes().startswith(b"\x89PNG")
 
     assert call(monkeypatch, "--resume", "--run-dir", "whole") == 0  # it has ended: only its result is told again
-    assert capsys.readouterr().out.split("Right of the test set")[1] == out.split("Right of the test set")[1]
+    assert capsys.readouterr().out.split("Accuracy on the test set")[1] == out.split("Accuracy on the test set")[1]
 
 
+@pytest.mark.slow
 def test_names_in_both_directions(here, monkeypatch, capsys):
     options = (
         *SMALL,
@@ -95,7 +103,7 @@ def test_names_in_both_directions(here, monkeypatch, capsys):
 def test_each_name_is_in_one_part_and_read_to_its_end(here):
     with Path("names/South.txt").open("a", encoding="utf-8") as file:
         file.write("  Bo\u0308ko \r\n\nB\u00f6ko\n")  # one name, spelt in two ways
-    data = labelled.names(Path("names"))
+    data = labelled_sequences.names(Path("names"))
     assert list(data.classes) == ["North", "South"]
     everything = np.concatenate([data.train, data.valid, data.test])
     assert sorted(everything) == list(range(len(data.labels)))
@@ -110,7 +118,7 @@ def test_each_name_is_in_one_part_and_read_to_its_end(here):
 
 
 def test_symbols_that_training_has_not_are_one():
-    alphabet, xs, lengths = labelled.encoded(["ab", "bc", "abzx"], np.array([0, 1]))
+    alphabet, xs, lengths = labelled_sequences.encoded(["ab", "bc", "abzx"], np.array([0, 1]))
     assert alphabet == "abc"
     assert xs.T.tolist() == [[0, 1, 0, 0], [1, 2, 0, 0], [0, 1, 3, 3]]
     assert lengths.tolist() == [2, 2, 4]
@@ -118,8 +126,8 @@ def test_symbols_that_training_has_not_are_one():
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("ProjectedLSTM", False), ("Elman", True)])
 def test_padding_changes_nothing(here, cell, bidirectional):
-    data = labelled.names(Path("names"))
-    config = classify.Config(cell=cell, bidirectional=bidirectional, hidden_size=6)
+    data = labelled_sequences.names(Path("names"))
+    config = classify.Options(cell=cell, bidirectional=bidirectional, hidden_size=6)
     (network,) = classify.make_networks(config, data)
     params = network.init(jax.random.key(0), data.num_features)
     logits = network.logits(params, data.xs, data.lengths)
@@ -131,8 +139,8 @@ def test_padding_changes_nothing(here, cell, bidirectional):
 
 
 def test_together_is_the_mean_of_all():
-    data = labelled.digits()
-    configs = [classify.Config(cell=cell, hidden_size=4) for cell in ("Elman", "GRU")]
+    data = labelled_sequences.digits()
+    configs = [classify.Options(cell=cell, hidden_size=4) for cell in ("Elman", "GRU")]
     networks = tuple(classify.make_networks(config, data)[0] for config in configs)
     params = classify.begin(configs[0], networks, data.num_features).params
     found = jnp.exp(classify.log_probabilities(networks, params, data.xs[:, :3], data.lengths[:3]))
@@ -142,9 +150,9 @@ def test_together_is_the_mean_of_all():
 
 
 def test_warped_images_differ_a_little():
-    data = labelled.digits()
+    data = labelled_sequences.digits()
     images = jnp.asarray(data.xs[:, :200])
-    warped = labelled.warp(jax.random.key(0), images)
+    warped = labelled_sequences.warp(jax.random.key(0), images)
     assert warped.shape == images.shape
     assert not np.isnan(warped).any()
     likeness = [np.corrcoef(images[:, n].ravel(), warped[:, n].ravel())[0, 1] for n in range(200)]
@@ -154,13 +162,13 @@ def test_warped_images_differ_a_little():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--data", "missing"], "missing is no folder of languages: it has 0 files"),
-        (["--data", "one"], "one is no folder of languages: it has 1 files"),
-        (["--data", "bytes"], "bytes/B.txt is not UTF-8 text: byte 3 is wrong"),
+        (["--data", "missing"], "missing is not a folder of languages: it has 0 files"),
+        (["--data", "one"], "one is not a folder of languages: it has 1 files"),
+        (["--data", "bytes"], "bytes/B.txt is not UTF-8 text: byte 3 is 0xff"),
         (["--data", "few"], "few/B.txt has 2 different names"),
         (["--data", "prose"], "prose/B.txt has more than one name a line: x+"),
         (["--cell", "LSMT"], "no cell 'LSMT'"),
-        (["--bidirectional"], "--bidirectional is about one --cell"),
+        (["--bidirectional"], "--bidirectional needs --cell"),
         (["--dropout", "1"], "--dropout must be from 0 to below 1"),
         (["--layers", "0"], "--layers must be at least 1"),
         (["--batch", "0"], "--batch must be at least 1"),
@@ -169,7 +177,7 @@ def test_warped_images_differ_a_little():
         (["--resume"], "there is no run in runs/classify"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     good = "\n".join("abcdefghijkl").encode()
     for folder, content in (
         ("bytes", b"abc\xff"),
@@ -182,9 +190,6 @@ def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, compl
         if content:
             Path(folder, "B.txt").write_bytes(content)
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()

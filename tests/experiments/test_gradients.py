@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
+import gradients
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import gradients
+from support.options import RunFolder
 
 import jaxrnn
+from tests.support.scripts import call_script, error_line
 
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["gradients.py", *options])
-    try:
-        gradients.common.run(gradients.main, gradients.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "gradients.py", options, gradients.main, gradients.Options, RunFolder)
 
 
-def test_a_gated_cell_learns_what_stood_before(tmp_path, monkeypatch, capsys):
+def test_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ("--cells", "GRU", "--length", "20", "--seeds", "2", "--hidden-size", "4", "--steps", "3")
+    assert call(monkeypatch, *options, "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"GRU +[\d.]+% correct, [\d.]+% from lag 10 on", out)
+    before, after = map(float, re.search(r"gradient there (\S+) before training, (\S+) after it", out).groups())
+    assert before > 0
+    assert after > 0
+    assert Path("run/gradients.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_gated_cell_learns_what_was_long_ago(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--cells", "LSTM", "--length", "20", "--seeds", "1", "--hidden-size", "24", "--learning-rate", "1e-2")
     assert call(monkeypatch, *options, "--steps", "400", "--run-dir", "run") == 0
     out = capsys.readouterr().out
-    share = float(re.search(r"LSTM +([\d.]+)% right", out)[1])
-    chance = float(re.search(r"beside +chance ([\d.]+)% right", out)[1])
+    share = float(re.search(r"LSTM +([\d.]+)% correct", out)[1])
+    chance = float(re.search(r"baseline +chance ([\d.]+)% correct", out)[1])
     assert chance == 25.0
     assert share > 2 * chance
     before, after = map(float, re.search(r"gradient there (\S+) before training, (\S+) after it", out).groups())
@@ -88,9 +93,8 @@ def test_norms_are_those_of_the_jacobian(cell):
         (["--learning-rate", "nan"], "--learning-rate must be above 0"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert complaint in line

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import mido
+import music
 import numpy as np
 import pytest
+import scipy.io as scipy_io
+from data import composed_music, piano_rolls
+from data.piano_rolls import KEYS, Chunks, Music, Streams
+from support.ensemble import Ensemble
+from support.options import RunFolder
 
 import jaxrnn
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-mido = pytest.importorskip("mido")
-scipy_io = pytest.importorskip("scipy.io")
-import common
-import composing
-import music
-import piano_rolls
-from piano_rolls import KEYS, Chunks, Music, Streams
+from tests.support.scripts import call_script, error_line, read_metrics, stop_after
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -38,16 +34,7 @@ def here(tmp_path, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["music.py", *options])
-    try:
-        common.run(music.main, music.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
-def rows(run_dir: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(Path(run_dir, "metrics.csv").read_text().splitlines()))
+    return call_script(monkeypatch, "music.py", options, music.main, music.Options, RunFolder)
 
 
 def save(path: str, **splits: list[np.ndarray]) -> None:
@@ -71,62 +58,66 @@ def scales(number: int, seed: int) -> list[np.ndarray]:
     return [np.eye(KEYS, dtype=np.uint8)[40 + (start + np.arange(rng.integers(20, 60))) % 8] for start in starts]
 
 
-def test_it_learns_composes_and_goes_on(here, monkeypatch, capsys):
+def test_it_runs(here, monkeypatch, capsys):
+    save("scales.mat", train=scales(9, 0), valid=scales(3, 1), test=scales(3, 2))
+    options = ("--data", "scales.mat", "--hidden-size", "4", "--seeds", "2", "--steps", "3", "--compose", "8")
+    assert call(monkeypatch, *options, "--sequence-length", "8", "--batch", "4", "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    loss, low, high = map(float, re.search(r"test +(\S+) nats per frame; 2 seeds from (\S+) to (\S+)\n", out).groups())
+    assert low <= loss <= high
+    names = ("curves.png", "piano_rolls.png", "composed.mid", "real.mid", "config.json")
+    assert all(Path("run", name).stat().st_size for name in names)
+
+
+@pytest.mark.slow
+def test_it_learns_composes_and_resumes(here, monkeypatch, capsys):
     save("scales.mat", train=scales(30, 0), valid=scales(5, 1), test=scales(5, 2))
     options = ("--data", "scales.mat", "--cell", "LSTM", "--hidden-size", "32", "--seeds", "2", "--steps", "300")
     options += ("--weight-noise", "0.01", "--sequence-length", "30", "--dropout", "0", "--learning-rate", "0.03")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
-    loss, low, high = map(float, re.search(r"test +(\S+) nats a frame, of 2 seeds from (\S+) to (\S+)\n", out).groups())
+    loss, low, high = map(float, re.search(r"test +(\S+) nats per frame; 2 seeds from (\S+) to (\S+)\n", out).groups())
     assert low <= loss <= high
     independent = float(re.search(r"independent keys (\S+),", out)[1])
     markov = float(re.search(r"Markov chain of each key (\S+)\n", out)[1])
     assert markov < independent
     assert loss < 0.3 * markov
-    assert len(rows("whole")) == 20
-    assert float(rows("whole")[-1]["valid_loss"]) < 0.3 * markov
+    assert len(read_metrics("whole")) == 20
+    assert float(read_metrics("whole")[-1]["valid_loss"]) < 0.3 * markov
     names = ("curves.png", "piano_rolls.png", "composed.mid", "real.mid", "config.json")
     assert all(Path("whole", name).stat().st_size for name in names)
 
-    # Stopped half-way and gone on with, it ends in the same parameters.
-    stop = common.Run.record
-
-    def record(self, step, *arguments, **measured):
-        stop(self, step, *arguments, **measured)
-        if step == 150:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(common.Run, "plot", lambda *_: None)  # it takes most of the time
-    monkeypatch.setattr(common.Run, "record", record)
-    assert call(monkeypatch, *options, "--run-dir", "halves") == 130
-    monkeypatch.setattr(common.Run, "record", stop)
+    # Stopped half-way and resumed, it ends in the same parameters.
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 150)
+        assert call(monkeypatch, *options, "--run-dir", "halves") == 130
     assert call(monkeypatch, "--run-dir", "halves", "--resume") == 0
-    assert [row["valid_loss"] for row in rows("halves")] == [row["valid_loss"] for row in rows("whole")]
+    assert [row["valid_loss"] for row in read_metrics("halves")] == [row["valid_loss"] for row in read_metrics("whole")]
 
 
 def test_networks_side_by_side_are_those_alone():
     chunks = Chunks.of(random_pieces(12, 30, 7), 10)
 
     def trained(seeds: int) -> music.Train:
-        config = music.Config(hidden_size=5, seeds=seeds, batch=4)
+        config = music.Options(hidden_size=5, seeds=seeds, batch=4)
         model = music.make_model(config)
-        return music.update(config, model, chunks, music.begin(config, model), 5, (0.0, 0.1))[0]
+        return music.make_steps(config, model)(music.begin_all(config, model), chunks, 5, (0.0, 0.1))[0]
 
     alone, beside = trained(1), trained(3)
     assert jax.tree.leaves(beside.params)[0].shape[0] == 3
     for one, three in zip(jax.tree.leaves(alone.params), jax.tree.leaves(beside.params), strict=True):
-        np.testing.assert_allclose(one[0], three[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(one, three[0], rtol=1e-4, atol=1e-6)
         assert not three.any() or not np.allclose(three[0], three[1])
 
 
 def test_the_loss_of_streams_is_that_of_each_piece_alone():
     pieces = random_pieces(9, 2, 31, 14, 5, 8)
-    config = music.Config(hidden_size=6, seeds=2, cell="LSTM")
+    config = music.Options(hidden_size=6, seeds=2, cell="LSTM")
     model = music.make_model(config)
-    params = music.begin(config, model).params
+    params = music.begin_all(config, model).params
     streams = Streams.of(pieces)
     assert streams.frames.shape[1] == 3
-    for n, loss in enumerate(music.evaluate(model, params, streams)):
+    for n, loss in enumerate(music.evaluate(config, model, params, streams)):
         total = 0.0
         for piece in pieces:
             _, logits = jaxrnn.unroll(model, jax.tree.map(lambda leaf, n=n: leaf[n], params), piece[:-1].astype(float))
@@ -143,6 +134,7 @@ def test_chunks_hold_every_frame_to_predict_once():
     assert all(not frames[n + 1 :].any() for frames, n in zip(chunks.frames, chunks.lengths, strict=True))
 
 
+@pytest.mark.slow
 def test_baselines_are_those_of_slow_ones():
     train, test = random_pieces(40, 25), random_pieces(9, 6)
     found = piano_rolls.baselines(Music("", train, test, test))
@@ -165,9 +157,10 @@ def test_baselines_are_those_of_slow_ones():
     assert found["independent keys"] == pytest.approx(loss(*together))
 
 
+@pytest.mark.slow
 def test_composed_music_keeps_its_rules_and_its_chances_are_right():
     rng = np.random.default_rng(0)
-    pieces = [composing.compose(rng, phrases=2) for _ in range(200)]
+    pieces = [composed_music.compose(rng, phrases=2) for _ in range(200)]
     rolls, chances = (np.array(both) for both in zip(*pieces, strict=True))
     assert rolls.shape == chances.shape == (200, 64, KEYS)
     assert (rolls.sum(-1) == 5).all()
@@ -207,15 +200,17 @@ def test_midi_is_what_was_written(here):
     ("cell", "parameters"), [("Elman", 27_788), ("GRU", 22_812), ("LSTM", 21_256), ("PeepholeLSTM", None)]
 )
 def test_every_cell_has_a_size(cell, parameters):
-    config = music.Config(cell=cell, seeds=2)
+    config = music.Options(cell=cell, seeds=2)
     model = music.make_model(config)
-    train = jax.eval_shape(lambda: music.begin(config, model))
+    train = jax.eval_shape(lambda: music.begin_all(config, model))
     if parameters:
         assert sum(leaf.size for leaf in jax.tree.leaves(train.params)) == 2 * parameters
     chunks = Chunks(jax.ShapeDtypeStruct((6, 9, KEYS), np.uint8), jax.ShapeDtypeStruct((6,), np.int32))
-    after, loss = jax.eval_shape(partial(music.update, config, model), chunks, train, 1, (0.0, 0.1))
+    update = Ensemble(2).update(partial(music.update, config, model))
+    keys = jax.random.split(jax.random.key(0), 2)
+    after, loss = jax.eval_shape(update, train, chunks, keys, jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
-    assert loss.shape == ()
+    assert loss.shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +235,7 @@ def test_every_cell_has_a_size(cell, parameters):
         (["--dropout", "1"], "--dropout must be from 0 to below 1"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     Path("text.mat").write_text("not a matrix\n" * 20)
     Path("empty.mat").touch()
     save("unsplit.mat", train=random_pieces(5))
@@ -248,19 +243,16 @@ def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, compl
     save("loud.mat", train=[np.full((5, KEYS), 2)], valid=random_pieces(5), test=random_pieces(5))
     save("short.mat", train=random_pieces(5), valid=random_pieces(1), test=random_pieces(5))
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()
 
 
-def test_composing_goes_on_from_the_prompt():
-    config = dataclasses.replace(music.Config(), cell="Elman", hidden_size=4, seeds=1)
+def test_composing_continues_the_prompt():
+    config = dataclasses.replace(music.Options(), cell="Elman", hidden_size=4, seeds=1)
     model = music.make_model(config)
-    params = jax.tree.map(lambda leaf: leaf[0], music.begin(config, model).params)
+    params = music.begin_all(config, model).params
     only_one = jnp.where(jnp.arange(KEYS) == 40, 99.0, -99.0)
     certain = (*params[:-1], params[-1]._replace(w=0 * params[-1].w, b=only_one))
-    frames = music.go_on(model, certain, np.zeros((3, KEYS), np.uint8), 7, jax.random.key(0))
+    frames = music.compose(model, certain, np.zeros((3, KEYS), np.uint8), 7, jax.random.key(0))
     np.testing.assert_array_equal(frames, np.tile(np.arange(KEYS) == 40, (7, 1)))

@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import jax
+import next_number
 import numpy as np
 import pytest
+from data import sunspots
+from support.options import RunFolder
 
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import next_number
-import sunspots
+from tests.support.scripts import EXPERIMENTS, call_script, error_line
 
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["next_number.py", *options])
-    try:
-        next_number.common.run(next_number.main, next_number.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "next_number.py", options, next_number.main, next_number.Options, RunFolder)
 
 
+def test_it_runs_and_tells_its_result_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "--steps", "3", "--seeds", "1", "--hidden-size", "3", "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    score, _ = re.search(r"sunspots +ARV ([\d.]+) .* alone ([\d.]+)", out).groups()
+    assert re.search(r"baselines +AR\(9\) 0.123, repeating the last year 0.416\n", out)
+    assert len(re.findall(r" -> \S+ by hand, \S+ by unroll, true ", out)) == 4
+    assert Path("run/sunspots.png").read_bytes().startswith(b"\x89PNG")
+    assert call(monkeypatch, "--resume", "--run-dir", "run") == 0  # it has ended
+    assert re.search(r"sunspots +ARV ([\d.]+)", capsys.readouterr().out)[1] == score
+
+
+@pytest.mark.slow
 def test_it_learns_both(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "--steps", "200", "--seeds", "2", "--run-dir", "run") == 0
     out = capsys.readouterr().out
-    error, last, apart = re.search(r"runs +error ([\d.]+) .* ([\d.]+) by repeating .* at most (\S+)\n", out).groups()
+    error, last, apart = re.search(
+        r"series +root mean square error ([\d.]+) .* ([\d.]+) by repeating .* at most (\S+)\n", out
+    ).groups()
     assert float(error) < 0.3 * float(last)
     assert float(apart) < 1e-2
     score, alone = re.search(r"sunspots +ARV ([\d.]+) .* alone ([\d.]+)", out).groups()
-    linear, repeating = re.search(r"beside +AR\(9\) ([\d.]+), repeating the last year ([\d.]+)\n", out).groups()
+    linear, repeating = re.search(r"baselines +AR\(9\) ([\d.]+), repeating the last year ([\d.]+)\n", out).groups()
     assert float(linear) == 0.123
     assert float(score) < 0.5 * float(repeating)
     assert float(score) <= float(alone)
-    assert len(re.findall(r" -> \S+ by hand, \S+ by unroll, right ", out)) == 4
+    assert len(re.findall(r" -> \S+ by hand, \S+ by unroll, true ", out)) == 4
     assert Path("run/sunspots.png").read_bytes().startswith(b"\x89PNG")
 
     assert len(Path("run/metrics.csv").read_text().splitlines()) == 1 + 20
@@ -48,9 +56,9 @@ def test_it_learns_both(tmp_path, monkeypatch, capsys):
 
 
 def test_steps_by_hand_are_the_unroll():
-    model = next_number.make_models(next_number.Config(cell="LSTM"))[0]
+    model = next_number.make_models(next_number.Options(cell="LSTM"))[0]
     params = model.init(jax.random.key(0), 1)
-    xs, sixth = next_number.draw_runs(jax.random.key(1), 7)
+    xs, sixth = next_number.draw_series(jax.random.key(1), 7)
     np.testing.assert_allclose(np.diff(np.append(xs[:, :, 0], sixth[None], axis=0), n=2, axis=0), 0, atol=1e-6)
     by_hand, by_unroll = (way(model, params, xs) for way in (next_number.by_hand, next_number.by_unroll))
     assert by_hand.shape == sixth.shape
@@ -62,7 +70,7 @@ def test_the_sunspots_are_those_of_the_literature():
     assert numbers.shape == sunspots.YEARS.shape == (256,)
     known = {1700: 5.0, 1712: 0.0, 1778: 154.4, 1920: 37.6, 1921: 26.1, 1947: 151.6, 1955: 38.0}
     assert {year: numbers[year - 1700] for year in known} == known
-    assert len((EXPERIMENTS / "sunspots.csv").read_text().splitlines()) == 1 + 309
+    assert len((EXPERIMENTS / "data/sunspots.csv").read_text().splitlines()) == 1 + 309
 
 
 def test_the_autoregression_finds_the_coefficients_of_a_recurrence():
@@ -102,10 +110,10 @@ def test_blocks_part_the_training_years():
     [
         (["--data", "missing.csv"], "missing.csv: No such file"),
         (["--data", "."], "Is a directory"),
-        (["--data", "words.csv"], "words.csv must have a line of names, then year,sunspots"),
+        (["--data", "words.csv"], "words.csv must have a header, then year,sunspots"),
         (["--data", "short.csv"], "must have each year from 1700 to 1955, but 1702 is missing"),
         (["--data", "bytes.csv"], "bytes.csv must have"),
-        (["--data", "nan.csv"], "nan.csv must have numbers that are finite"),
+        (["--data", "nan.csv"], "nan.csv must have finite numbers"),
         (["--cell", "LSMT"], "no cell 'LSMT'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--seeds", "0"], "--seeds must be at least 1"),
@@ -114,13 +122,12 @@ def test_blocks_part_the_training_years():
         (["--steps", "0"], "--steps must be at least 1"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(tmp_path)
     Path("words.csv").write_text("year,sunspots\nmany,few\n")
     Path("short.csv").write_text("year,sunspots\n1700,5\n1701,11\n")
     Path("bytes.csv").write_bytes(b"year\n\xff\xff")
-    Path("nan.csv").write_text((EXPERIMENTS / "sunspots.csv").read_text().replace("1701,11", "1701,nan"))
+    Path("nan.csv").write_text((EXPERIMENTS / "data/sunspots.csv").read_text().replace("1701,11", "1701,nan"))
     assert call(monkeypatch, *options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert complaint in line

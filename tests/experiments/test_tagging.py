@@ -5,21 +5,18 @@ from __future__ import annotations
 import operator
 import random
 import re
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tagging
+from data import labelled_steps
+from support.options import RunFolder
 
 import jaxrnn
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-pytest.importorskip("sklearn")
-import tagged
-import tagging
+from tests.support.scripts import call_script, error_line
 
 SMALL = ("--hidden-size", "16", "--batch", "8", "--dropout", "0", "--learning-rate", "0.02")
 
@@ -54,18 +51,26 @@ def here(tmp_path, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["tagging.py", *options])
-    try:
-        tagging.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "tagging.py", options, tagging.main, tagging.Options, RunFolder)
 
 
 def share(out: str, name: str) -> float:
     return float(re.search(rf"^  {name} +(\d\.\d{{3}})$", out, re.MULTILINE)[1])
 
 
+def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
+    options = (*SMALL, "--hidden-size", "4", "--data", "proteins", "--members", "2", "--steps", "3")
+    assert call(monkeypatch, *options) == 0
+    out = capsys.readouterr().out
+    assert 0 < share(out, "bidirectional LSTM, 2 together") < 1
+    assert share(out, "logistic regression, 13 steps") < 0.85
+    assert Path("runs/tagging/1/labels.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("runs/tagging/1/curves.png").exists()
+    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is printed again
+    assert capsys.readouterr().out.split("Accuracy on")[2] == out.split("Accuracy on")[2]
+
+
+@pytest.mark.slow
 def test_proteins_with_several_members(here, monkeypatch, capsys):
     options = (*SMALL, "--data", "proteins", "--cell", "GRU", "--members", "2", "--steps", "200")
     assert call(monkeypatch, *options) == 0
@@ -76,9 +81,10 @@ def test_proteins_with_several_members(here, monkeypatch, capsys):
     assert Path("runs/tagging/1/curves.png").exists()
 
     assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is told again
-    assert capsys.readouterr().out.split("Shares of")[1] == out.split("Shares of")[1]
+    assert capsys.readouterr().out.split("Accuracy on")[1] == out.split("Accuracy on")[1]
 
 
+@pytest.mark.slow
 def test_python_source(here, monkeypatch, capsys):
     source = Path(tagging.__file__).read_text("utf-8") * 3
     monkeypatch.setattr(tagged, "standard_library", lambda: source)
@@ -97,18 +103,19 @@ def test_token_classes_are_those_of_the_tokens():
     )
     text, expected = map("".join, zip(*lines, strict=True))
     classes = ("whitespace", "keyword", "name", "number", "string", "comment", "operator")
-    found = tagged.token_classes(text, classes)
+    found = labelled_steps.token_classes(text, classes)
     assert "".join(" kndsco"[label] for label in found) == expected
 
 
 def test_token_classes_end_where_the_text_ceases_to_be_python():
     classes = ("whitespace", "name", "operator")
-    assert tagged.token_classes("a = b\nc = '''d", classes).tolist()[:9] == [1, 0, 2, 0, 1, 0, 1, 0, 2]
-    assert len(tagged.token_classes("a = b\nc = '''d", classes)) < 14
+    assert labelled_steps.token_classes("a = b\nc = '''d", classes).tolist()[:9] == [1, 0, 2, 0, 1, 0, 1, 0, 2]
+    assert len(labelled_steps.token_classes("a = b\nc = '''d", classes)) < 14
 
 
+@pytest.mark.slow
 def test_python_source_is_labelled_all_along():
-    data = tagged.python_source()
+    data = labelled_steps.python_source()
     assert data.steps.sum() > 500_000
     right = dict.fromkeys(data.classes, "")
     for n in data.test[:50]:
@@ -120,7 +127,7 @@ def test_python_source_is_labelled_all_along():
 
 
 def test_proteins_are_read_as_written(here):
-    data = tagged.proteins(Path("proteins"))
+    data = labelled_steps.proteins(Path("proteins"))
     assert list(map(len, (data.train, data.valid, data.test))) == [70, 10, 20]
     assert sorted([*data.train, *data.valid, *data.test]) == list(range(100))
     text = "".join(Path("proteins", f"small.{ending}").read_text() for ending in ("train", "test"))
@@ -131,22 +138,22 @@ def test_proteins_are_read_as_written(here):
 
 
 def test_windows_are_the_neighbours_of_each_step(here):
-    data = tagged.proteins(Path("proteins"))
-    windows = tagged.windows(data)
-    margin, letters = tagged.WINDOW // 2, data.alphabet + "?."
+    data = labelled_steps.proteins(Path("proteins"))
+    windows = labelled_steps.windows(data)
+    margin, letters = labelled_steps.WINDOW // 2, data.alphabet + "?."
     for n in (0, 7, 99):
         string = data.string(n)
         around = "." * margin + string + "." * margin
         for step in range(len(string)):
-            assert "".join(letters[s] for s in windows[step, n]) == around[step : step + tagged.WINDOW]
+            assert "".join(letters[s] for s in windows[step, n]) == around[step : step + labelled_steps.WINDOW]
 
 
 def test_members_are_judged_by_the_mean_of_their_probabilities(here):
-    data = tagged.proteins(Path("proteins"))
-    config = tagging.Config(hidden_size=4, members=3, dropout=0.5)
+    data = labelled_steps.proteins(Path("proteins"))
+    config = tagging.Options(hidden_size=4, members=3, dropout=0.5)
     model = tagging.make_model(config, len(data.classes))
-    params = tagging.begin(config, model, data.num_features).params
-    found = jnp.exp(tagging.log_probabilities(model, params, data.xs, data.lengths))
+    params = tagging.begin_all(config, model, data.num_features).params
+    found = jnp.exp(tagging.log_probabilities(model, 3, params, data.xs, data.lengths))
     n, length = 5, int(data.lengths[5])
     members = [jax.tree.map(operator.itemgetter(m), params) for m in range(3)]
     alone = [jax.nn.softmax(jaxrnn.unroll(model, member, data.xs[:length, n])[1]) for member in members]
@@ -155,25 +162,25 @@ def test_members_are_judged_by_the_mean_of_their_probabilities(here):
 
 
 def test_padding_has_no_part_in_training(here):
-    data = tagged.proteins(Path("proteins"))
-    config = tagging.Config(hidden_size=4, batch=4, steps=3)
+    data = labelled_steps.proteins(Path("proteins"))
+    config = tagging.Options(hidden_size=4, batch=4, steps=3)
     model = tagging.make_model(config, len(data.classes))
     other = data._replace(xs=np.where(data.steps, data.xs, 3), labels=np.where(data.steps, data.labels, 2))
     ends = []
     for d in (data, other):
-        train = tagging.begin(config, model, data.num_features)
+        train = tagging.begin_all(config, model, data.num_features)
         arrays = tuple(map(jnp.asarray, (d.xs, d.lengths, d.labels)))
-        ends.append(tagging.update(config, model, arrays, train, 3, (0.0, 0.1)))
+        ends.append(tagging.make_steps(config, model)(train, arrays, 3, (0.0, 0.1)))
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--data", "missing"], r"missing is no folder of proteins: it has 0 files \*.train"),
-        (["--data", "untested"], r"untested is no folder of proteins: it has 0 files \*.test"),
-        (["--data", "wrong"], "wrong/a.test, line 2: 'A x' is no residue with a class"),
-        (["--data", "few"], "few/a.test has 2 proteins, but 8 at least"),
+        (["--data", "missing"], r"missing is not a folder of proteins: it has 0 files \*.train"),
+        (["--data", "untested"], r"untested is not a folder of proteins: it has 0 files \*.test"),
+        (["--data", "wrong"], "wrong/a.test, line 2: 'A x' is not a residue with a class"),
+        (["--data", "few"], "few/a.test has 2 proteins, but at least 8"),
         (["--cell", "LSMT"], "no cell 'LSMT'"),
         (["--members", "0"], "--members must be at least 1"),
         (["--sequence-length", "0"], "--sequence-length must be at least 1"),
@@ -182,7 +189,7 @@ def test_padding_has_no_part_in_training(here):
         (["--resume"], "there is no run in runs/tagging"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     for folder, tested in (("untested", None), ("wrong", "<>\nA x\n"), ("few", written("AC") * 2)):
         Path(folder).mkdir()
         Path(folder, "a.train").write_text(written("ACDW") * 9)
@@ -190,9 +197,6 @@ def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, compl
             Path(folder, "a.test").write_text(tested)
     monkeypatch.setattr(tagged, "standard_library", lambda: "x = 1\n" * 500)
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()

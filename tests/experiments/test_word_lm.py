@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 import re
-import sys
 from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
@@ -15,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import word_lm
+from data import ngrams, words
+from support.checkpoints import Checkpoints
+from support.errors import BadInputError
+from support.options import RunFolder
+from support.run import saved_options
 
 import jaxrnn
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-import common
-import word_lm
-import words
+from tests.support.scripts import call_script, error_line, read_metrics, stop_after
 
 pytestmark = pytest.mark.usefixtures("quick")
 SMALL = ("--hidden-size", "32", "--batch", "16", "--sequence-length", "16", "--dropout", "0")
@@ -46,23 +45,25 @@ def here(tmp_path, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["word_lm.py", *options])
-    try:
-        common.run(word_lm.main, word_lm.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
-def rows(run_dir: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(Path(run_dir, "metrics.csv").read_text().splitlines()))
+    return call_script(monkeypatch, "word_lm.py", options, word_lm.main, word_lm.Options, RunFolder)
 
 
 def perplexities(out: str) -> tuple[float, float]:
     test = float(re.search(r"test +perplexity (\S+) ", out)[1])
-    return test, float(re.search(r"beside +Kneser-Ney \d-gram (\S+),", out)[1])
+    return test, float(re.search(r"baselines +Kneser-Ney \d-gram (\S+),", out)[1])
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_it_runs(here, monkeypatch, capsys, optimizer):
+    options = ("--data", "corpus", *SMALL, "--optimizer", optimizer, "--steps", "3", "--hidden-size", "8")
+    assert call(monkeypatch, *options, "--run-dir", "run") == 0
+    perplexity, ngram = perplexities(capsys.readouterr().out)
+    assert 1 < ngram < perplexity < 20  # of 15 words, after three steps
+    assert [int(row["step"]) for row in read_metrics("run")][-1] == 3
+    assert Path("run/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_it_learns_what_an_ngram_cannot_and_goes_on(here, monkeypatch, capsys):
     options = ("--data", "corpus", *SMALL, "--steps", "400", "--learning-rate", "0.02")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
@@ -71,37 +72,30 @@ def test_it_learns_what_an_ngram_cannot_and_goes_on(here, monkeypatch, capsys):
     # Of each eight words one is one of four; so is a second, to who has forgotten the first.
     assert ngram > 0.97 * 4 ** (2 / 8)
     assert perplexity < 0.95 * 4 ** (2 / 8)
-    assert len(rows("whole")) == 20
+    assert len(read_metrics("whole")) == 20
     assert Path("whole/curves.png").read_bytes().startswith(b"\x89PNG")
 
-    record = common.Run.record
-
-    def stop(self, step, *arguments, **measured):
-        record(self, step, *arguments, **measured)
-        if step == 200:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(common.Run, "plot", lambda *_: None)  # it takes most of the time
-    monkeypatch.setattr(common.Run, "record", stop)
-    assert call(monkeypatch, *options, "--run-dir", "halves") == 130
-    monkeypatch.setattr(common.Run, "record", record)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 200)
+        assert call(monkeypatch, *options, "--run-dir", "halves") == 130
     assert call(monkeypatch, "--run-dir", "halves", "--resume") == 0
-    assert [row["valid_loss"] for row in rows("halves")] == [row["valid_loss"] for row in rows("whole")]
+    assert [row["valid_loss"] for row in read_metrics("halves")] == [row["valid_loss"] for row in read_metrics("whole")]
 
 
+@pytest.mark.slow
 def test_the_classic_recipe_learns_and_anneals(here, monkeypatch, capsys):
     options = ("--data", "corpus", *SMALL, "--optimizer", "sgd", "--clip", "0.25", "--learning-rate", "5")
     assert call(monkeypatch, *options, "--no-tied", "--epochs", "7", "--run-dir", "run") == 0
     perplexity, _ = perplexities(capsys.readouterr().out)
     assert perplexity < 3  # 11 to who knows how often each word occurs
-    losses = [float(row["valid_loss"]) for row in rows("run")]
-    assert [float(row["epoch"]) for row in rows("run")] == list(range(1, 8))
+    losses = [float(row["valid_loss"]) for row in read_metrics("run")]
+    assert [float(row["epoch"]) for row in read_metrics("run")] == list(range(1, 8))
     best = [math.inf, *np.minimum.accumulate(losses)[:-1]]
     expected = 0.25 ** sum(loss >= before for loss, before in zip(losses, best, strict=True))
-    config = common.saved_config(word_lm.Config, Path("run"))
+    config = saved_options(word_lm.Options, Path("run"))
     model = word_lm.make_model(config, 15)
     like = jax.eval_shape(lambda: (word_lm.begin(config, model, 15), 0.0))
-    train, _ = common.Checkpoints(Path("run")).latest(like)
+    train, _ = Checkpoints(Path("run")).latest(like)
     assert train.rate == pytest.approx(expected)
     assert train.best == pytest.approx(min(losses))
 
@@ -130,7 +124,7 @@ def test_ngrams_are_those_of_a_slow_one():
             return lower
         return (max(same_order.get(gram, 0) - discount, 0) + discount * len(follow) * lower) / sum(follow)
 
-    found = words.kneser_ney(text, num_train, num_words, 4)
+    found = ngrams.kneser_ney(text, num_train, num_words, 4)
     assert found.shape == (4, 100)
     for order in range(1, 5):
         for place in range(num_train, num_train + 30):
@@ -138,7 +132,7 @@ def test_ngrams_are_those_of_a_slow_one():
             assert found[order - 1, place - num_train] == pytest.approx(math.log(probability(gram, occurrences)))
     # They are probabilities: over all words that could follow they sum to one.
     texts = [np.append(text[:350], word) for word in range(num_words)]
-    last = [words.kneser_ney(one, num_train, num_words, 4)[:, -1] for one in texts]
+    last = [ngrams.kneser_ney(one, num_train, num_words, 4)[:, -1] for one in texts]
     np.testing.assert_allclose(np.exp(last).sum(0), 1)
 
     corpus = words.Corpus("", tuple("abcdef"), text[:num_train], text[num_train:350], text[350:])
@@ -187,16 +181,17 @@ def test_tokens_of_a_module(here):
 @pytest.mark.parametrize("cell", ["GRU", "Elman", "ProjectedLSTM"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_weights_are_one(cell, tied):
-    config = word_lm.Config(cell=cell, hidden_size=6, layers=2, tied=tied, variational=True)
+    config = word_lm.Options(cell=cell, hidden_size=6, layers=2, tied=tied, variational=True)
     model = word_lm.make_model(config, 9)
     if tied and cell == "ProjectedLSTM":
-        with pytest.raises(common.BadInputError, match="--tied needs outputs of the embedding's size"):
+        with pytest.raises(BadInputError, match="--tied needs outputs of the embedding's size"):
             word_lm.begin(config, model, 9)
         return
     train = jax.eval_shape(lambda: word_lm.begin(config, model, 9))
     assert sum(leaf.size == 54 for leaf in jax.tree.leaves(train.params)) == (1 if tied else 2) or cell != "GRU"
-    windows, valid = jax.ShapeDtypeStruct((3, 8, 20), np.int32), jax.ShapeDtypeStruct((40,), np.int32)
-    after, loss = jax.eval_shape(partial(word_lm.update, config, model), windows, valid, train, 1, (0.0, 0.1))
+    data = jax.ShapeDtypeStruct((3, 8, 20), np.int32), jax.ShapeDtypeStruct((40,), np.int32)
+    update = partial(word_lm.update, config, model)
+    after, loss = jax.eval_shape(update, train, data, jax.random.key(0), jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == ()
 
@@ -207,7 +202,7 @@ def test_tied_weights_are_one(cell, tied):
         (["--data", "missing"], "cannot read missing/train.txt: No such file|cannot read .*missing/train.txt: No such"),
         (["--data", "corpus/train.txt"], "cannot read .*train.txt/train.txt: Not a directory"),
         (["--data", "empty"], "train.txt has no words"),
-        (["--data", "bytes"], "train.txt is not UTF-8 text: byte 4"),
+        (["--data", "bytes"], "train.txt is not UTF-8 text: byte 4 is 0xff"),
         (
             ["--data", "corpus", "--batch", "3000"],
             "training has 8,000 words, but one batch of windows takes 3000 \\* 36",
@@ -224,15 +219,12 @@ def test_tied_weights_are_one(cell, tied):
         (["--optimizer", "momentum"], "momentum"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     for name, content in (("empty", b"\n\n"), ("bytes", b"text\xff")):
         Path(name).mkdir()
         for split in words.SPLITS:
             Path(f"{name}/{split}.txt").write_bytes(content)
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()
