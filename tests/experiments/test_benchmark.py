@@ -6,20 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from benchmark import cases, contenders, suites, work
+from support.errors import BadInputError
 
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import benchmark
-import cases
-import contenders
-import tasks
-from common import BadInputError
+from tests.support.scripts import EXPERIMENTS
 
 COLUMNS = {"suite", "cell", "contender", "mode", "B", "T", "I", "H", "median_ms", "min_ms", "ratio", "device"}
 
@@ -32,17 +26,16 @@ def precision():
     jax.config.update("jax_default_matmul_precision", before)
 
 
-def small(tmp_path, **options) -> benchmark.Config:
-    return benchmark.Config(tmp_path / "run", quick=True, rounds=1, **options)
+def small(tmp_path, **options) -> suites.Options:
+    return suites.Options(tmp_path / "run", quick=True, rounds=1, **options)
 
 
+@pytest.mark.slow
 def test_every_suite_and_contender(tmp_path):
-    command = [sys.executable, str(EXPERIMENTS / "benchmark.py"), "--quick", "--rounds", "1", "--cells", "LSTM"]
+    command = [sys.executable, str(EXPERIMENTS / "benchmark"), "--quick", "--rounds", "1", "--cells", "LSTM"]
     command += ["--run-dir", "run"]
-    settings = {
-        **os.environ,
-        "OMP_WAIT_POLICY": "passive",
-    }  # other tests run beside it, for which spinning threads wait
+    # Other tests run at the same time, and spinning threads would wait for them.
+    settings = {**os.environ, "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run" / "benchmark.png").stat().st_size > 10_000
@@ -59,7 +52,7 @@ def test_every_suite_and_contender(tmp_path):
         ("scaling", "compile"),
         ("memory", "gradient"),
     }
-    here = {name for name in benchmark.LAYERS if not contenders.missing(name) and contenders.knows(name, "LSTM")}
+    here = {name for name in suites.LAYERS if not contenders.missing(name) and contenders.knows(name, "LSTM")}
     here -= {name for name in here if contenders.unfit(name, "float32")}
     for suite, mode in (("layer", "forward"), ("layer", "gradient"), ("model", "training")):
         some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
@@ -73,28 +66,31 @@ def test_every_suite_and_contender(tmp_path):
             assert row["ratio"] == pytest.approx(row["median_ms"] / ours["median_ms"])
             assert row["fraction_of_bound"] == pytest.approx(row["gflops"] / made["bound_gflops"])
     assert all(row["temporary_mib"] > 0 for row in rows if row["suite"] == "memory")
-    for name in set(benchmark.LAYERS) - here:
+    for name in set(suites.LAYERS) - here:
         assert f"left out: {name}: " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("precision")
 @pytest.mark.parametrize("cell", ["GRU", "Elman", "ResetBeforeGRU", "ReluElman", "PeepholeLSTM", "ProjectedLSTM"])
 def test_contenders_of_other_cells_agree(tmp_path, cell):
     """A contender whose outputs or gradients are not ours ends the benchmark."""
-    benchmark.benchmark(small(tmp_path, suite=("layer",), cells=(cell,)))
+    suites.main(small(tmp_path, suite=("layer",), cells=(cell,)))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {contenders.OURS, "jaxrnn Scan", "lax.scan"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("precision")
 def test_bfloat16(tmp_path):
     few = ("lax.scan", "flax linen", "torch, threads asleep")
     options = {"suite": ("layer",), "cells": ("LSTM",), "contenders": few, "precision": "bfloat16"}
-    benchmark.benchmark(small(tmp_path, **options))
+    suites.main(small(tmp_path, **options))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {n for n in few if not contenders.missing(n)} | {contenders.OURS}
 
 
+@pytest.mark.slow
 def test_cudnn_has_its_weights_in_its_own_order(monkeypatch):
     """With JAX's description of it in the place of cuDNN."""
     from jax.experimental import rnn
@@ -109,7 +105,7 @@ def test_cudnn_has_its_weights_in_its_own_order(monkeypatch):
     for mode in ("forward", "gradient"):
         ours, theirs = (
             task.results(task.call())
-            for task in (tasks.layers(name, case, mode) for name in (contenders.OURS, "jax.experimental.rnn"))
+            for task in (work.layers(name, case, mode) for name in (contenders.OURS, "jax.experimental.rnn"))
         )
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -117,9 +113,9 @@ def test_cudnn_has_its_weights_in_its_own_order(monkeypatch):
 
 @pytest.mark.usefixtures("precision")
 def test_a_contender_that_is_not_installed_is_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "missing", lambda name: "haiku" if name == "haiku" else None)
+    monkeypatch.setattr(suites, "missing", lambda name: "haiku" if name == "haiku" else None)
     chosen = ("haiku", "lax.scan")
-    benchmark.benchmark(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=chosen))
+    suites.main(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=chosen))
     assert "left out: haiku: haiku is not installed" in capsys.readouterr().out
     made = json.loads((tmp_path / "run" / "benchmark.json").read_text())
     assert made["left_out"] == {"haiku": "haiku is not installed"}
@@ -127,7 +123,7 @@ def test_a_contender_that_is_not_installed_is_left_out(tmp_path, monkeypatch, ca
 
 
 @pytest.mark.usefixtures("precision")
-@pytest.mark.parametrize("wrong", ["outputs", "gradient"])
+@pytest.mark.parametrize("wrong", ["outputs", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch, capsys, wrong):
     def build(cell, params):
         right = contenders.textbook(cell, params)
@@ -140,8 +136,8 @@ def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch
 
     monkeypatch.setitem(contenders.BUILDS, "lax.scan", {contenders.ANY: build})
     with pytest.raises(SystemExit):
-        benchmark.benchmark(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=("lax.scan",)))
-    assert "lax.scan is not the same function as ours" in capsys.readouterr().err
+        suites.main(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=("lax.scan",)))
+    assert "lax.scan does not compute the same as ours" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -157,4 +153,4 @@ def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch
 )
 def test_bad_input(options, message):
     with pytest.raises(BadInputError, match=message):
-        benchmark.Config(**options).check()
+        suites.Options(**options).check()

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import html
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import char_lm
+import gates
 import jax
 import numpy as np
 import pytest
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import gates
+from data.source_labels import labels_of
+from support.options import RunFolder
 
 import jaxrnn
+from tests.support.scripts import call_script, error_line
 
+GROUPS = (char_lm.Options, RunFolder, char_lm.Sampling, gates.Page)
+pytestmark = pytest.mark.usefixtures("quick")
 SOURCE = '''\
 def f(a, b=(1, [2])):  # a comment with "quotes" (and more
     s = "x(" + 'y'
@@ -32,12 +33,7 @@ g = 1 & 2
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["gates.py", *options])
-    try:
-        gates.common.run(gates.main, gates.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "gates.py", options, gates.main, *GROUPS)
 
 
 def marked(source: str, label: np.ndarray) -> list[str]:
@@ -47,7 +43,7 @@ def marked(source: str, label: np.ndarray) -> list[str]:
 
 
 def test_labels_are_what_the_source_says():
-    labels = gates.labels_of(SOURCE)
+    labels = labels_of(SOURCE)
     assert marked(SOURCE, labels["string"]) == ['"x(', "'y", '"""A text\n        of two <lines>.""']
     assert marked(SOURCE, labels["comment"]) == ['# a comment with "quotes" (and more']
     assert marked(SOURCE, labels["brackets"]) == ["(a, b=(1, [2])", "{a: b"]
@@ -59,7 +55,7 @@ def test_labels_are_what_the_source_says():
 
 
 def test_labels_end_where_the_source_breaks_off():
-    whole, cut = gates.labels_of(SOURCE * 5), gates.labels_of(SOURCE * 5 + 'x = """no end\n')
+    whole, cut = labels_of(SOURCE * 5), labels_of(SOURCE * 5 + 'x = """no end\n')
     assert len(cut["string"]) >= 4 * len(SOURCE)
     number = min(len(whole["string"]), len(cut["string"])) - 1
     for name, label in cut.items():
@@ -68,7 +64,7 @@ def test_labels_end_where_the_source_breaks_off():
 
 def test_an_f_string_is_a_string():
     source = 'y = f"a{b}c" + d\n'
-    string = gates.labels_of(source)["string"]
+    string = labels_of(source)["string"]
     assert marked(source, string) == ['f"a{b}c']
 
 
@@ -116,6 +112,20 @@ class Page(HTMLParser):
             self.texts[-1] += data
 
 
+def test_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("source.py").write_text(SOURCE * 60)
+    options = ("--data", "source.py", "--hidden-size", "4", "--batch", "4", "--sequence-length", "8", "--steps", "2")
+    assert call(monkeypatch, *options, "--devices", "one", "--excerpt", "100", "--run-dir", "run") == 0
+    scores = re.findall(r"^  (string|comment|brackets|indentation) +-?[\d.]+ by the ", capsys.readouterr().out, re.M)
+    assert scores == ["string", "comment", "brackets", "indentation"]
+    page = Page()
+    page.feed(Path("run/gates.html").read_text())
+    assert not page.open
+    assert len(page.texts) == 4
+
+
+@pytest.mark.slow
 def test_a_small_model_tracks_comments(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("source.py").write_text(source := SOURCE.replace("\n", "  # <&> and more words\n") * 150)
@@ -153,11 +163,10 @@ def test_a_small_model_tracks_comments(tmp_path, monkeypatch, capsys):
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(tmp_path)
     Path("prose.txt").write_text("  It's a text (of words\n that don't end.\n" * 200)
     Path("plain.py").write_text("a = b\n" * 1000)
     assert call(monkeypatch, *options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert complaint in line

@@ -15,6 +15,8 @@ from support.options import RunFolder
 import jaxrnn
 from tests.support.scripts import call_script, error_line
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
@@ -57,7 +59,15 @@ def test_a_sequence_holds_one_symbol_at_its_lag():
     assert set(lags) == set(range(30))
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.Elman(5), jaxrnn.LSTM(5), jaxrnn.GRU(5)], ids=lambda cell: type(cell).__name__)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(jaxrnn.Elman(5), marks=pytest.mark.slow),
+        jaxrnn.LSTM(5),
+        pytest.param(jaxrnn.GRU(5), marks=pytest.mark.slow),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
 def test_norms_are_those_of_the_jacobian(cell):
     time, batch, key = 7, 3, jax.random.key(2)
     params = cell.init(jax.random.key(0), 4)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import random
 import re
-import sys
 from pathlib import Path
 
 import jax
+import label_trees
 import numpy as np
 import pytest
+from data import labelled_trees
+from data.labelled_trees import Examples, expression, generated, parse, treebank
+from support.options import RunFolder
 
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-pytest.importorskip("scipy")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import labelled_trees
-from labelled_trees import Examples, expression, generated, parse, treebank
+from tests.support.scripts import call_script, error_line
 
-spec = importlib.util.spec_from_file_location("trees_experiment", EXPERIMENTS / "trees.py")
-experiment = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = experiment  # not as `trees`, which is jaxrnn's
-spec.loader.exec_module(experiment)
-
+pytestmark = pytest.mark.usefixtures("quick")
 SMALL = ("--seen", "2", "--deepest", "3", "--expressions", "500", "--hidden-size", "24", "--batch", "32")
 
 
@@ -36,12 +29,7 @@ def here(tmp_path, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["trees.py", *options])
-    try:
-        experiment.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "label_trees.py", options, label_trees.main, label_trees.Options, RunFolder)
 
 
 def bank(number: int, seed: int) -> str:
@@ -67,6 +55,17 @@ def write_bank(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(bank(number, seed))
 
 
+def test_it_runs(here, monkeypatch, capsys):
+    options = ("--seen", "2", "--deepest", "2", "--expressions", "20", "--hidden-size", "4", "--batch", "4")
+    assert call(monkeypatch, *options, "--task", "logic", "--steps", "2", "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"data +logic: 20 \+ 100 \+ 300 trees to train, validate and test, 10 symbols\n", out)
+    assert re.search(r" all +NaryTreeLSTM \S+ and \S+, LSTM \S+ and \S+, always \d \S+ and \S+\n", out)
+    for picture in ("curves", "depths"):
+        assert Path(f"run/{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_it_learns_expressions(here, monkeypatch, capsys):
     options = (*SMALL, "--task", "logic", "--steps", "200", "--learning-rate", "1e-2")
     assert call(monkeypatch, *options, "--run-dir", "run") == 0
@@ -77,7 +76,7 @@ def test_it_learns_expressions(here, monkeypatch, capsys):
     assert tree_roots > always_roots + 0.3
     assert tree_nodes > always_nodes + 0.3
     assert min(roots, nodes) > max(always_roots, always_nodes) + 0.05
-    assert re.search(r"depth 2 .*\n.*depth 3, never seen .*\n", out)
+    assert re.search(r"depth 2 .*\n.*depth 3, not in training .*\n", out)
     rows = list(csv.DictReader(Path("run/metrics.csv").read_text().splitlines()))
     assert len(rows) == 20
     assert float(rows[-1]["NaryTreeLSTM_loss"]) < 0.3 * float(rows[0]["NaryTreeLSTM_loss"])
@@ -87,6 +86,7 @@ def test_it_learns_expressions(here, monkeypatch, capsys):
     assert row[0] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_learns_a_treebank(here, monkeypatch, capsys):
     write_bank(here / "bank")
     options = ("--networks", "RNTN", "--hidden-size", "8", "--dropout", "0.1", "--batch", "16", "--steps", "200")
@@ -155,10 +155,10 @@ def test_a_treebank_is_read(here):
     assert (train.counted == train.trees.valid).all()
 
 
-@pytest.mark.parametrize("name", ["LSTM", "ProjectedLSTM"])
+@pytest.mark.parametrize("name", ["LSTM", pytest.param("ProjectedLSTM", marks=pytest.mark.slow)])
 def test_a_sequence_network_has_read_a_subtree_to_its_end_and_no_further(name):
     (_, valid, _), num_symbols, num_classes = generated("arithmetic", 2, 2, 50, 0)
-    net = experiment.Network.of(experiment.Config(hidden_size=8), name, num_classes)
+    net = label_trees.Network.of(label_trees.Options(hidden_size=8), name, num_classes)
     params = net.init(jax.random.key(0), valid, num_symbols)
     slots = np.flatnonzero(valid.trees.valid[:, 7])
     copies = valid.take(np.full(len(slots), 7))  # one for each node, in which what comes after it is another
@@ -178,7 +178,7 @@ def test_shares_by_depth_are_those_of_a_loop():
     parts, _, _ = generated("logic", 3, 4, 50, 0)
     test = parts[2]
     hits = np.random.default_rng(0).random(test.trees.valid.shape) < 0.5
-    shares = labelled_trees.by_depth(test, hits, 2)
+    shares = labelled_trees.accuracy_by_depth(test, hits, 2)
     assert sorted(shares) == [2, 4]
     for first, (root_share, node_share) in shares.items():
         roots, nodes = [], []
@@ -197,14 +197,14 @@ def test_shares_by_depth_are_those_of_a_loop():
     ("options", "complaint"),
     [
         (["--data", "missing"], "cannot read .*missing/train.txt: No such file"),
-        (["--data", "bytes"], "cannot read .*dev.txt: not UTF-8 text"),
+        (["--data", "bytes"], "dev.txt is not UTF-8 text: byte 3 is 0xff"),
         (["--data", "empty"], "test.txt is empty"),
         (["--data", "three"], r"train.txt, line 2: not a tree such as \(3 \(2 good\) \(2 film\)\)"),
         (["--data", "open"], "train.txt, line 1: not a tree"),
         (["--data", "close"], "train.txt, line 1: not a tree"),
         (["--data", "words"], "train.txt, line 1: not a tree"),
         (["--data", "label"], "train.txt, line 1: not a tree"),
-        (["--data", "negative"], "labels count from 0, but .* has -1"),
+        (["--data", "negative"], "labels must be at least 0, but .* has -1"),
         (["--task", "algebra"], "--task"),
         (["--networks", "TreeLSTM"], "no cell 'TreeLSTM': did you mean "),
         (["--seen", "1"], "--seen must be at least 2"),
@@ -215,7 +215,7 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--learning-rate", "-1"], "--learning-rate must be above 0"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     bad = {"three": "(1 a)\n(1 (1 a) (1 b) (1 c))", "open": "(1 (1 a)", "close": "(1 a))", "words": "(1 a b)"}
     bad |= {"label": "(one a)", "negative": "(-1 a)"}
     for name in ("bytes", "empty", *bad):
@@ -225,9 +225,6 @@ def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, compl
     Path("bytes/dev.txt").write_bytes(b"(1 \xff)")
     Path("empty/test.txt").write_text("\n")
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()

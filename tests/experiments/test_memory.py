@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import math
 import re
-import sys
 from pathlib import Path
 
 import jax
+import memory
 import numpy as np
 import pytest
+from data.memory_tasks import TASKS, Sequences, judge
+from support.cells import make_cell
+from support.errors import BadInputError
+from support.options import RunFolder
 
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-import memory
-from memory_tasks import TASKS, Sequences, judge
+import jaxrnn
+from tests.support.scripts import call_script, error_line
 
 BATCH = 4000
+CONVOLUTIONAL = {"ConvGRU", "ConvLSTM", "PeepholeConvLSTM"}  # these need a shape
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def draw(task: str, length: int) -> Sequences:
@@ -35,12 +39,7 @@ def last_steps(sequences: Sequences, length: int) -> np.ndarray:
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["memory.py", *options])
-    try:
-        memory.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "memory.py", options, memory.main, memory.Options, RunFolder, memory.Limit)
 
 
 def rows(run_dir: str) -> list[dict[str, str]]:
@@ -53,7 +52,7 @@ def results_of(run_dir: str) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run_dir)]
 
 
-@pytest.mark.parametrize("length", [10, 40])
+@pytest.mark.parametrize("length", [10, pytest.param(40, marks=pytest.mark.slow)])
 def test_adding(length):
     sequences = draw("adding", length)
     last = last_steps(sequences, length)
@@ -71,7 +70,7 @@ def test_adding(length):
     assert np.mean((targets - targets.mean()) ** 2) == pytest.approx(TASKS["adding"].baseline(length), rel=0.05)
 
 
-@pytest.mark.parametrize("length", [1, 10])
+@pytest.mark.parametrize("length", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_copying(length):
     xs, targets, counted = draw("copying", length)
     assert xs.shape == (length + 20, BATCH)
@@ -92,7 +91,7 @@ def test_copying(length):
     assert float(loss) == pytest.approx(TASKS["copying"].baseline(length), rel=1e-5)
 
 
-@pytest.mark.parametrize("length", [10, 40])
+@pytest.mark.parametrize("length", [10, pytest.param(40, marks=pytest.mark.slow)])
 def test_order(length):
     sequences = draw("order", length)
     last = last_steps(sequences, length)
@@ -140,6 +139,7 @@ def test_errors_are_those_of_numpy():
     np.testing.assert_allclose(errors, np.where(counted, 1 - of_true, 0).max(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_short_tasks_are_solved(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--task", "adding", "order", "--length", "10", "--cell", "GRU", "--steps", "2000", "--seeds", "2")
@@ -168,23 +168,24 @@ def test_a_table_is_resumed(tmp_path, monkeypatch, capsys):
     assert call(monkeypatch, "--resume", "--minutes", "1e-9") == 0  # there is no time for it either
     out = capsys.readouterr().out
     assert re.search(r"parity 11 \| Elman +not run", out)
-    assert re.search(r"go on with .*--run-dir runs/memory/1 --resume", out)
+    assert re.search(r"resume .*--run-dir runs/memory/1 --resume", out)
     assert len(rows("runs/memory/1")) == 2
     assert call(monkeypatch, "--resume") == 0
     assert results_of("runs/memory/1") == whole
 
 
 def test_the_entries():
-    entries = memory.Config().entries
+    entries = memory.entries_of(memory.Options())
     assert len(entries) == 16
     assert {entry.length for entry in entries if entry.task == "adding"} == {100}
     assert [str(entry) for entry in entries[:4]] == [
         f"adding 100 | {cell}" for cell in ("Elman", "GRU", "LSTM", "LSTM chrono")
     ]
-    config = memory.Config(task=("adding",), length=(100, 200), cell=("LSTM", "GRU"), forget_bias=(3.0, "chrono"))
-    assert len(config.entries) == 8
-    for entry in config.entries:
-        params = config.model(entry).init(jax.random.key(0), 2)
+    config = memory.Options(task=("adding",), length=(100, 200), cell=("LSTM", "GRU"), forget_bias=(3.0, "chrono"))
+    entries = memory.entries_of(config)
+    assert len(entries) == 8
+    for entry in entries:
+        params = memory.make_model(config, entry).init(jax.random.key(0), 2)
         n, keeps = 16, 1  # LSTM: i, f, g, o; GRU: r, z, n
         keep = np.asarray(params[0].b)[keeps * n : (keeps + 1) * n]
         if entry.forget_bias == 3.0:
@@ -193,6 +194,27 @@ def test_the_entries():
             assert (keep >= 0).all()
             assert (keep <= math.log(entry.length - 1)).all()
             assert len(set(keep)) == n
+
+
+@pytest.mark.parametrize("kind", jaxrnn.cells.all(), ids=lambda kind: kind.__name__)
+def test_the_bias_of_a_keeping_gate_is_found(kind):
+    """What a bias of 3 changes, and that the message of cells without such a bias is true."""
+    entry = memory.Entry("parity", 10, kind.__name__, 3.0)
+    name = memory.keep_bias_field(kind)
+    assert (name is not None) == bool({"forget_bias", "update_bias", "keep_bias"} & set(kind.__dataclass_fields__))
+    if name is None:
+        with pytest.raises(BadInputError, match=f"{kind.__name__} has no --forget-bias"):
+            memory.make_model(memory.Options(), entry)
+    elif kind.__name__ not in CONVOLUTIONAL:
+        cell = memory.make_model(memory.Options(hidden_size=8), entry).layers[0]
+        assert getattr(cell, name) == 3.0
+        assert cell != make_cell(kind.__name__, 8)
+
+
+def test_cells_with_a_keep_bias_take_a_chrono():
+    entry = memory.Entry("parity", 10, "ResetBeforeGRU", "chrono")
+    params = memory.make_model(memory.Options(), entry).init(jax.random.key(0), 2)
+    assert len(set(np.asarray(params[0].b).tolist())) > 10  # spread, not one number
 
 
 @pytest.mark.parametrize(
@@ -213,12 +235,9 @@ def test_the_entries():
         (["--resume"], "there is no run in runs/memory"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not list(tmp_path.iterdir())

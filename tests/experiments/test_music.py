@@ -95,6 +95,7 @@ def test_it_learns_composes_and_resumes(here, monkeypatch, capsys):
     assert [row["valid_loss"] for row in read_metrics("halves")] == [row["valid_loss"] for row in read_metrics("whole")]
 
 
+@pytest.mark.slow
 def test_networks_side_by_side_are_those_alone():
     chunks = Chunks.of(random_pieces(12, 30, 7), 10)
 
@@ -110,6 +111,7 @@ def test_networks_side_by_side_are_those_alone():
         assert not three.any() or not np.allclose(three[0], three[1])
 
 
+@pytest.mark.slow
 def test_the_loss_of_streams_is_that_of_each_piece_alone():
     pieces = random_pieces(9, 2, 31, 14, 5, 8)
     config = music.Options(hidden_size=6, seeds=2, cell="LSTM")
@@ -197,7 +199,14 @@ def test_midi_is_what_was_written(here):
 
 
 @pytest.mark.parametrize(
-    ("cell", "parameters"), [("Elman", 27_788), ("GRU", 22_812), ("LSTM", 21_256), ("PeepholeLSTM", None)]
+    ("cell", "parameters"),
+    [
+        ("GRU", 22_812),
+        *(
+            pytest.param(cell, number, marks=pytest.mark.slow)
+            for cell, number in (("Elman", 27_788), ("LSTM", 21_256), ("PeepholeLSTM", None))
+        ),
+    ],
 )
 def test_every_cell_has_a_size(cell, parameters):
     config = music.Options(cell=cell, seeds=2)
@@ -248,6 +257,7 @@ def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, c
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_composing_continues_the_prompt():
     config = dataclasses.replace(music.Options(), cell="Elman", hidden_size=4, seeds=1)
     model = music.make_model(config)

@@ -14,6 +14,8 @@ from support.options import RunFolder
 
 from tests.support.scripts import EXPERIMENTS, call_script, error_line
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
@@ -37,9 +39,8 @@ def test_it_learns_both(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "--steps", "200", "--seeds", "2", "--run-dir", "run") == 0
     out = capsys.readouterr().out
-    error, last, apart = re.search(
-        r"series +root mean square error ([\d.]+) .* ([\d.]+) by repeating .* at most (\S+)\n", out
-    ).groups()
+    row = r"series +root mean square error ([\d.]+) .* ([\d.]+) by repeating .* at most (\S+)\n"
+    error, last, apart = re.search(row, out).groups()
     assert float(error) < 0.3 * float(last)
     assert float(apart) < 1e-2
     score, alone = re.search(r"sunspots +ARV ([\d.]+) .* alone ([\d.]+)", out).groups()

@@ -1,26 +1,22 @@
-"""Writing for many requests at once: that nobody's text depends on the others, and that the numbers add up."""
+"""Writing for many requests at once: that no text depends on the others, and that the numbers add up."""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import char_lm
 import jax
 import numpy as np
 import pytest
+import serve
+from data import text
+from support.options import RunFolder
+from support.run import Run
 
 import jaxrnn
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-import char_lm
-import common
-import serving
-import stream
-import text
+from tests.support.scripts import EXPERIMENTS, call_script, error_line
 
 pytestmark = pytest.mark.usefixtures("quick")
 TEXT = "the cat sat on a mat\nand saw many small dogs\n" * 50
@@ -30,11 +26,11 @@ def make_run(run_dir: str | Path) -> Path:
     """A run of char_lm.py that has learnt nothing."""
     path = Path("prose.txt")
     path.write_text(TEXT)
-    config = char_lm.Config(data=path.absolute(), hidden_size=12, batch=2, dropout=0.0, run_dir=Path(run_dir))
+    config = char_lm.Options(data=path.absolute(), hidden_size=12, batch=2, dropout=0.0)
     data = text.Text.of(path)
-    run = common.Run(config, facts={"data": data.digest}, notes={"alphabet": data.alphabet})
+    run = Run(RunFolder(Path(run_dir)), config, facts={"data": data.digest}, notes={"alphabet": data.alphabet})
     model = char_lm.make_model(config, len(data.alphabet))
-    train = char_lm.begin(config, model, len(data.alphabet))
+    train = char_lm.begin_all(config, model, len(data.alphabet))
     run.checkpoints.save(1, (train, 0.0), 3.0)
     run.record(1, 0.0, valid_loss=3.0)
     return run.path
@@ -57,18 +53,13 @@ def here(made, monkeypatch):
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["stream.py", *options])
-    try:
-        common.run(stream.main, stream.Config)
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "serve.py", options, serve.main, serve.Options)
 
 
 unroll = jax.jit(jaxrnn.unroll, static_argnums=0)
 
 
-def expected(model, params, request: serving.Request, symbols: list[int]) -> list[int]:
+def expected(model, params, request: serve.Request, symbols: list[int]) -> list[int]:
     """What one `unroll` over all that was read draws with the request's own random numbers."""
     read = np.concatenate([request.prompt, symbols[:-1]]).astype(np.int32)
     _, logits = unroll(model, params, np.pad(read, (0, 48 - len(read))))  # what comes later changes nothing
@@ -78,24 +69,24 @@ def expected(model, params, request: serving.Request, symbols: list[int]) -> lis
 
 
 def test_each_text_is_as_if_it_were_alone(here):
-    model, params, data = stream.load(Path("runs/char_lm/1"))
-    config = stream.Config(slots=3, requests=9, rate=1e6, length=8)
-    requests = stream.make_requests(config, data)
-    served = serving.serve(model, params, requests, 3)
+    model, params, data = serve.load(Path("runs/char_lm/1"))
+    config = serve.Options(slots=3, requests=9, rate=1e6, length=8)
+    requests = serve.make_requests(config, data)
+    served = serve.serve(model, params, requests, 3)
     assert [writing.request for writing in served.writings] == requests
     for writing in served.writings:
         assert len(writing.symbols) == writing.request.length
         assert writing.symbols == expected(model, params, writing.request, writing.symbols)
     for n in (0, 4, 8):
-        (alone,) = serving.serve(model, params, [requests[n]._replace(arrival=0.0)], 1).writings
+        (alone,) = serve.serve(model, params, [requests[n]._replace(arrival=0.0)], 1).writings
         assert alone.symbols == served.writings[n].symbols
     assert len({tuple(writing.symbols) for writing in served.writings}) == 9
 
 
 def test_requests_queue_for_slots(here):
-    model, params, data = stream.load(Path("runs/char_lm/1"))
-    requests = stream.make_requests(stream.Config(requests=8, rate=1e6, length=6), data)
-    one, three = (serving.serve(model, params, requests, slots) for slots in (1, 3))
+    model, params, data = serve.load(Path("runs/char_lm/1"))
+    requests = serve.make_requests(serve.Options(requests=8, rate=1e6, length=6), data)
+    one, three = (serve.serve(model, params, requests, slots) for slots in (1, 3))
     lengths = [request.length for request in requests]
     assert len(one.steps) == sum(lengths) - 8  # the first character of each comes from its prompt
     assert max(lengths) - 1 <= -(-(sum(lengths) - 8) // 3) <= len(three.steps) < len(one.steps)
@@ -105,32 +96,36 @@ def test_requests_queue_for_slots(here):
         assert sum(served.steps) <= served.seconds
 
 
-def test_nobody_is_served_before_the_arrival(here):
-    model, params, data = stream.load(Path("runs/char_lm/1"))
-    requests = stream.make_requests(stream.Config(requests=2, length=2, prompt=("the",)), data)
+def test_no_request_is_served_before_its_arrival(here):
+    model, params, data = serve.load(Path("runs/char_lm/1"))
+    requests = serve.make_requests(serve.Options(requests=2, length=2, prompt=("the",)), data)
     requests = [request._replace(arrival=arrival) for request, arrival in zip(requests, (0.0, 0.3), strict=True)]
-    serving.warm_up(model, params, requests, 3)
-    served = serving.serve(model, params, requests, 3)
+    serve.warm_up(model, params, requests, 3)
+    served = serve.serve(model, params, requests, 3)
     assert served.seconds >= 0.3
     assert min(served.waited) > 0
 
 
 def test_warming_up_compiles_all_that_serving_needs(here):
-    model, params, data = stream.load(Path("runs/char_lm/1"))
-    requests = stream.make_requests(stream.Config(requests=5, rate=1e6, length=3, prompt=("a mat", "on")), data)
-    serving.warm_up(model, params, requests, 3)
-    before = [getattr(jaxrnn.slots, name)._cache_size() for name in ("feed", "step")]
-    serving.serve(model, params, requests, 3)
-    assert [getattr(jaxrnn.slots, name)._cache_size() for name in ("feed", "step")] == before
+    model, params, data = serve.load(Path("runs/char_lm/1"))
+    requests = serve.make_requests(serve.Options(requests=5, rate=1e6, length=3, prompt=("a mat", "on")), data)
+    serve.warm_up(model, params, requests, 3)
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    try:
+        serve.serve(model, params, requests, 3)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert not [name for name in compiled if "compile" in name]
 
 
 def test_requests_are_those_of_the_seed(here):
     data = text.Text.of(Path("prose.txt"))
-    config = stream.Config(requests=200, rate=50, length=10)
-    requests = stream.make_requests(config, data)
-    again = stream.make_requests(config, data)
+    config = serve.Options(requests=200, rate=50, length=10)
+    requests = serve.make_requests(config, data)
+    again = serve.make_requests(config, data)
     assert all(str(one) == str(other) for one, other in zip(requests, again, strict=True))
-    assert str(stream.make_requests(stream.Config(requests=200, seed=1), data)[0]) != str(requests[0])
+    assert str(serve.make_requests(serve.Options(requests=200, seed=1), data)[0]) != str(requests[0])
     gaps = np.diff([0.0, *(request.arrival for request in requests)])
     assert (gaps > 0).all()
     assert 1 / gaps.mean() == pytest.approx(50, rel=0.25)  # of 200 draws one in a thousand is further off
@@ -138,7 +133,7 @@ def test_requests_are_those_of_the_seed(here):
     assert {text.decode(request.prompt, data.alphabet) for request in requests} <= {*TEXT.splitlines()} | {
         "y small dogs"
     }
-    given = stream.make_requests(stream.Config(requests=3, prompt=("the", "a ")), data)
+    given = serve.make_requests(serve.Options(requests=3, prompt=("the", "a ")), data)
     assert [text.decode(request.prompt, data.alphabet) for request in given] == ["the", "a ", "the"]
 
 
@@ -152,7 +147,7 @@ def test_what_is_printed_adds_up(here, monkeypatch, capsys):
     out = capsys.readouterr().out
     row = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", out, re.MULTILINE))
     assert row["model"].endswith("of runs/char_lm/1")
-    assert re.fullmatch(r"10 in 0\.0\d s; 10 written the same in both ways", row["requests"])
+    assert re.fullmatch(r"10 in 0\.0\d s; 10 texts are the same in both ways", row["requests"])
     shown = re.findall(r"^temperature (\d\.\d\d), (\d+) characters:\n((?:    \| .*\n)+\n?)", out, re.MULTILINE)
     assert [temperature for temperature, _, _ in shown] != ["0.30"] * 2
     for (_, length, written), prompt in zip(shown, ("the", "a "), strict=True):
@@ -168,7 +163,7 @@ def test_what_is_printed_adds_up(here, monkeypatch, capsys):
         for what in ("one step", "first character"):
             p50, p90, p99 = numbers(row[f"{name}, {what}"].replace("p50 ", "").replace("p90 ", "").replace("p99 ", ""))
             assert 0 < p50 <= p90 <= p99 <= 1000 * seconds + 10
-    assert numbers(row["slots pay"])[0] == pytest.approx(rates[0] / rates[1], rel=0.02, abs=0.06)
+    assert numbers(row["speed-up"])[0] == pytest.approx(rates[0] / rates[1], rel=0.02, abs=0.06)
     assert Path("runs/char_lm/1/stream.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -183,7 +178,7 @@ def test_without_a_run_one_is_made(tmp_path, monkeypatch, capsys, code):
             make_run("runs/char_lm/1")
         return SimpleNamespace(returncode=code)
 
-    monkeypatch.setattr(stream.subprocess, "run", run)
+    monkeypatch.setattr(serve.subprocess, "run", run)
     assert call(monkeypatch, "--requests", "2", "--length", "2", "--minutes", "0.5", "--seed", "3") == code
     (command,) = commands
     assert Path(command[1]).resolve() == EXPERIMENTS / "char_lm.py"
@@ -209,13 +204,10 @@ def test_without_a_run_one_is_made(tmp_path, monkeypatch, capsys, code):
         (["--slots", "many"], "--slots.*'many'"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     for name in ("other", "foreign"):
         Path(name).mkdir(exist_ok=True)
     Path("foreign/config.json").write_text('{"config": {"depth": 1}, "facts": {}, "notes": {}}')
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line

@@ -18,6 +18,7 @@ from support.options import RunFolder
 import jaxrnn
 from tests.support.scripts import call_script, error_line
 
+pytestmark = pytest.mark.usefixtures("quick")
 SMALL = ("--hidden-size", "16", "--batch", "8", "--dropout", "0", "--learning-rate", "0.02")
 
 
@@ -87,7 +88,7 @@ def test_proteins_with_several_members(here, monkeypatch, capsys):
 @pytest.mark.slow
 def test_python_source(here, monkeypatch, capsys):
     source = Path(tagging.__file__).read_text("utf-8") * 3
-    monkeypatch.setattr(tagged, "standard_library", lambda: source)
+    monkeypatch.setattr(labelled_steps, "standard_library", lambda: source)
     assert call(monkeypatch, *SMALL, "--steps", "250") == 0
     out = capsys.readouterr().out
     assert share(out, "bidirectional LSTM") > 1.3 * share(out, "always [a-z]+")
@@ -148,6 +149,7 @@ def test_windows_are_the_neighbours_of_each_step(here):
             assert "".join(letters[s] for s in windows[step, n]) == around[step : step + labelled_steps.WINDOW]
 
 
+@pytest.mark.slow
 def test_members_are_judged_by_the_mean_of_their_probabilities(here):
     data = labelled_steps.proteins(Path("proteins"))
     config = tagging.Options(hidden_size=4, members=3, dropout=0.5)
@@ -195,7 +197,7 @@ def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, c
         Path(folder, "a.train").write_text(written("ACDW") * 9)
         if tested:
             Path(folder, "a.test").write_text(tested)
-    monkeypatch.setattr(tagged, "standard_library", lambda: "x = 1\n" * 500)
+    monkeypatch.setattr(labelled_steps, "standard_library", lambda: "x = 1\n" * 500)
     assert call(monkeypatch, *options) == 2
     line = error_line(capsys)
     assert re.search(complaint, line), line

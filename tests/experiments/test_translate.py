@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 import math
 import re
-import sys
 from collections import Counter
 from datetime import datetime
 from functools import partial
@@ -17,46 +15,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sacrebleu
+import translate
+from data import sequence_pairs
+from data.sequence_pairs import END, UNKNOWN
+from models.attention import Attention
+from models.translator import Translator, search
+from support.options import RunFolder
 
 import jaxrnn
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.testing import check_cell
+from tests.support.scripts import call_script, error_line, read_metrics
 
-for needed in ("orbax.checkpoint", "tyro", "sacrebleu", "sklearn", "matplotlib"):
-    pytest.importorskip(needed)
-import pairs
-import sacrebleu
-import translate
-from attention import Attention
-from seq2seq import END, UNKNOWN, Translator, search
-
-SCORES = "dot", "general", "additive"
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def call(monkeypatch, *options: str) -> int:
     """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["translate.py", *options])
-    try:
-        translate.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return call_script(monkeypatch, "translate.py", options, translate.main, translate.Options, RunFolder)
 
 
-def rows(run_dir: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(Path(run_dir, "metrics.csv").open()))
-
-
-def test_learns_dates_beyond_how_often_each_digit_stands_in_its_place(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_learns_dates_beyond_the_frequencies_of_digits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--hidden-size", "64", "--embedding-size", "32", "--learning-rate", "0.008", "--dropout", "0")
     assert call(monkeypatch, *options, "--steps", "300", "--beam", "2", "--run-dir", "run") == 0
 
-    dates = pairs.dates()
+    dates = sequence_pairs.dates()
     places = [Counter(place) for place in zip(*(right for _, right in dates.dev), strict=True)]
     shares = [np.array([*counts.values()]) / len(dates.dev) for counts in places]
     trivial = sum(-(share * np.log(share)).sum() for share in shares) / 11  # the end is certain: nothing to its loss
-    assert min(float(row["valid_loss"]) for row in rows("run")) < 0.6 * trivial
+    assert min(float(row["valid_loss"]) for row in read_metrics("run")) < 0.6 * trivial
 
     out = capsys.readouterr().out
     assert re.search(
@@ -80,7 +70,7 @@ def test_text_with_local_attention_and_input_feeding(tmp_path, monkeypatch, caps
     for split, lines in text.items():
         Path(f"{split}.ja").write_text("\n".join(lines) + "\n", "utf-8")
         Path(f"{split}.en").write_text("\n".join("he swims well ." for _ in lines) + "\n")
-    options = ("--hidden-size", "8", "--embedding-size", "4", "--batch", "4", "--steps", "20", "--run-dir", "run")
+    options = ("--hidden-size", "8", "--embedding-size", "4", "--batch", "4", "--steps", "4", "--run-dir", "run")
     suffixes = ("--data", ".", "--source", "ja", "--target", "en")
     more = ("--window", "2", "--input-feeding", "--cell", "GRU", "--learning-rate", "0.1")
     assert call(monkeypatch, *options, *suffixes, *more) == 0
@@ -88,7 +78,7 @@ def test_text_with_local_attention_and_input_feeding(tmp_path, monkeypatch, caps
     assert re.search(r"beam of 5 +\d+\.\d\d BLEU on test", captured.out)
     assert re.search(r"baseline +100.00 BLEU", captured.out)
     assert "Glyph" not in captured.err
-    assert len(rows("run")) > 10
+    assert read_metrics("run")[-1]["step"] == "4"
 
 
 def make(attention: jaxrnn.Cell | None = None, num_target: int = 5, scale: float = 4.0) -> tuple[Translator, object]:
@@ -102,7 +92,9 @@ def sources(number: int, time: int = 5) -> tuple[jax.Array, jax.Array]:
     return symbols, 1 + jnp.arange(number) % time
 
 
-@pytest.mark.parametrize(("score", "window"), [("dot", None), ("general", 3.0), ("additive", None)])
+@pytest.mark.parametrize(
+    ("score", "window"), [pytest.param("dot", None, marks=pytest.mark.slow), ("general", 3.0), ("additive", None)]
+)
 def test_attention_is_that_of_numpy(score, window):
     cell = Attention(jaxrnn.GRU(6), score, window)
     params = jax.tree.map(lambda p: 3 * p, cell.init(jax.random.key(0), 3))
@@ -131,7 +123,7 @@ def test_attention_is_that_of_numpy(score, window):
         np.testing.assert_allclose(attended[step, b], h_tilde, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("score", "feeding"), [("dot", False), ("additive", True)])
+@pytest.mark.parametrize(("score", "feeding"), [pytest.param("dot", False, marks=pytest.mark.slow), ("additive", True)])
 def test_weights_sum_to_one_and_vanish_on_padding(score, feeding):
     model, params = make(Attention(jaxrnn.LSTM(8), score, input_feeding=feeding))
     (source, lengths), target = sources(5), jnp.full((3, 5), 2)
@@ -141,10 +133,11 @@ def test_weights_sum_to_one_and_vanish_on_padding(score, feeding):
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     assert (weights[:, np.arange(5) >= lengths[:, None]] == 0).all()
     assert (weights[:, 4] > 0).all()
-    other = jnp.where(jnp.arange(5)[:, None] < lengths, source, 5)  # what stands in the padding
+    other = jnp.where(jnp.arange(5)[:, None] < lengths, source, 5)  # other symbols in the padding
     np.testing.assert_array_equal(alignment(params, other, lengths, target), weights)
 
 
+@pytest.mark.slow
 def test_the_cell_keeps_the_contract_and_loops_agree():
     check_cell(Attention(jaxrnn.LSTM(8), "dot", input_feeding=True))
     cell = Attention(jaxrnn.GRU(6), "additive", 3.0, input_feeding=True)
@@ -190,6 +183,7 @@ def log_probabilities(model: Translator, params: object, source, length, outputs
     return np.array([after(output[:-1])[0] + after(output[:-1])[2][output[-1]] for output in outputs])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [None, Attention(jaxrnn.LSTM(8), input_feeding=True)])
 def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
     model, params = make(decoder, num_target=4)
@@ -217,6 +211,7 @@ def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
     assert (wide[0.0][1] >= greedy[1] - 1e-5).all()
 
 
+@pytest.mark.slow
 def test_a_beam_finds_likelier_outputs_than_greedy_search():
     model, params = make(Attention(jaxrnn.LSTM(8)), num_target=12)
     source, lengths = sources(64)
@@ -228,14 +223,14 @@ def test_the_loss_is_that_of_each_symbol_given_those_before_it():
     model, params = make(Attention(jaxrnn.LSTM(8), "general", input_feeding=True))
     source, lengths = sources(3)
     targets = [(2, 3, END), (4, END), (3, 2, 2, END)]
-    padded = jnp.array([[*t, 3, 3, 3, 3][:4] for t in targets]).T  # whatever stands in the padding
+    padded = jnp.array([[*t, 3, 3, 3, 3][:4] for t in targets]).T  # any symbols in the padding
     loss = model.loss(params, (source, lengths, padded, jnp.array([*map(len, targets)])))
     log_p = [log_probabilities(model, params, source[:, b], lengths[b], [t])[0] for b, t in enumerate(targets)]
     assert loss == pytest.approx(-sum(log_p) / 9, rel=1e-4)
 
 
 def test_dates_are_the_same_days_in_both_ways():
-    dates = pairs.dates()
+    dates = sequence_pairs.dates()
     ways = "%A, %d %B %Y", "%d/%m/%y", "%d.%m.%Y", "%B %d, %Y", "%d %b %y", "%a %d %b %Y", "the %d of %B %Y"
     seen = Counter()
     for source, right in dates.train[:300] + dates.test[:300]:
@@ -252,8 +247,9 @@ def test_dates_are_the_same_days_in_both_ways():
     assert not {"".join(r) for _, r in dates.train} & {"".join(r) for _, r in dates.dev + dates.test}
 
 
+@pytest.mark.slow
 def test_sums_are_right_and_held_out_in_either_order():
-    sums = pairs.additions()
+    sums = sequence_pairs.additions()
     assert (len(sums.train), len(sums.dev) + len(sums.test)) == (45_000, 5_000)
     asked = [
         [frozenset(map(int, "".join(s).split("+"))) for s, _ in split] for split in (sums.train, sums.dev + sums.test)
@@ -264,15 +260,15 @@ def test_sums_are_right_and_held_out_in_either_order():
 
 
 def test_symbols_scores_and_the_baseline():
-    data = pairs.Data(
+    data = sequence_pairs.SequencePairs(
         "some", [(["a", "b"], ["x"]), (["b", "c"], ["y", "x"])] * 2 + [(["d"], ["z"])], [], [], words=True
     )
     vocabularies = data.vocabulary(0), data.vocabulary(1)
     assert vocabularies == (["</s>", "<unk>", "a", "b", "c"], ["</s>", "<unk>", "x", "y"])
-    source, lengths, target, target_lengths = pairs.arrays(data.train[2:], *vocabularies)
+    source, lengths, target, target_lengths = sequence_pairs.arrays(data.train[2:], *vocabularies)
     np.testing.assert_array_equal(source.T, [[2, 3, END], [3, 4, END], [UNKNOWN, END, END]])
     np.testing.assert_array_equal((lengths, target_lengths), [[3, 3, 2], [2, 3, 2]])
-    assert pairs.as_tokens(target, vocabularies[1]) == [["x"], ["y", "x"], ["<unk>"]]
+    assert sequence_pairs.as_tokens(target, vocabularies[1]) == [["x"], ["y", "x"], ["<unk>"]]
     assert data._replace(test=[(["c", "b"], ["y"])]).nearest() == [["y", "x"]]
 
     hypotheses, right = ["the cat sat on the mat .", "it did"], ["the cat sat on a mat .", "it did n't"]
@@ -284,15 +280,14 @@ def test_symbols_scores_and_the_baseline():
     assert data._replace(words=False).score_of([["1"], ["2"]], [([], ["1"]), ([], ["3"])]) == 50
 
 
-@pytest.mark.parametrize("cell", ["GRU", "ProjectedLSTM"])
+@pytest.mark.parametrize("cell", ["GRU", pytest.param("ProjectedLSTM", marks=pytest.mark.slow)])
 def test_cells_by_name(cell):
-    config = translate.Config(cell=cell, hidden_size=8, embedding_size=4, input_feeding=True)
+    config = translate.Options(cell=cell, hidden_size=8, embedding_size=4, input_feeding=True)
     model = translate.make_model(config, 9)
     train = jax.eval_shape(lambda: translate.begin(config, model, 7))
     batch = [jax.ShapeDtypeStruct(shape, np.int32) for shape in ((5, 12), (12,), (6, 12), (12,))]
-    after, loss = jax.eval_shape(
-        lambda train, batch: translate.update(config, model, [batch], train, 1, (0.0, 0.1)), train, batch
-    )
+    update = partial(translate.update, config, model)
+    after, loss = jax.eval_shape(update, train, [batch], jax.random.key(0), jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == ()
 
@@ -301,14 +296,14 @@ def test_cells_by_name(cell):
     ("options", "complaint"),
     [
         (["--data", "missing"], "cannot read .*missing/train.src: No such file"),
-        (["--data", ".", "--source", "bytes"], "train.bytes is not UTF-8 text: byte 4 is wrong"),
+        (["--data", ".", "--source", "bytes"], "train.bytes is not UTF-8 text: byte 4 is 0xff"),
         (["--data", ".", "--target", "short"], "train has 2 lines in .src, 1 in .short"),
         (["--data", ".", "--source", "long", "--target", "long"], "no training pair of at most 50 words"),
         (["--data", "."], "cannot read .*dev.src: No such file"),
         (["--data", ".", "--target", "none"], "cannot read .*train.none"),
         (["--cell", "LSMT"], "no cell 'LSMT'"),
         (["--attention", "much"], "--attention"),
-        (["--attention", "none", "--input-feeding"], "--input-feeding and --window are of attention"),
+        (["--attention", "none", "--input-feeding"], "--input-feeding and --window need attention"),
         (["--window", "0"], "--window must be above 0"),
         (["--hidden-size", "6"], "--hidden-size must be a multiple of 4 above 0, but it is 6"),
         (["--embedding-size", "0"], "--embedding-size must be at least 1"),
@@ -320,17 +315,14 @@ def test_cells_by_name(cell):
         (["--resume"], "there is no run in runs/translate"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
+def test_bad_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(tmp_path)
     contents = {"src": b"a b\nc\n", "trg": b"a b\nc\n", "bytes": b"text\xff", "short": b"a\n", "long": b"a " * 51}
     for suffix, content in contents.items():
         for split in ("train", "dev", "test") if suffix == "long" else ("train",):
             Path(f"{split}.{suffix}").write_bytes(content)
     assert call(monkeypatch, *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    (line,) = err.splitlines()
-    assert line.startswith("error: ")
+    line = error_line(capsys)
     assert re.search(complaint, line), line
     assert not Path("runs").exists()
 

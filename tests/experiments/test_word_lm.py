@@ -53,7 +53,7 @@ def perplexities(out: str) -> tuple[float, float]:
     return test, float(re.search(r"baselines +Kneser-Ney \d-gram (\S+),", out)[1])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_it_runs(here, monkeypatch, capsys, optimizer):
     options = ("--data", "corpus", *SMALL, "--optimizer", optimizer, "--steps", "3", "--hidden-size", "8")
     assert call(monkeypatch, *options, "--run-dir", "run") == 0
@@ -141,6 +141,7 @@ def test_ngrams_are_those_of_a_slow_one():
     assert test == pytest.approx(-found[order - 1, 50:].mean())
 
 
+@pytest.mark.slow
 def test_evaluation_is_that_of_streams_read_word_by_word():
     model = jaxrnn.Stack(jaxrnn.Embedding(4), jaxrnn.LSTM(4), jaxrnn.Dense(7))
     params = model.init(jax.random.key(0), 7)
@@ -178,7 +179,9 @@ def test_tokens_of_a_module(here):
     assert words.tokens(Path("module.py")) == expected.split()
 
 
-@pytest.mark.parametrize("cell", ["GRU", "Elman", "ProjectedLSTM"])
+@pytest.mark.parametrize(
+    "cell", ["GRU", *(pytest.param(c, marks=pytest.mark.slow) for c in ("Elman", "ProjectedLSTM"))]
+)
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_weights_are_one(cell, tied):
     config = word_lm.Options(cell=cell, hidden_size=6, layers=2, tied=tied, variational=True)

@@ -11,34 +11,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-pytest.importorskip("orbax.checkpoint")
-pytest.importorskip("tyro")
-pytest.importorskip("sklearn")
-import cell_zoo
-import common
+import zoo.compare
+from data.text import Text
 from sklearn.datasets import load_digits
-from text import Text
-from zoo_models import AS_WIDE_AS_INPUT, CONVOLUTIONAL, READINGS, count, fit, model_of, shapes_of
-from zoo_results import Entry, Results
-from zoo_tasks import TASKS, WINDOW
+from support.cells import cell_class
+from zoo.fitting import AS_WIDE_AS_INPUT, CONVOLUTIONAL, READINGS, count, fit, model_of, shapes_of
+from zoo.results import Entry, Results
+from zoo.tasks import TASKS, WINDOW
 
 import jaxrnn
+from tests.support.scripts import EXPERIMENTS
 
+pytestmark = pytest.mark.usefixtures("quick")
 QUICK = ("--steps", "2", "--jobs", "1", "--batch", "4")
 
 
 def call(monkeypatch, *options: str) -> int:
-    """Runs the script in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["cell_zoo.py", *options])
+    """Runs the zoo in this process and returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["zoo", *options])
     try:
-        cell_zoo.main()
+        zoo.compare.run_zoo()
     except SystemExit as end:
         return end.code
     return 0
 
 
-def rows(run_dir: str = "runs/cell_zoo/1") -> list[dict[str, str]]:
+def rows(run_dir: str = "runs/zoo/1") -> list[dict[str, str]]:
     """The results but for the time they took."""
     with Path(run_dir, "results.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in ("seconds", "compiled")} for row in csv.DictReader(file)]
@@ -59,6 +57,7 @@ def test_digits_are_those_of_scikit_learn_in_one_order():
         assert known[np.asarray(drawn.xs[np.argsort(order), n, 0]).tobytes()] == drawn.targets[-1, n]
 
 
+@pytest.mark.slow
 def test_characters_are_those_of_the_text():
     text, task = Text.of(None), TASKS["characters"]()
     for part, from_, to in ((task.draw(jax.random.key(0), 9), 0, 0.9), (task.valid, 0.9, 0.951), (task.test, 0.949, 1)):
@@ -70,6 +69,7 @@ def test_characters_are_those_of_the_text():
     np.testing.assert_array_equal(task.test.counted[:, 0], np.arange(WINDOW) >= WINDOW // 2)
 
 
+@pytest.mark.slow
 def test_every_part_is_of_other_sequences():
     for task in (TASKS[name]() for name in TASKS):
         drawn = task.draw(jax.random.key(0), 64).xs
@@ -81,8 +81,18 @@ def test_every_part_is_of_other_sequences():
         assert not parts[0] & parts[2]
 
 
-@pytest.mark.parametrize("name", ["LSTM", "IndRNN", "ClockworkRNN", "LRU", "CfC"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("CfC", "digits"),
+        *(
+            pytest.param(name, task, marks=pytest.mark.slow)
+            for name in ("LSTM", "IndRNN", "ClockworkRNN", "LRU", "CfC")
+            for task in TASKS
+            if (name, task) != ("CfC", "digits")
+        ),
+    ],
+)
 def test_models_are_as_wide_as_the_limits_allow(task, name):
     made = TASKS[task]()
     model = fit(name, made, 3000, 64)
@@ -93,16 +103,37 @@ def test_models_are_as_wide_as_the_limits_allow(task, name):
         assert count(shapes_of(model_of(name, made, model.hidden_size + 4), made)) > 3000
 
 
-def test_every_cell_has_a_model():
-    odd = {*READINGS, *AS_WIDE_AS_INPUT, *CONVOLUTIONAL, "MUT1", "MogrifierLSTM"}  # these do not read symbols
-    assert odd <= {kind.__name__ for kind in jaxrnn.cells.all()}
-    for kind in jaxrnn.cells.all():
-        task = TASKS["characters" if kind.__name__ in odd else "digits"]()
-        model = model_of(kind.__name__, task, 8)
-        assert any(isinstance(getattr(layer, "cell", layer), kind) for layer in model.layers)
-        shapes_of(model, task)  # where it does not run, it raises
+ODD = {*READINGS, *AS_WIDE_AS_INPUT, *CONVOLUTIONAL, "MUT1", "MogrifierLSTM"}  # these do not read symbols
+FEW = ("ConvGRU", "GRUD", "LSTM", "SelectiveSSM")  # a cell of each kind of model
 
 
+@pytest.mark.parametrize(
+    "name",
+    [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in (c.__name__ for c in jaxrnn.cells.all())],
+)
+def test_every_cell_has_a_model(name):
+    task = TASKS["adding"]() if name in FEW else TASKS["characters" if name in ODD else "digits"]()
+    model = model_of(name, task, 8)
+    assert any(isinstance(getattr(layer, "cell", layer), cell_class(name)) for layer in model.layers)
+    shapes_of(model, task)  # raises if it does not run
+
+
+def test_the_cells_that_do_not_read_symbols_exist():
+    assert {kind.__name__ for kind in jaxrnn.cells.all()} >= ODD
+
+
+def test_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = (*QUICK, "--task", "adding", "--cell", "Elman", "LSTM", "--hidden-size", "4", "--parameters", "120")
+    assert call(monkeypatch, *options) == 0
+    fine, failed = rows()
+    assert not fine["failure"]
+    assert failed["failure"].startswith("LSTM has ")
+    assert capsys.readouterr().out.count("| 1 | `Elman` | **") == 1
+    assert Path("runs/zoo/1/zoo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_a_cell_learns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--task", "digits", "--cell", "GRU", "--steps", "250", "--jobs", "1", "--hidden-size", "24")
@@ -111,46 +142,51 @@ def test_a_cell_learns(tmp_path, monkeypatch, capsys):
     assert float(row["test"]) < 0.6  # a guess: 0.9
     assert row["learning_rate"] == "0.01"  # chosen by the validation data
     assert "| 1 | `GRU` | **0." in capsys.readouterr().out
-    assert Path("runs/cell_zoo/1/zoo.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("runs/zoo/1/zoo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_are_the_same_whatever_the_order_and_the_workers(tmp_path, monkeypatch, capfd):
+@pytest.mark.slow
+def test_results_are_the_same_in_any_order_and_with_any_workers(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     options = ("--task", "digits", "--cell", "Elman", "IndRNN", "--steps", "2", "--batch", "4")
     assert call(monkeypatch, *options, "--jobs", "1") == 0
-    whole, table = rows(), Path("runs/cell_zoo/1/results.csv")
+    whole, table = rows(), Path("runs/zoo/1/results.csv")
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:2]))  # as if stopped after the first
     assert call(monkeypatch, "--resume") == 0
     assert rows() == whole
     assert (
-        subprocess.run([sys.executable, cell_zoo.__file__, *options, "--jobs", "2", "--run-dir", "two"]).returncode == 0
+        subprocess.run(
+            [sys.executable, str(EXPERIMENTS / "zoo"), *options, "--jobs", "2", "--run-dir", "two"]
+        ).returncode
+        == 0
     )
     assert sorted(rows("two"), key=str) == sorted(whole, key=str)
 
 
+@pytest.mark.slow
 def test_failures_are_results(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *QUICK, "--task", "digits", "--cell", "LSTM", "Elman", "--parameters", "120") == 0
     failed, fine = rows()
-    assert failed["failure"] == "LSTM has 146 parameters at size 4, above the 120 asked for"
+    assert failed["failure"] == "LSTM has 146 parameters at size 4, above the limit of 120"
     assert not fine["failure"]
     out = capsys.readouterr().out
     assert out.index("| 1 | `Elman` |") < out.index("| 2 | `LSTM` | LSTM has 146")
     options = (*QUICK, "--task", "adding", "--cell", "Elman", "--learning-rate", "1e30", "--steps", "30")
     assert call(monkeypatch, *options, "--hidden-size", "4") == 0
-    assert rows("runs/cell_zoo/2")[0]["failure"] == "diverged"
+    assert rows("runs/zoo/2")[0]["failure"] == "diverged"
 
 
-def test_it_stops_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_it_stops_and_says_how_to_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ("--task", "digits", "--cell", "LSTM", "GRU", "--parameters", "60")  # neither fits: nothing is trained
     assert call(monkeypatch, *QUICK, *options, "--minutes", "1e-9") == 0
     out = capsys.readouterr().out
     assert len(rows()) == 1
-    assert "--run-dir runs/cell_zoo/1 --resume" in out
+    assert "--run-dir runs/zoo/1 --resume" in out
 
 
-def test_bad_options_are_told_in_one_line(monkeypatch, capsys):
+def test_bad_options_are_reported_in_one_line(monkeypatch, capsys):
     for options, message in (
         (("--cell", "LSTN"), "there is no cell 'LSTN': did you mean LSTM"),
         (("--seconds", "0"), "--seconds must be above 0"),
@@ -174,4 +210,4 @@ def test_the_order_of_the_table(tmp_path):
     # Mean ranks, counted from 0: Elman (0.5 + 1), IndRNN (3 + 0), GRU (0.5 + 3), LSTM (2 + 2).
     assert results.cells() == ["Elman", "IndRNN", "GRU", "LSTM"]
     assert Results(tmp_path).cells() == results.cells()
-    assert common.cell_class("LSTM") is jaxrnn.LSTM
+    assert cell_class("LSTM") is jaxrnn.LSTM
