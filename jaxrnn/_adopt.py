@@ -1,4 +1,4 @@
-"""`adopt`: anybody's step function as a cell."""
+"""`adopt`: a cell made of any step function."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn._tracing import StepParts, split_step
 from jaxrnn.layer import Cell, Keys, Params, Plan, State, leading_shape
 from jaxrnn.ops import spread_like
@@ -25,36 +26,61 @@ def adopt(
     batched: bool = True,
     num_feature_axes: int = 1,
 ) -> Cell:
-    """A cell made of a step function: of Flax, Haiku or Equinox, or your own.
+    """Makes a cell of a step function, which may be your own or belong to Flax, Haiku or Equinox.
 
-    The step is traced, for one sequence, and taken apart: what needs the input but not the state is done for all time
-    steps at once, before the loop; an output that can be made of the state after the step, after it. A product with
-    the input and the state side by side, `concatenate([x, h]) @ w`, is taken apart too. What is left is the loop. The
-    results are those of `jax.lax.scan` over the original, but for rounding.
+    The step is traced for one sequence and split into three parts. What needs the input but not the state runs before
+    the loop, for all time steps at once. An output that can be computed from the state after the step is computed after
+    the loop. Only the rest is in the loop. A product with the input and the state side by side,
+    `concatenate([x, h]) @ w`, is split too. Except for rounding, the results are those of `jax.lax.scan` over the
+    original step.
+
+    Example:
+      >>> def step(params, state, x):  # [batch, ...]
+      ...     state = jnp.tanh(jnp.concatenate([x, state], axis=-1) @ params["w"])
+      ...     return state, state @ params["out"]
+      >>> def initial_state(params, batch_shape):
+      ...     return jnp.zeros((*batch_shape, 64))
+      >>> cell = jaxrnn.adopt(step, initial_state)
+      >>> params = {"w": jnp.ones((8 + 64, 64)), "out": jnp.ones((64, 5))}
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 5)
 
     Args:
-      step: a pure function `(params, state, x) -> (state, y)` of pytrees. Whatever stands in its closure is a constant,
-        so arrays that are traced or trained belong in `params`. It may have control flow, random keys in its state (a
-        key for each sequence), and effects such as `jax.debug.print`.
-      initial_state: `(params, batch_shape) -> state`, the state before the first step, each array of it
-        [*batch_shape, ...].
-      init: `(key, input_size) -> params`; None: there are parameters already, and the cell cannot draw any.
-      batched: the arrays that `step` takes and returns have one batch axis in front, [batch, ...], and no sequence
-        of a batch has to do with another; False: `step` is of one sequence and knows no batch.
-      num_feature_axes: how many axes of an input are features.
+      step: A pure function `(params, state, x) -> (state, y)` of pytrees. Everything in its closure is a constant, so
+        arrays that are traced or trained must be in `params`. It may contain control flow, random keys in its state
+        (one key per sequence), and effects such as `jax.debug.print`.
+      initial_state: A function `(params, batch_shape) -> state`, which returns the state before the first step. The
+        shape of each of its arrays begins with `batch_shape`.
+      init: A function `(key, input_size) -> params`. None means that you have parameters already; the cell cannot draw
+        any.
+      batched: True if the arrays that `step` takes and returns have a single batch axis in front, [batch, ...], and the
+        sequences of a batch do not affect each other. False if `step` is for a single sequence, without a batch axis.
+      num_feature_axes: Number of axes of an input that are features.
 
     Returns:
-      A cell. Two are equal if their functions are.
+      A cell. Two of them are equal if their functions are.
 
     Raises:
-      TypeError: on running it, if `step` is not such a function.
+      TypeError: An argument has the wrong type. When the cell runs: the step returns something other than a pair of a
+        state, with the structure of the one it took, and an output; or it reads traced arrays that are not in `params`.
+      ValueError: An argument has the wrong value. When the cell runs: the step changes the shape of its state, or the
+        arrays of the initial state do not begin with the batch shape.
     """
     return Adopted(step, initial_state, init, batched, num_feature_axes)
 
 
 @dataclass(frozen=True)
 class Adopted(Cell):
-    """See `adopt`."""
+    """A cell made by `adopt`, which documents it.
+
+    Args:
+      function: The `step` of `adopt`.
+      first_state: Its `initial_state`.
+      draw: Its `init`.
+      batched: Whether the arrays of `function` have a batch axis.
+      num_feature_axes: Number of axes of an input that are features.
+    """
 
     function: Callable[[Params, State, Any], tuple[State, Any]]
     first_state: Callable[[Params, tuple[int, ...]], State]
@@ -62,9 +88,16 @@ class Adopted(Cell):
     batched: bool = True
     num_feature_axes: int = 1  # type: ignore[misc]
 
+    def __post_init__(self) -> None:
+        check.function(self, "function", "first_state")
+        if self.draw is not None:
+            check.function(self, "draw")
+        check.flag(self, "batched")
+        check.at_least(self, "num_feature_axes", 0)
+
     def init(self, key: Array, input_size: Any) -> Params:
         if self.draw is None:
-            raise TypeError(f"{self} cannot draw parameters: call adopt with init, or take the parameters you have")
+            raise TypeError(f"{self} cannot draw parameters: call adopt with init, or use the parameters that you have")
         return self.draw(key, input_size)
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
@@ -72,7 +105,7 @@ class Adopted(Cell):
         for leaf in jax.tree.leaves(state):
             if jnp.shape(leaf)[: len(batch_shape)] != batch_shape:
                 raise ValueError(
-                    f"each array of the initial state must begin with the batch shape {batch_shape}, "
+                    f"the shape of each array of the initial state must begin with the batch shape {batch_shape}, "
                     f"but one has the shape {jnp.shape(leaf)}"
                 )
         if dtype is None:
@@ -89,29 +122,34 @@ class Adopted(Cell):
     def readout(self, params: Params, state: State, z: Projected) -> Any:
         if not z.parts.output_of_state:
             raise TypeError(
-                f"the output of {self} is made of more than its input and the state after the step, so that a wrapper "
-                "cannot change this state: let the step return what the output is made of as a part of the state"
+                f"the output of {self} must depend only on its input and the state after the step if a wrapper changes "
+                "this state, but it depends on more: make the step return what the output needs as a part of the state"
             )
         return _over_batch(z.parts.readout, z.parts.batch_shape(state, z.values), params, state, z.values)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        parts = self._parts(params, xs)  # outputs are of the dtype that the step gives them
+        parts = self._parts(params, xs)
         if parts.output_of_state:
-            return plan.loop(self, params, plan.steps(xs, key), state)
+            return plan.loop(
+                self, params, plan.steps(xs, key), state
+            )  # outputs keep the dtype that the step gives them
         ys = _zeros(parts.y, plan.batch_shape)
         with_output = spread_like((params, xs), (state, ys))
         (state, _), ys = plan.loop(_WithOutput(self, parts), params, plan.steps(xs, key), with_output)
         return state, ys
 
     def _parts(self, params: Params, x: Any) -> StepParts:
-        """The step for one sequence, taken apart: the same object for the same shapes and dtypes."""
-        axes, front = len(leading_shape(self, x)), (1,) if self.batched else ()
+        """Splits the step for one sequence; returns the same object for the same shapes and dtypes."""
+        num_leading_axes = len(leading_shape(self, x))
+        batch_shape = (1,) if self.batched else ()
 
-        def one(params: Params, x: Any) -> tuple[State, Any]:
-            x = jax.tree.map(lambda leaf: _first(leaf, axes).reshape(front + leaf.shape[axes:]), x)
-            return spread_like((params, x), self.first_state(params, front)), x
+        def of_one_sequence(params: Params, x: Any) -> tuple[State, Any]:
+            x = jax.tree.map(
+                lambda leaf: _first(leaf, num_leading_axes).reshape(batch_shape + leaf.shape[num_leading_axes:]), x
+            )
+            return spread_like((params, x), self.first_state(params, batch_shape)), x
 
-        state, x = jax.eval_shape(one, params, x)
+        state, x = jax.eval_shape(of_one_sequence, params, x)
         leaves, tree = jax.tree.flatten(jax.tree.map(jax.typeof, (params, state, x)))
         return split_step(self.function, self.batched, tree, tuple(leaves))
 
@@ -119,7 +157,7 @@ class Adopted(Cell):
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["parts"])
 @dataclass(frozen=True)
 class Projected:
-    """What a step and its output need of the input."""
+    """What `step` and `readout` need of the input."""
 
     values: list[Array]
     parts: StepParts
@@ -127,7 +165,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class _WithOutput(Cell):
-    """An adopted cell with its output in the state, where nothing less would do."""
+    """An adopted cell with its output in the state, for outputs that cannot be computed after the loop."""
 
     cell: Adopted
     parts: StepParts
@@ -155,7 +193,7 @@ class _WithOutput(Cell):
 
 
 def _over_batch(part: Callable[..., Any], batch_shape: tuple[int, ...], params: Params, *args: Any) -> Any:
-    """`part(params, *args)` of one sequence, for all of a batch."""
+    """Maps `part(params, *args)`, which is for one sequence, over a batch."""
     if not batch_shape:
         return part(params, *args)
     axes, count = len(batch_shape), math.prod(batch_shape)
@@ -165,10 +203,11 @@ def _over_batch(part: Callable[..., Any], batch_shape: tuple[int, ...], params: 
 
 
 def _first(x: Array, axes: int) -> Array:
-    """The first along some leading axes, though they be empty; for its shape and dtype."""
+    """Returns the first entry along the leading axes, or zeros if they are empty; only its shape and dtype are used."""
     x = x.reshape(math.prod(x.shape[:axes]), *x.shape[axes:])
     return jnp.concatenate([x, jnp.zeros((1, *x.shape[1:]), x.dtype)])[0]
 
 
 def _zeros(like: Any, batch_shape: tuple[int, ...]) -> Any:
+    """Returns zeros with the structure, shapes and dtypes of `like`, with a batch in front."""
     return jax.tree.map(lambda leaf: jnp.zeros((*batch_shape, *leaf.shape), leaf.dtype), like)

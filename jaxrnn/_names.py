@@ -1,4 +1,4 @@
-"""Parameter pytrees as nested dicts with readable names, and back."""
+"""Pytrees of parameters as nested dicts with readable names, and back."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import jax
 
 
 def to_dict(tree: Any) -> dict[str, Any]:
-    """Any parameter pytree as nested dicts: fields and keys by their names, entries of tuples as `layers_0`, ..."""
+    """Converts a pytree to nested dicts, whose keys are the names of fields and keys; the first entry of a tuple or a
+    list is `layers_0`.
+    """
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        *above, name = names(path)
+        *above, name = names_along(path)
         node = named
         for key in above:
             node = node.setdefault(key, {})
@@ -20,20 +22,28 @@ def to_dict(tree: Any) -> dict[str, Any]:
 
 
 def from_dict(tree: Any, like: Any) -> Any:
-    """The pytree with the structure of `like` whose `to_dict` is `tree`."""
+    """Converts what `to_dict` returned to a pytree with the structure of `like`."""
     leaves = []
     for path, _ in jax.tree_util.tree_leaves_with_path(like):
         node = tree
-        for name in names(path):
+        names = names_along(path)
+        for name in names:
             if name not in node:
-                raise ValueError(f"parameters must hold {'/'.join(names(path))}, but there is no {name!r} in {[*node]}")
+                raise ValueError(f"parameters must hold {'/'.join(names)}, but there is no {name!r} in {[*node]}")
             node = node[name]
         leaves.append(node)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def names(path: tuple[Any, ...]) -> list[str]:
-    """The names along the path of a leaf, as `jax.tree_util.tree_leaves_with_path` gives it."""
-    if not path:
-        return ["w"]  # parameters that are one array
-    return [f"layers_{k.idx}" if hasattr(k, "idx") else str(getattr(k, "name", getattr(k, "key", k))) for k in path]
+def names_along(path: tuple[Any, ...]) -> list[str]:
+    """Returns the names along the path to a leaf, as `jax.tree_util.tree_leaves_with_path` returns the path.
+
+    Parameters that are a single array are named `w`.
+    """
+    return [_name_of(key) for key in path] or ["w"]
+
+
+def _name_of(key: Any) -> str:
+    if hasattr(key, "idx"):
+        return f"layers_{key.idx}"
+    return str(getattr(key, "name", getattr(key, "key", key)))

@@ -1,4 +1,4 @@
-"""Files that hold a layer and its parameters."""
+"""Saves a layer and its parameters to one file, and loads both again."""
 
 from jaxrnn._saving.files import load, save
 

@@ -1,4 +1,4 @@
-"""Many sequences side by side, each fed step by step."""
+"""Runs many independent sequences side by side, one step at a time."""
 
 from jaxrnn._serving.stream import Stream
 

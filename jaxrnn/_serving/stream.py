@@ -1,4 +1,4 @@
-"""`Stream`: many sequences side by side, each fed whenever something of it arrives."""
+"""`Stream`: many sequences side by side, each of which is fed as its input arrives."""
 
 from __future__ import annotations
 
@@ -9,51 +9,62 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn._serving import slots
+from jaxrnn import _check as check
+from jaxrnn._serving.inputs import check_alike, num_steps, pad_to_batch
+from jaxrnn._serving.programs import feed_slots, read_slot, step_slots, write_slot
+from jaxrnn._serving.state_bytes import from_bytes, to_bytes
 from jaxrnn.layer import Layer, Params
 
 
 class Stream:
-    """Many sequences side by side in a fixed number of slots, for serving.
+    """Runs many independent sequences side by side in a fixed number of slots, for serving.
 
-    Sequences come, are fed at their own pace, and go; each is computed as if it were alone. The states of all slots lie
-    on the device and are updated in place: a step is one call of one compiled program, whoever is fed, and a slot that
-    is not fed keeps its state exactly. What is fed several steps at once is padded to powers of two, so that
-    sequences of many lengths need few compilations. Streams of equal layers and sizes share what is compiled.
+    Sequences begin and end at any time, and each is fed at its own pace. Each gives the same result as if it were
+    alone. The states of all slots are kept on the device and updated in place. A step is one call of one compiled
+    program, no matter which slots are fed, and a slot that is not fed keeps its state exactly. Inputs of several steps
+    are padded to powers of two, so that sequences of many lengths need few compilations. Streams of equal layers and
+    sizes share the compiled programs.
 
-    A call that raises leaves the stream as it was. It is for one thread at a time::
+    A call that raises an exception leaves the stream unchanged. A stream must not be used by several threads at once.
 
-      stream = jaxrnn.Stream(layer, params, slots=8)
-      slot, y = stream.insert(prompt)  # y: the output at the prompt's last step
-      ys = stream.step({slot: x})  # one step of some of the slots: {slot: y}
-      data = stream.evict(slot)  # bytes, for a file, a database, another process
-      slot, _ = stream.insert(state=data)  # and on it goes
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.GRU(64), jaxrnn.Dense(256))
+      >>> params = layer.init(jax.random.key(0), input_size=256)
+      >>> stream = jaxrnn.Stream(layer, params, slots=8)
+      >>> slot, y = stream.insert(jnp.array([104, 101, 108, 108]))  # the output at the last step of a prompt of symbols
+      >>> ys = stream.step({slot: 111})  # one step of some of the slots
+      >>> ys[slot].shape
+      (256,)
+      >>> data = stream.evict(slot)  # bytes, for a file, a database or another process
+      >>> slot, _ = stream.insert(state=data)  # continue with this state
+      >>> stream.taken
+      [0]
 
     Args:
-      layer: any layer but those that read the future (`Bidirectional`). Nothing is random.
-      params: its parameters.
-      slots: how many sequences there may be at a time.
-      dtype: of the states; None: that of the parameters.
+      layer: Any causal layer, that is, none that reads the future, such as `Bidirectional`. Nothing is random.
+      params: Its parameters.
+      slots: The largest number of sequences at a time.
+      dtype: Dtype of the states. None means that of the parameters.
 
     Raises:
-      TypeError: `layer` is no layer, or reads the future.
-      ValueError: `slots` is no positive integer.
+      TypeError: An argument has the wrong type, or the layer is not causal.
+      ValueError: `slots` is not positive.
     """
 
     def __init__(self, layer: Layer, params: Params, slots: int, *, dtype: Any = None):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"Stream runs a jaxrnn layer, but it was given {layer!r}")
-        if not layer.causal:
-            raise TypeError(f"Stream runs one step after the other, but {layer} reads the future: call unroll")
-        if not isinstance(slots, int) or isinstance(slots, bool) or slots < 1:
-            raise ValueError(f"Stream's slots must be a positive integer, but they are {slots!r}")
         self.layer, self.params, self.slots = layer, params, slots
-        self._dtype = None if dtype is None else jnp.dtype(dtype)
-        self._like = jax.eval_shape(lambda p: layer.initial_state(p, (), dtype), params)  # the state of one sequence
-        self._state = jax.tree.map(lambda s: jnp.zeros((slots, *s.shape), s.dtype), self._like)
-        # Never changed in place: what a program reads that may still run.
+        check.instance(self, "layer", Layer, "a jaxrnn layer")
+        check.positive(self, "slots")
+        if not layer.causal:
+            raise TypeError(f"Stream needs a causal layer, but {layer} reads the future: call unroll")
+        self._dtype = _checked_dtype(dtype)
+        self._single_state = jax.eval_shape(
+            lambda p: layer.initial_state(p, (), dtype), params
+        )  # the state of one sequence
+        self._state = jax.tree.map(lambda s: jnp.zeros((slots, *s.shape), s.dtype), self._single_state)
+        # The two arrays below are replaced and never modified, because a program that reads them may still be running.
         self._taken = np.zeros(slots, bool)
-        self._fresh = np.zeros(slots, bool)  # whose state is the initial one, whatever stands in its place
+        self._fresh = np.zeros(slots, bool)  # whether a slot's state is the initial one, instead of that in `_state`
 
     def __repr__(self) -> str:
         return f"Stream({self.layer}, {len(self.taken)} of {self.slots} slots taken)"
@@ -65,63 +76,90 @@ class Stream:
 
     @property
     def free(self) -> list[int]:
-        """The slots that hold none."""
+        """The slots that hold no sequence."""
         return np.flatnonzero(~self._taken).tolist()
 
     def insert(self, prompt: Any = None, *, state: bytes | None = None) -> tuple[int, Any]:
-        """Begins a sequence in a free slot, or goes on with one.
+        """Begins a sequence in a free slot, or continues one from its state.
+
+        Example:
+          >>> cell = jaxrnn.GRU(64)
+          >>> stream = jaxrnn.Stream(cell, cell.init(jax.random.key(0), input_size=8), slots=2)
+          >>> slot, y = stream.insert(jnp.ones((5, 8)))
+          >>> slot, y.shape
+          (0, (64,))
 
         Args:
-          prompt: its first steps [time, features], or symbols [time]; None, or no steps: nothing yet.
-          state: what `state` or `evict` gave, of a stream of the same layer; None: the initial state.
+          prompt: The first steps [time, features], or symbols [time]. None and an empty prompt feed nothing.
+          state: Bytes from `state` or `evict` of a stream of an equal layer. None means the initial state.
 
         Returns:
-          The slot, and the output at the prompt's last step, None if there are no steps.
+          The slot, and the output at the last step of the prompt, which is None if there are no steps.
 
         Raises:
           TypeError: `state` is not bytes.
-          ValueError: no slot is free, or the bytes hold no state of this layer.
+          ValueError: No slot is free, the bytes hold no state of this layer, or the prompt has the wrong shape.
         """
         if not self.free:
             raise ValueError(f"all {self.slots} slots of the stream are taken: evict or remove a sequence first")
         slot = self.free[0]
         if state is not None:
-            self._state = slots.write(self._state, np.int32(slot), slots.from_bytes(state, self._like))
-        self._fresh = _marked(self._fresh, [slot], state is None)
-        y = self._feed({slot: prompt}, last=True)[slot] if slots.length(prompt) else None
-        self._taken = _marked(self._taken, [slot], True)
+            self._state = write_slot(self._state, np.int32(slot), from_bytes(state, self._single_state))
+        self._fresh = _with_flag(self._fresh, [slot], state is None)
+        y = self._feed({slot: prompt}, only_last=True)[slot] if num_steps(prompt) else None
+        self._taken = _with_flag(self._taken, [slot], True)
         return slot, y
 
     def step(self, xs: Mapping[int, Any]) -> dict[int, Any]:
         """Feeds one step to some of the slots.
 
+        Example:
+          >>> cell = jaxrnn.GRU(64)
+          >>> stream = jaxrnn.Stream(cell, cell.init(jax.random.key(0), input_size=8), slots=2)
+          >>> slot, _ = stream.insert()
+          >>> stream.step({slot: jnp.ones(8)})[slot].shape
+          (64,)
+
         Args:
-          xs: by slot, its input [features], or a symbol.
+          xs: The inputs [features], or symbols, by slot.
 
         Returns:
-          By slot, its output, as NumPy arrays.
+          The outputs by slot, as NumPy arrays.
 
         Raises:
-          ValueError: a slot holds no sequence, or the inputs are not of one kind and shape.
+          ValueError: A slot holds no sequence, or the inputs differ in structure, shape or kind of dtype.
         """
         self._check(xs)
         if not xs:
             return {}
-        one = [jax.tree.map(lambda x: np.asarray(x)[None], x) for x in xs.values()]
-        slots.check(self.layer, one)
-        batch = jax.tree.map(lambda x: x[0], slots.side_by_side(one, [*xs], (1, self.slots)))
-        ys = jax.tree.map(np.asarray, self._step(batch, _marked(np.zeros(self.slots, bool), [*xs], True)))
+        single_steps = [jax.tree.map(lambda x: np.asarray(x)[None], x) for x in xs.values()]
+        check_alike(self.layer, single_steps)
+        batch = jax.tree.map(lambda x: x[0], pad_to_batch(single_steps, [*xs], (1, self.slots)))
+        ys = jax.tree.map(np.asarray, self._step(batch, _with_flag(np.zeros(self.slots, bool), [*xs], True)))
         return {slot: jax.tree.map(lambda y, n=slot: y[n], ys) for slot in xs}
 
     def step_all(self, xs: Any, fed: Any = None) -> Any:
-        """`step` on arrays of all slots: nothing is copied from the device, and nobody waits for it.
+        """Feeds one step to all slots that are fed, given arrays of all slots.
+
+        This is `step` without copies from the device and without waiting for it.
+
+        Example:
+          >>> cell = jaxrnn.GRU(64)
+          >>> stream = jaxrnn.Stream(cell, cell.init(jax.random.key(0), input_size=8), slots=2)
+          >>> slot, _ = stream.insert()
+          >>> stream.step_all(jnp.ones((2, 8))).shape
+          (2, 64)
 
         Args:
-          xs: inputs [slots, features], or symbols [slots].
-          fed: bool [slots], for which slots that is; None: all that are taken. What stands for the others is not read.
+          xs: Inputs [slots, features], or symbols [slots].
+          fed: Booleans [slots], True for the slots that are fed; the inputs of other slots are ignored. None means all
+            slots that hold a sequence.
 
         Returns:
-          The outputs [slots, ...], zero where nothing was fed.
+          The outputs [slots, ...], which are zero for slots that are not fed.
+
+        Raises:
+          ValueError: A slot that is fed holds no sequence, or an argument has the wrong shape.
         """
         fed = self._taken if fed is None else np.array(fed)
         if fed.shape != (self.slots,) or fed.dtype != bool:
@@ -130,68 +168,110 @@ class Stream:
         shapes = [np.shape(x) for x in jax.tree.leaves(xs)]
         if any(shape[:1] != (self.slots,) for shape in shapes):
             raise ValueError(f"xs must have a first axis of all {self.slots} slots, but the shapes are {shapes}")
-        slots.check(self.layer, [xs])
+        check_alike(self.layer, [xs])
         return self._step(xs, fed)
 
     def feed(self, xs: Mapping[int, Any]) -> dict[int, Any]:
-        """Feeds several steps at once to some of the slots, to each as many as it is given: `unroll` of their states.
+        """Feeds several steps at once to some of the slots, to each its own number: `unroll` from their states.
 
-        Takes, by slot, inputs [time, features], or symbols [time]; returns, by slot, outputs [time, ...], as NumPy
-        arrays. Raises as `step` does.
+        Example:
+          >>> cell = jaxrnn.GRU(64)
+          >>> stream = jaxrnn.Stream(cell, cell.init(jax.random.key(0), input_size=8), slots=2)
+          >>> slot, _ = stream.insert()
+          >>> stream.feed({slot: jnp.ones((5, 8))})[slot].shape
+          (5, 64)
+
+        Args:
+          xs: The inputs [time, features], or symbols [time], by slot.
+
+        Returns:
+          The outputs [time, ...] by slot, as NumPy arrays.
+
+        Raises:
+          ValueError: A slot holds no sequence, or the inputs differ in structure, shape or kind of dtype.
         """
         self._check(xs)
-        return self._feed(xs, last=False) if xs else {}
+        return self._feed(xs, only_last=False) if xs else {}
 
     def state(self, slot: int) -> bytes:
-        """The state of a slot as a safetensors file, for `insert(state=...)` of any stream of the same layer."""
+        """Returns the state of a slot, for `insert(state=...)` of any stream of an equal layer.
+
+        Args:
+          slot: A slot that holds a sequence.
+
+        Returns:
+          The bytes of a safetensors file.
+
+        Raises:
+          ValueError: The slot holds no sequence.
+          ImportError: The package safetensors is not installed.
+        """
         self._check([slot])
-        row = slots.read(self.layer, self._dtype, self.params, self._state, np.int32(slot), self._fresh[slot])
-        return slots.to_bytes(row)
+        row = read_slot(self.layer, self._dtype, self.params, self._state, np.int32(slot), self._fresh[slot])
+        return to_bytes(row)
 
     def evict(self, slot: int) -> bytes:
-        """Frees a slot and gives its state."""
+        """Frees a slot and returns its state, as `state` does."""
         data = self.state(slot)
         self.remove(slot)
         return data
 
     def remove(self, slot: int) -> None:
-        """Frees a slot."""
+        """Frees a slot and discards its state. A slot without a sequence raises a ValueError."""
         self._check([slot])
-        self._taken = _marked(self._taken, [slot], False)
+        self._taken = _with_flag(self._taken, [slot], False)
 
     def reset(self, slot: int) -> None:
-        """Begins a new sequence in a slot that is taken: its state is the initial one."""
+        """Begins a new sequence, with the initial state, in a slot that holds one. Other slots raise a ValueError."""
         self._check([slot])
-        self._fresh = _marked(self._fresh, [slot], True)
+        self._fresh = _with_flag(self._fresh, [slot], True)
 
     def _check(self, slots: Any) -> None:
         for slot in slots:
             if not (isinstance(slot, int | np.integer) and 0 <= slot < self.slots and self._taken[slot]):
-                raise ValueError(f"slot {slot!r} holds no sequence; those that do are {self.taken}: call insert")
+                raise ValueError(f"slot {slot!r} holds no sequence, only {self.taken} do: call insert first")
 
     def _step(self, xs: Any, fed: np.ndarray) -> Any:
-        self._state, ys = slots.step(self.layer, self._dtype, self.params, self._state, xs, fed, self._fresh)
+        self._state, ys = step_slots(self.layer, self._dtype, self.params, self._state, xs, fed, self._fresh)
         self._fresh = self._fresh & ~fed
         return ys
 
-    def _feed(self, xs: Mapping[int, Any], last: bool) -> dict[int, Any]:
-        steps = [jax.tree.map(np.asarray, x) for x in xs.values()]
-        lengths = [slots.length(x) for x in steps]
-        slots.check(self.layer, steps)
-        time, width = (1 << (number - 1).bit_length() for number in (max(1, *lengths), len(xs)))
+    def _feed(self, xs: Mapping[int, Any], only_last: bool) -> dict[int, Any]:
+        sequences = [jax.tree.map(np.asarray, x) for x in xs.values()]
+        lengths = [num_steps(x) for x in sequences]
+        check_alike(self.layer, sequences)
+        time, width = _power_of_two(max(1, *lengths)), _power_of_two(len(xs))
         padding = width - len(xs)
-        rows = np.array([*xs, *padding * [self.slots]], np.int32)  # the padding is of no slot
-        fresh = np.append(self._fresh, False)[rows]
-        padded = slots.side_by_side(steps, range(len(xs)), (time, width))
-        how = (self.layer, self._dtype, last, self.params, self._state)
-        self._state, ys = slots.feed(*how, rows, fresh, padded, np.array([*lengths, *padding * [0]], np.int32))
-        self._fresh = _marked(self._fresh, [*xs], False)  # the initial state has been written in its place
+        slots = np.array([*xs, *padding * [self.slots]], np.int32)  # the padding is out of range
+        fresh = np.append(self._fresh, False)[slots]
+        padded = pad_to_batch(sequences, range(len(xs)), (time, width))
+        padded_lengths = np.array([*lengths, *padding * [0]], np.int32)
+        self._state, ys = feed_slots(
+            self.layer, self._dtype, only_last, self.params, self._state, slots, fresh, padded, padded_lengths
+        )
+        self._fresh = _with_flag(self._fresh, [*xs], False)  # the program has used and overwritten the initial states
         ys = jax.tree.map(np.asarray, ys)
-        own = (lambda y, n: y[n]) if last else (lambda y, n: y[: lengths[n], n])
-        return {slot: jax.tree.map(lambda y, n=n: own(y, n), ys) for n, slot in enumerate(xs)}
+
+        def outputs_of(n: int) -> Any:
+            return jax.tree.map(lambda y: y[n] if only_last else y[: lengths[n], n], ys)
+
+        return {slot: outputs_of(n) for n, slot in enumerate(xs)}
 
 
-def _marked(flags: np.ndarray, slots: list[int], value: bool) -> np.ndarray:
+def _checked_dtype(dtype: Any) -> Any:
+    try:
+        return None if dtype is None else jnp.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"Stream's dtype must be a dtype or None, but it is {dtype!r}") from error
+
+
+def _power_of_two(number: int) -> int:
+    """Returns the smallest power of two that is not below a number."""
+    return 1 << (number - 1).bit_length()
+
+
+def _with_flag(flags: np.ndarray, slots: list[int], value: bool) -> np.ndarray:
+    """Returns a copy of flags with those of some slots set to a value."""
     flags = flags.copy()
     flags[slots] = value
     return flags

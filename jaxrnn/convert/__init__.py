@@ -1,4 +1,8 @@
-"""Weights from and to other libraries, none of which needs to be installed."""
+"""Converts layers and their parameters from and to other libraries.
+
+Every `from_*` function returns a layer and its parameters, and every `to_*` function takes both. Except for
+`to_equinox`, none of them needs the other library: named arrays are enough.
+"""
 
 from jaxrnn.convert.equinox import from_equinox, to_equinox
 from jaxrnn.convert.haiku import from_haiku, to_haiku

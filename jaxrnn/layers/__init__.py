@@ -1,4 +1,4 @@
-"""Layers: what combines cells and stands between them, such as stacks, both directions, dense layers and dropout."""
+"""Layers that combine cells, such as stacks, or that are used between them, such as dense layers and dropout."""
 
 from jaxrnn.layers._output_size import output_size
 from jaxrnn.layers.bidirectional import Bidirectional, BidirectionalParams, BidirectionalState, concat

@@ -1,4 +1,4 @@
-"""The output size of a layer, found by tracing it."""
+"""The output size of a layer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,46 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan
 from jaxrnn.loops import Scan
 
 
 def output_size(layer: Layer, params: Params, input_size: Any) -> Any:
-    """The number of output features of a layer, or the shape of several axes, found by tracing one step."""
+    """Returns the output size of a layer. It is found by tracing one step; nothing is computed.
+
+    Example:
+      >>> layer = jaxrnn.Bidirectional(jaxrnn.LSTM(64))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> jaxrnn.layers.output_size(layer, params, input_size=8)
+      128
+
+    Args:
+      layer: A cell or any other layer.
+      params: Its parameters, from `layer.init`.
+      input_size: The number of input features, or a tuple with the sizes of several feature axes.
+
+    Returns:
+      The number of output features, or a tuple with the sizes of several feature axes.
+
+    Raises:
+      TypeError: An argument has the wrong type.
+      ValueError: An input size is negative.
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{check.did_you_mean(layer)}")
     axes = input_size if isinstance(input_size, tuple) else (input_size,)
+    message = (
+        f"input_size must be a number of features or a tuple of sizes such as (28, 28, 3), but it is {input_size!r}"
+    )
+    if not all(check.is_integer(size) for size in axes):
+        raise TypeError(message)
+    if not axes or min(axes) < 0:
+        raise ValueError(message)
 
     def run(params: Params, xs: Array) -> Array:
-        return layer.run(params, xs, layer.initial_state(params), None, Plan(Scan()))[1]
+        _, ys = layer.run(params, xs, layer.initial_state(params), None, Plan(Scan()))
+        return ys
 
     _, *size = jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float))).shape
     return size[0] if len(size) == 1 else tuple(size)

@@ -8,7 +8,7 @@ from jaxrnn.layer import Layer
 
 
 class Stateless(Layer):
-    """A layer whose state is empty. Of inputs of several feature axes it reads the last; the others are a batch."""
+    """A layer without a state, applied to the last axis of its input. All other axes are batch axes."""
 
     def initial_state(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> tuple[()]:
         return ()

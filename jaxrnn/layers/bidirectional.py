@@ -1,4 +1,4 @@
-"""Two layers over the same input, one in each direction."""
+"""Two layers that read the same input in opposite directions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._direction import turned
+from jaxrnn.layers._direction import reversed_plan
 
 
 def concat(forward: Array, backward: Array) -> Array:
-    """Both outputs side by side on the feature axis."""
+    """Concatenates the outputs of both directions on the feature axis: the default `merge` of `Bidirectional`.
+
+    Example:
+      >>> jaxrnn.layers.concat(jnp.ones((20, 2, 3)), jnp.zeros((20, 2, 4))).shape
+      (20, 2, 7)
+
+    Args:
+      forward: Outputs [*batch, features] of the forward layer.
+      backward: Outputs of the backward layer, with the same batch axes.
+    """
     return jnp.concatenate([forward, backward], axis=-1)
 
 
@@ -32,17 +41,30 @@ class BidirectionalState(NamedTuple):
 
 @dataclass(frozen=True)
 class Bidirectional(Layer):
-    """Two layers over the same input, one in each direction.
+    """Runs two layers over the same input, one in each direction, and merges their outputs.
 
-    Each keeps to its sequence: the backward layer begins at a sequence's last step within its length,
-    and `resets` part the same sequences for both.
+    Both layers read the same sequences: the backward layer starts at each sequence's last step within its length, and
+    `resets` separate the same sequences for both. Every output depends on future inputs, so `jaxrnn.step` cannot run
+    this layer.
+
+    The output is the merged outputs of both layers at each step. By default they are concatenated.
+
+    Example:
+      >>> layer = jaxrnn.Bidirectional(jaxrnn.LSTM(64))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 2, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(layer, params, xs, lengths=jnp.array([20, 13]))
+      >>> ys.shape, state.backward.h.shape
+      ((20, 2, 128), (2, 64))
 
     Args:
-      forward: the layer that reads the first step first.
-      backward: the layer that reads the last step first; None: as `forward`, with parameters of its own.
-      merge: what makes one output of the two: `concat`, `operator.add` for the sum, or any function of two arrays.
+      forward: The layer that reads the first step first.
+      backward: The layer that reads the last step first. None means a layer like `forward`, with its own parameters.
+      merge: A function of both outputs that returns the merged output: `jaxrnn.layers.concat`, `operator.add` for the
+        sum, or any other function of two arrays.
 
-    References: M. Schuster, K. Paliwal, "Bidirectional recurrent neural networks", 1997.
+    References:
+      M. Schuster, K. Paliwal, "Bidirectional recurrent neural networks", 1997.
     """
 
     forward: Layer
@@ -68,16 +90,21 @@ class Bidirectional(Layer):
         return self.forward.num_feature_axes
 
     def init(self, key: Array, input_size: Any) -> BidirectionalParams:
-        keys = jax.random.split(key)
-        return BidirectionalParams(*(layer.init(k, input_size) for layer, k in zip(self._layers, keys, strict=True)))
+        forward, backward = self._layers
+        k_forward, k_backward = jax.random.split(key)
+        return BidirectionalParams(forward.init(k_forward, input_size), backward.init(k_backward, input_size))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
-        pairs = zip(self._layers, params, strict=True)
-        return BidirectionalState(*(layer.initial_state(p, batch_shape, dtype) for layer, p in pairs))
+        forward, backward = self._layers
+        return BidirectionalState(
+            forward.initial_state(params.forward, batch_shape, dtype),
+            backward.initial_state(params.backward, batch_shape, dtype),
+        )
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
         forward, backward = self._layers
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
-        s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, turned(plan))
+        backward_plan = reversed_plan(plan)
+        s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, backward_plan)
         return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)

@@ -1,4 +1,4 @@
-"""An affine layer."""
+"""An affine map of every step."""
 
 from __future__ import annotations
 
@@ -22,10 +22,21 @@ class DenseParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense(Stateless):
-    r"""An affine map of every step: :math:`y_t = W x_t + b`. Of images, of every place.
+    r"""Applies an affine map to every step: :math:`y_t = W x_t + b`.
+
+    For images, the map is applied at every pixel. Symbols select rows of the weights, like their one-hot vectors.
+
+    The output is :math:`y_t`.
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Dense(10))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 10)
 
     Args:
-      size: number of output features.
+      size: Number of output features.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""Layers that read the outputs of all layers before them."""
+"""Layers in which each reads the outputs of all layers before it."""
 
 from __future__ import annotations
 
@@ -9,40 +9,51 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._around import check_numbers
+from jaxrnn.layers._checks import check_numbers
+from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
-from jaxrnn.layers._several import Several
 from jaxrnn.ops import num_features
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class DenselyConnected(Several):
-    r"""Layers each of which reads the input and the outputs of all layers before it, side by side.
+class DenselyConnected(Composite):
+    r"""Layers in which each reads the input and the outputs of all layers before it.
 
     .. math:: y^l = L^l([x, y^1, \dots, y^{l-1}]), \quad y = [x, y^1, \dots, y^n]
 
-    Parameters and states are tuples, one entry a layer.
+    Parameters and states are tuples with one entry per layer. The output is :math:`y`, the input and all outputs
+    concatenated on the feature axis.
+
+    Example:
+      >>> layer = jaxrnn.DenselyConnected(jaxrnn.GRU(32), jaxrnn.GRU(64))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> params[1].w_x.shape  # the second layer reads 8 + 32 features
+      (40, 192)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 2, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 2, 104)
 
     Args:
-      layers: the layers, first the one that reads the input alone.
+      *layers: The layers. The first one reads only the input.
 
-    References: G. Huang et al., "Densely connected convolutional networks", 2017.
+    References:
+      G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convolutional networks", 2017.
     """
 
     layers: tuple[Layer, ...]
 
     def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
-        for layer, k in self._each(key):
+        for layer, k in self._layers_and_keys(key):
             params.append(layer.init(k, input_size))
             features = num_features(input_size) + num_features(output_size(layer, params[-1], input_size))
             input_size = (*input_size[:-1], features) if isinstance(input_size, tuple) else features
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs)
+        check_numbers(self, xs, "passes its input on")
         states = []
-        for (layer, k), p, s in zip(self._each(key), params, state, strict=True):
+        for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, ys = layer.run(p, xs, s, k, plan)
             states.append(s)
             xs = jnp.concatenate([xs, ys], axis=-1)

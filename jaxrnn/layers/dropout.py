@@ -10,23 +10,39 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
+from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
-from jaxrnn.ops import dropout_mask, is_symbols
+from jaxrnn.ops import dropout_mask
 
 
 @dataclass(frozen=True)
 class Dropout(Stateless):
     r"""Dropout between layers: :math:`y_t = m_t \odot x_t / (1 - p)`, :math:`m_t \sim Bernoulli(1 - p)`.
 
-    Without a key (evaluation) it is the identity.
+    Without a key (evaluation) it is the identity. `RecurrentDropout` drops out the recurrent connections of a cell.
+
+    The output is :math:`y_t`.
+
+    Example:
+      >>> layer = jaxrnn.Dropout(rate=0.5)
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.ones((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(layer, params, xs)
+      >>> jnp.unique(ys).tolist()
+      [1.0]
+      >>> state, ys = jaxrnn.unroll(layer, params, xs, key=jax.random.key(1))
+      >>> jnp.unique(ys).tolist()
+      [0.0, 2.0]
 
     Args:
-      rate: the probability :math:`p` of dropping, from 0 to below 1.
-      shared: one mask for all steps of a sequence (variational dropout), not one a step.
+      rate: Probability :math:`p` of dropping a feature, from 0 to below 1.
+      shared: Whether all steps of a sequence share one mask (variational dropout). Otherwise each step has its own.
 
-    References: N. Srivastava et al., "Dropout", 2014; W. Zaremba et al., "Recurrent neural network
-    regularization", 2014; Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in
-    recurrent neural networks", 2016 (shared).
+    References:
+      N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: a simple way to prevent neural
+      networks from overfitting", 2014; W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent neural network regularization",
+      2014; Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016,
+      for `shared`.
     """
 
     rate: float
@@ -40,8 +56,7 @@ class Dropout(Stateless):
         return ()
 
     def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        if is_symbols(xs):
-            raise TypeError(f"{self} needs numbers, but its input is of symbols: put it after an Embedding or a cell")
+        check_numbers(self, xs, "drops parts of its input")
         if key is None or self.rate == 0:
             return state, xs
         mask = dropout_mask(key, self.rate, xs.shape[1:] if self.shared else xs.shape)

@@ -1,4 +1,4 @@
-"""Vectors for symbols."""
+"""A vector for every symbol."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from jaxrnn.ops import affine
 
 
 class EmbeddingParams(NamedTuple):
-    w: Array  # [symbols, size], one row a symbol
+    w: Array  # [symbols, size], one row per symbol
 
 
 @dataclass(frozen=True)
 class Embedding(Stateless):
-    r"""A vector for every symbol: :math:`y_t = W_{x_t}`.
+    r"""Maps every symbol to a vector: :math:`y_t = W_{x_t}`.
 
-    A cell reads symbols by itself; an embedding before it makes its input product smaller than one row
-    a symbol and gate, and lets other parameters share the vectors. Drawn from a normal law of standard deviation
-    :math:`1/\sqrt{size}`.
+    Cells read symbols without an embedding, with one row of their input weights per symbol. An embedding makes these
+    weights smaller, and other parameters can share its vectors. The vectors are drawn from a normal distribution with
+    standard deviation :math:`1/\sqrt{size}`. A symbol out of range gives NaN.
+
+    The output is :math:`y_t`.
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.Embedding(16), jaxrnn.GRU(64))
+      >>> params = layer.init(jax.random.key(0), input_size=1000)  # 1000 different symbols
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 32), int))  # [time, batch]
+      >>> params[0].w.shape, ys.shape
+      ((1000, 16), (20, 32, 64))
 
     Args:
-      size: number of output features.
+      size: Number of output features.
     """
 
     size: int

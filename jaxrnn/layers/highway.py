@@ -12,7 +12,8 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._around import Around, check_numbers, check_sizes
+from jaxrnn.layers._checks import check_numbers, check_same_size
+from jaxrnn.layers._layer_wrapper import LayerWrapper
 from jaxrnn.ops import affine, num_features, sigmoid
 
 
@@ -23,16 +24,26 @@ class HighwayParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Highway(Around):
-    r"""A gate between the input and the output: :math:`y_t = t_t \odot L(x)_t + (1 - t_t) \odot x_t`.
+class Highway(LayerWrapper):
+    r"""A gate that mixes the input and the output of a layer: :math:`y_t = t_t \odot L(x)_t + (1 - t_t) \odot x_t`.
 
     .. math:: t_t = \sigma(W x_t + b)
 
-    Args:
-      layer: a layer with as many outputs as inputs.
-      transform_bias: initial value of :math:`b`; below zero the input is carried at first.
+    The output is :math:`y_t`. The state is that of the wrapped layer.
 
-    References: R. Srivastava, K. Greff, J. Schmidhuber, "Highway networks", 2015.
+    Example:
+      >>> layer = jaxrnn.Highway(jaxrnn.LSTM(8), transform_bias=-2.0)
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 8)
+
+    Args:
+      layer: A layer with as many outputs as inputs.
+      transform_bias: Initial value of :math:`b`. With a value below zero the input initially dominates the output.
+
+    References:
+      R. Srivastava, K. Greff, J. Schmidhuber, "Highway networks", 2015.
     """
 
     layer: Layer
@@ -52,8 +63,8 @@ class Highway(Around):
         return self.layer.initial_state(params.layer, batch_shape, dtype)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs)
+        check_numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params.layer, xs, state, key, plan)
-        check_sizes(self, xs, ys)
+        check_same_size(self, xs, ys)
         t = sigmoid(affine(xs, params.w, params.b))
         return state, t * ys + (1 - t) * xs

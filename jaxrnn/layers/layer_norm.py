@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
+from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import normalized, num_features
 
@@ -23,12 +24,23 @@ class LayerNormParams(NamedTuple):
 class LayerNorm(Stateless):
     r"""Layer normalization: :math:`y_t = \gamma \odot (x_t - \mu_t) / \sqrt{\sigma^2_t + \epsilon} + \beta`.
 
-    :math:`\mu_t, \sigma^2_t` are the mean and variance over the features of one step; of images, of every place.
+    :math:`\mu_t` and :math:`\sigma^2_t` are the mean and the variance over the features of one step. For images they
+    are computed at every pixel.
+
+    The output is :math:`y_t`.
+
+    Example:
+      >>> layer = jaxrnn.LayerNorm()
+      >>> params = layer.init(jax.random.key(0), input_size=2)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.array([[1.0, 3.0], [20.0, 10.0]]))  # [time, input]
+      >>> ys.round(3).tolist()
+      [[-1.0, 1.0], [1.0, -1.0]]
 
     Args:
-      epsilon: added to the variance.
+      epsilon: Number that is added to the variance.
 
-    References: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
+    References:
+      J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
     """
 
     epsilon: float = 1e-6
@@ -41,4 +53,5 @@ class LayerNorm(Stateless):
         return LayerNormParams(jnp.ones(n), jnp.zeros(n))
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
+        check_numbers(self, xs, "normalizes its input")
         return state, params.scale * normalized(xs, self.epsilon) + params.bias

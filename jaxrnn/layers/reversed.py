@@ -1,4 +1,4 @@
-"""A layer that reads the last step first."""
+"""A layer that runs in the other direction."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ from typing import Any
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._around import Around
-from jaxrnn.layers._direction import turned
+from jaxrnn.layers._direction import reversed_plan
+from jaxrnn.layers._layer_wrapper import LayerWrapper
 
 
 @dataclass(frozen=True)
-class Reversed(Around):
-    """A layer that reads in the other direction, for stacks whose layers take turns.
+class Reversed(LayerWrapper):
+    """Runs a layer in the other direction, for stacks whose layers alternate between directions.
 
-    As the backward layer of `Bidirectional` it begins at a sequence's last step within its length, and `resets` part
-    the same sequences. Parameters and state are those of the layer.
+    Like the backward layer of `Bidirectional`, the layer starts at each sequence's last step within its length, and
+    `resets` separate the same sequences as without it. Parameters and state are those of the wrapped layer. Every
+    output depends on future inputs, so `jaxrnn.step` cannot run this layer.
+
+    The output is that of the wrapped layer, aligned with the input.
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Reversed(jaxrnn.LSTM(64)))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 2, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(layer, params, xs, lengths=jnp.array([20, 13]))
+      >>> ys.shape
+      (20, 2, 64)
 
     Args:
-      layer: the layer.
+      layer: The layer to run in the other direction.
 
-    References: J. Zhou, W. Xu, "End-to-end learning of semantic role labeling using recurrent neural networks", 2015.
+    References:
+      J. Zhou, W. Xu, "End-to-end learning of semantic role labeling using recurrent neural networks", 2015.
     """
 
     layer: Layer
@@ -32,4 +44,4 @@ class Reversed(Around):
         return False
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        return self.layer.run(params, xs, state, key, turned(plan))
+        return self.layer.run(params, xs, state, key, reversed_plan(plan))

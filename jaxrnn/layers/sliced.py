@@ -1,4 +1,4 @@
-"""A layer over slices of a sequence, all of them at once, and again over what comes of them."""
+"""A layer that runs over all slices of a sequence at once, and again over their outputs."""
 
 from __future__ import annotations
 
@@ -18,28 +18,42 @@ from jaxrnn.ops import at_last
 
 @dataclass(frozen=True)
 class Sliced(Layer):
-    r"""A layer over slices of a sequence, all side by side, and again over the slices' last outputs, level by level.
+    r"""Runs a layer over all slices of a sequence at once, and again over the slices' last outputs, level by level.
 
     .. math::
         h^0_{s,i} &= L^0(x_{s,1}, \dots, x_{s,l})_i, \quad s = 1 \dots n^k \\
         h^p_{s,i} &= L^p(h^{p-1}_{ns-n+1,last}, \dots, h^{p-1}_{ns,last})_i, \quad s = 1 \dots n^{k-p}, p = 1 \dots k
 
-    A sequence of :math:`T = l n^k` steps takes :math:`l + kn` of them one after the other instead of :math:`T`. Any
-    other length is cut into slices of which the first ones are a step longer, by each sequence's own length; in one
-    shorter than :math:`n^k` the last slices are empty, and no level reads anything of them.
+    A sequence of :math:`T = l n^k` steps takes :math:`l + kn` sequential steps instead of :math:`T`. A sequence of any
+    other length is cut by its own length, into slices of which the first ones are a step longer than the others. If it
+    has fewer than :math:`n^k` steps, its last slices are empty, and the next level skips them.
 
-    What the last level puts out, :math:`h^k_{1,i}`, is the output at all steps of the sequence's :math:`i`-th part. At
-    its last step the output has therefore read the whole sequence; at all others it has read until the end of their
-    part, which is the future. The state is the last level's: a sequence can be continued, and the lower levels begin
-    anew at each slice. `resets` are refused: give sequences as a batch.
+    The output is that of the last level: :math:`h^k_{1,i}`, repeated at all steps of the sequence's :math:`i`-th part.
+    The output at the last step has therefore read the whole sequence. All other outputs have read the sequence up to
+    the end of their part, so they depend on future inputs, and `jaxrnn.step` cannot run this layer.
+
+    The state is that of the last level. A sequence can be continued from it, but the lower levels start anew at each
+    slice. `resets` raise an error: give packed sequences as a batch instead.
+
+    Example:
+      >>> layer = jaxrnn.Sliced(jaxrnn.GRU(64), slices=4, levels=2)
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> len(params)  # one for each level
+      3
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((160, 2, 8)))  # [time, batch, input]; 18 steps in sequence
+      >>> ys.shape
+      (160, 2, 64)
 
     Args:
-      layer: the layer of each level, with parameters of its own at each.
-      slices: into how many parts :math:`n` a sequence, and each of its parts, is cut.
-      levels: how many times :math:`k` that is done.
+      layer: The layer of each level. Each level has its own parameters.
+      slices: Number of slices :math:`n` into which a sequence, and at further levels each slice, is cut.
+      levels: Number of times :math:`k` that sequences are cut.
 
-    References: Z. Yu, G. Liu, "Sliced recurrent neural networks", 2018. Deviation: nothing is padded where
-    :math:`n^k` does not divide :math:`T`.
+    References:
+      Z. Yu, G. Liu, "Sliced recurrent neural networks", 2018.
+
+    Deviations:
+      Sequences are not padded where :math:`n^k` does not divide :math:`T`.
     """
 
     layer: Layer
@@ -71,97 +85,145 @@ class Sliced(Layer):
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         if plan.resets is not None:
-            raise ValueError(f"{self} slices each sequence as a whole, without resets: give packed ones as a batch")
-        time = jax.tree.leaves(xs)[0].shape[0]
-        if time == 0:  # nothing is read, but outputs have a shape
-            one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), xs)
-            padding = plan._replace(
-                lengths=jnp.zeros(plan.batch_shape, int), valid=jnp.zeros((1, *plan.batch_shape), bool)
+            raise ValueError(
+                f"{self} cuts each sequence by its length and cannot run with resets: give packed sequences as a batch"
             )
-            state, ys = self.run(params, one, state, key, padding)
-            return state, jax.tree.map(lambda y: y[:0], ys)
-        *k_lower, k_last = [None] * len(params) if key is None else jax.random.split(key, len(params))
-        *p_lower, p_last = params
-        even = isinstance(time, int) and time % self.slices**self.levels == 0 and plan.lengths is None
-        cut = (_Even if even else _Uneven)(self.slices, self.slices**self.levels, time, plan)
-        xs, lengths, valid = cut.take(xs), cut.lengths, cut.valid
-        for level, (p, k) in enumerate(zip(p_lower, k_lower, strict=True)):
-            shape = (self.slices ** (self.levels - level), *plan.batch_shape)
-            slices = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=shape)
-            _, ys = self.layer.run(p, xs, self.layer.initial_state(p, shape), k, slices)
+        time = jax.tree.leaves(xs)[0].shape[0]
+        if time == 0:
+            return self._run_no_steps(params, xs, state, key, plan)
+        num_slices = self.slices**self.levels
+        keys = [None] * len(params) if key is None else jax.random.split(key, len(params))
+
+        is_divisible = isinstance(time, int) and time % num_slices == 0  # for a symbolic length this is unknown
+        if is_divisible and plan.lengths is None:
+            cut = _EvenCut(time, plan, parts=self.slices, num_slices=num_slices)
+        else:
+            cut = _UnevenCut(time, plan, parts=self.slices, num_slices=num_slices)
+        xs = cut.slice_inputs(xs)
+        lengths = cut.lengths
+        valid = cut.valid
+        for level in range(self.levels):
+            batch_shape = (self.slices ** (self.levels - level), *plan.batch_shape)
+            slices = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=batch_shape)
+            initial = self.layer.initial_state(params[level], batch_shape)
+            _, ys = self.layer.run(params[level], xs, initial, keys[level], slices)
             if lengths is None:
                 last = jax.tree.map(lambda y: y[-1], ys)
             else:
                 last = jax.tree.map(partial(at_last, lengths=lengths), ys)
-                valid = self._steps(lengths > 0)
+                valid = self._slices_to_steps(lengths > 0)
                 lengths = valid.sum(0)
-            xs = jax.tree.map(self._steps, last)
+            xs = jax.tree.map(self._slices_to_steps, last)
         whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape)
-        state, ys = self.layer.run(p_last, xs, state, k_last, whole)
-        return state, cut.spread(ys)
+        state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
+        return state, cut.repeat_outputs(ys)
 
-    def _steps(self, x: Array) -> Array:
-        """What came of all slices as the steps of the next level's: [slices, slices of it, ...], without a last 1."""
+    def _run_no_steps(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
+        """Returns the state and outputs of no steps, whose other axes are found by running one step of padding."""
+        padding = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), xs)
+        no_lengths = jnp.zeros(plan.batch_shape, int)
+        not_valid = jnp.zeros((1, *plan.batch_shape), bool)
+        state, ys = self.run(params, padding, state, key, plan._replace(lengths=no_lengths, valid=not_valid))
+        return state, jax.tree.map(lambda y: y[:0], ys)
+
+    def _slices_to_steps(self, x: Array) -> Array:
+        """Turns what the slices of a level returned into the steps of the next level.
+
+        Args:
+          x: An array [slices, ...] with one entry for each slice of the level.
+
+        Returns:
+          An array [steps, slices of the next level, ...]. At the last level, which has no slices, [steps, ...].
+        """
         steps = x.reshape(len(x) // self.slices, self.slices, *x.shape[1:]).swapaxes(0, 1)
         return steps[:, 0] if steps.shape[1] == 1 else steps
 
 
-class _Even:
-    """Slices of one length, of sequences without padding."""
+class _EvenCut:
+    """Cuts sequences without padding into slices of equal length.
+
+    Attributes:
+      lengths: None, because all slices have the full length.
+      valid: None, because there is no padding.
+    """
 
     lengths = None
     valid = None
 
-    def __init__(self, parts: int, number: int, time: int, plan: Plan):
-        self.parts, self.number, self.time, self.order = parts, number, time, -1 if plan.reverse else 1
+    def __init__(self, time: int, plan: Plan, *, parts: int, num_slices: int):
+        self.time = time
+        self.parts = parts
+        self.num_slices = num_slices
+        self.stride = -1 if plan.reverse else 1
 
-    def take(self, xs: Any) -> Any:
-        """Inputs [time, ...] as those of slices, [time of a slice, slices, ...], in the order they are read."""
-        shape = (self.number, self.time // self.number)
-        return jax.tree.map(lambda x: x[:: self.order].reshape(*shape, *x.shape[1:]).swapaxes(0, 1), xs)
+    def slice_inputs(self, xs: Any) -> Any:
+        """Cuts inputs [time, ...] into slices [time of a slice, slices, ...], in the order in which they are read."""
+        shape = (self.num_slices, self.time // self.num_slices)
+        return jax.tree.map(lambda x: x[:: self.stride].reshape(*shape, *x.shape[1:]).swapaxes(0, 1), xs)
 
-    def spread(self, ys: Any) -> Any:
-        """Outputs of the last level at all steps of its parts."""
-        return jax.tree.map(lambda y: jnp.repeat(y, self.time // self.parts, axis=0)[:: self.order], ys)
+    def repeat_outputs(self, ys: Any) -> Any:
+        """Repeats each output of the last level [parts, ...] at all steps of its part: [time, ...]."""
+        return jax.tree.map(lambda y: jnp.repeat(y, self.time // self.parts, axis=0)[:: self.stride], ys)
 
 
-class _Uneven:
-    """Slices of each sequence's own length, padded to the longest; the first ones are a step longer than the others."""
+class _UnevenCut:
+    """Cuts each sequence by its own length. Its first slices are a step longer than the others.
 
-    def __init__(self, parts: int, number: int, time: Any, plan: Plan):
-        self.plan, self.time, self.each = plan, time, number // parts  # slices of each part
-        self.length = time if plan.lengths is None else plan.lengths
-        self.short = self.length // number  # steps of a slice
-        self.longer = self.length % number  # how many slices have one more
-        most = (time + number - 1) // number
-        axes = jnp.ndim(self.length)
-        s = jnp.arange(number).reshape(number, *(1,) * axes)
-        i = jnp.arange(most).reshape(most, 1, *(1,) * axes)
-        self._read = self._turned(s * self.short + jnp.minimum(s, self.longer) + i)
-        lengths = self.short + (s < self.longer)
-        lengths = lengths.reshape(*lengths.shape, *(1,) * (len(plan.batch_shape) - axes))
-        self.lengths = jnp.broadcast_to(lengths, (number, *plan.batch_shape))
-        self.valid = jnp.arange(most).reshape(most, *(1,) * self.lengths.ndim) < self.lengths
+    All slices are padded to the longest one.
 
-    def take(self, xs: Any) -> Any:
-        return jax.tree.map(lambda x: self._pick(x, self._read), xs)
+    Attributes:
+      lengths: Lengths of the slices [slices, *batch].
+      valid: Booleans [time of a slice, slices, *batch], False in the padding.
+    """
 
-    def spread(self, ys: Any) -> Any:
-        t = self._turned(jnp.arange(self.time).reshape(self.time, *(1,) * jnp.ndim(self.length)))
-        rest = t - self.longer * (self.short + 1)  # counted from the first of the shorter slices
-        s = jnp.where(rest < 0, t // (self.short + 1), self.longer + rest // jnp.maximum(self.short, 1))
-        return jax.tree.map(lambda y: self._pick(y, s // self.each), ys)
+    def __init__(self, time: Any, plan: Plan, *, parts: int, num_slices: int):
+        self.time = time
+        self.reverse = plan.reverse
+        self.slices_per_part = num_slices // parts
+        self.sequence_length = time if plan.lengths is None else plan.lengths  # one for all sequences, or [*batch]
+        self.short_length = self.sequence_length // num_slices  # the longer slices have one more step
+        self.num_longer = self.sequence_length % num_slices
+        slice_time = (time + num_slices - 1) // num_slices
 
-    def _turned(self, t: Array) -> Array:
-        """Where the step that is read as the t-th stands in time, and the other way round."""
-        return self.length - 1 - t if self.plan.reverse else t
+        batch_axes = jnp.ndim(self.sequence_length)
+        s = jnp.arange(num_slices).reshape(num_slices, *(1,) * batch_axes)  # the slice
+        i = jnp.arange(slice_time).reshape(slice_time, 1, *(1,) * batch_axes)  # the step in the slice
+        self.steps_of_slices = self._swap_order(s * self.short_length + jnp.minimum(s, self.num_longer) + i)
+        lengths = self.short_length + (s < self.num_longer)
+        lengths = lengths.reshape(*lengths.shape, *(1,) * (len(plan.batch_shape) - batch_axes))
+        self.lengths = jnp.broadcast_to(lengths, (num_slices, *plan.batch_shape))
+        self.valid = jnp.arange(slice_time).reshape(slice_time, *(1,) * self.lengths.ndim) < self.lengths
 
-    def _pick(self, x: Array, at: Array) -> Array:
-        """`x[at]` of each sequence: x [time, *batch, ...], at [..., *batch], or [...] if it is the same for all."""
-        batch = jnp.shape(self.length)
-        if not batch:
-            return jnp.take(x, at, axis=0, mode="clip")
-        rest = x.shape[1 + len(batch) :]
-        flat = at.reshape(-1, *batch, *(1,) * len(rest))
-        picked = jnp.take_along_axis(x, jnp.clip(flat, 0, x.shape[0] - 1), axis=0)
-        return picked.reshape(*at.shape, *rest)
+    def slice_inputs(self, xs: Any) -> Any:
+        """Cuts inputs [time, ...] into slices [time of a slice, slices, ...], in the order in which they are read."""
+        return jax.tree.map(lambda x: self._take(x, self.steps_of_slices), xs)
+
+    def repeat_outputs(self, ys: Any) -> Any:
+        """Repeats each output of the last level [parts, ...] at all steps of its part: [time, ...]."""
+        t = self._swap_order(jnp.arange(self.time).reshape(self.time, *(1,) * jnp.ndim(self.sequence_length)))
+        after_longer = t - self.num_longer * (self.short_length + 1)  # negative in the longer slices
+        slice_of_step = jnp.where(
+            after_longer < 0,
+            t // (self.short_length + 1),
+            self.num_longer + after_longer // jnp.maximum(self.short_length, 1),
+        )
+        return jax.tree.map(lambda y: self._take(y, slice_of_step // self.slices_per_part), ys)
+
+    def _swap_order(self, t: Array) -> Array:
+        """Converts an index in the order of reading to an index in time, or the other way round."""
+        return self.sequence_length - 1 - t if self.reverse else t
+
+    def _take(self, x: Array, indices: Array) -> Array:
+        """Takes entries of each sequence from the leading axis; indices out of range are clipped.
+
+        Args:
+          x: An array [time, *batch, ...].
+          indices: Integers [..., *batch], or [...] if all sequences have the same length.
+        """
+        batch_shape = jnp.shape(self.sequence_length)
+        if not batch_shape:
+            return jnp.take(x, indices, axis=0, mode="clip")
+        feature_shape = x.shape[1 + len(batch_shape) :]
+        flat = indices.reshape(-1, *batch_shape, *(1,) * len(feature_shape))
+        taken = jnp.take_along_axis(x, jnp.clip(flat, 0, x.shape[0] - 1), axis=0)
+        return taken.reshape(*indices.shape, *feature_shape)

@@ -8,32 +8,39 @@ from typing import Any
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
+from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
-from jaxrnn.layers._several import Several
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Stack(Several):
-    """Layers one after the other: each reads what the one before puts out.
+class Stack(Composite):
+    """Runs layers one after the other: each layer reads the output of the one before it.
 
-    Parameters and states are tuples, one entry a layer.
+    Parameters and states are tuples with one entry per layer. The output is that of the last layer.
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Dropout(0.1), jaxrnn.GRU(32))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 2, 8)))  # [time, batch, input]
+      >>> ys.shape, state[0].c.shape
+      ((20, 2, 32), (2, 64))
 
     Args:
-      layers: the layers, first the one that reads the input.
+      *layers: The layers. The first one reads the input.
     """
 
     layers: tuple[Layer, ...]
 
     def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
-        for layer, k in self._each(key):
+        for layer, k in self._layers_and_keys(key):
             params.append(layer.init(k, input_size))
             input_size = output_size(layer, params[-1], input_size)
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         states = []
-        for (layer, k), p, s in zip(self._each(key), params, state, strict=True):
+        for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, xs = layer.run(p, xs, s, k, plan)
             states.append(s)
         return tuple(states), xs

@@ -9,16 +9,26 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Loop, Params, Plan, State
-from jaxrnn.layers._around import Around
+from jaxrnn.layers._layer_wrapper import LayerWrapper
 
 
 @dataclass(frozen=True)
-class Using(Around):
-    """A layer that runs on a loop of its own, whatever `unroll` is told: for stacks of different cells.
+class Using(LayerWrapper):
+    """Runs a layer with its own loop, in place of the one that is given to `unroll`.
+
+    It is useful in stacks of different cells. Parameters, state and output are those of the wrapped layer.
+
+    Example:
+      >>> linear = jaxrnn.Using(jaxrnn.MinGRU(64), jaxrnn.loops.AssociativeScan())
+      >>> layer = jaxrnn.Stack(linear, jaxrnn.LSTM(64))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      layer: the layer.
-      loop: its loop.
+      layer: The layer to run.
+      loop: Its loop, from `jaxrnn.loops`.
     """
 
     layer: Layer

@@ -1,4 +1,4 @@
-"""The last few inputs side by side: what a convolution over time reads."""
+"""The last inputs side by side, as a convolution over time reads them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Plan
-from jaxrnn.ops import as_joint_dtype, at_last, is_symbols, where, zeros
+from jaxrnn.layers._checks import check_numbers
+from jaxrnn.ops import as_joint_dtype, at_last, where, zeros
 
 
 class WindowParams(NamedTuple):
-    like: Array  # [0, input], no numbers: its shape says how wide the state is
+    like: Array  # [0, input], an empty array whose shape and dtype are those of the state's features
 
 
 class WindowState(NamedTuple):
-    past: Array  # [*batch, width - 1, input], the oldest first
+    past: Array  # [*batch, width - 1, input], the oldest input first
 
 
 @dataclass(frozen=True)
 class Window(Layer):
-    r"""The last inputs side by side: :math:`y_t = [x_{t-k+1}, \dots, x_t]`, with zeros before the beginning.
+    r"""Concatenates the last inputs: :math:`y_t = [x_{t-k+1}, \dots, x_t]`, with zeros before the first step.
 
-    A layer that multiplies it by a matrix is a masked convolution over time: `Stack(Window(2), QRNN(64))` is the
-    quasi-recurrent network whose filters are two steps wide. Of symbols, put an `Embedding` before it.
+    A layer that multiplies a window by a matrix is a masked convolution over time: `Stack(Window(2), QRNN(64))` is the
+    quasi-recurrent network with filters of width two. Symbols need an `Embedding` before this layer.
+
+    The output is :math:`y_t`, the oldest input first.
+
+    Example:
+      >>> layer = jaxrnn.Window(width=2)
+      >>> params = layer.init(jax.random.key(0), input_size=1)
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.array([[1.0], [2.0], [3.0]]))  # [time, input]
+      >>> ys.tolist()
+      [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
 
     Args:
-      width: the number of inputs :math:`k`, the present one among them.
+      width: Number of inputs :math:`k` in a window, including the current one.
     """
 
     width: int
@@ -46,44 +56,41 @@ class Window(Layer):
     def run(
         self, params: WindowParams, xs: Array, state: WindowState, key: Array | None, plan: Plan
     ) -> tuple[WindowState, Array]:
-        if is_symbols(xs):
-            raise TypeError(f"{self} needs numbers, but its input is of symbols: put it after an Embedding")
-        if xs.shape[-1] != params.like.shape[-1]:
+        check_numbers(self, xs, "concatenates its last inputs")
+        input_size = params.like.shape[-1]
+        if xs.shape[-1] != input_size:
             raise ValueError(
-                f"the input of {self} must have the size it was made for, {params.like.shape[-1]}, "
-                f"but it has {xs.shape[-1]}: call init with the size that is fed"
+                f"the input of {self} must have the input size of the parameters, {input_size}, "
+                f"but it has {xs.shape[-1]}: call init with the size of your input"
             )
-        seen = [as_joint_dtype(xs, (params, xs))]  # the newest first
+        delayed = [as_joint_dtype(xs, (params, xs))]  # the inputs 0, 1, ... steps ago
         for age in range(1, self.width):
-            seen.append(_a_step_later(seen[-1], state.past[..., -age, :], plan))
-        windows = jnp.stack(seen[::-1], axis=-2)
-        last = _last(windows, plan)
-        ys = windows.reshape(*xs.shape[:-1], self.width * xs.shape[-1])
-        if last is None:
+            delayed.append(_delay(delayed[-1], state.past[..., -age, :], plan))
+        windows = jnp.stack(delayed[::-1], axis=-2)
+        ys = windows.reshape(*xs.shape[:-1], self.width * input_size)
+        if windows.shape[0] == 0:
             return state, ys
-        past = last[..., 1:, :].astype(state.past.dtype)
-        if plan.lengths is not None:  # sequences of no steps keep their state
+        past = _last_window(windows, plan)[..., 1:, :].astype(state.past.dtype)
+        if plan.lengths is not None:  # a sequence without steps keeps its state
             past = where(plan.lengths > 0, past, state.past)
         return WindowState(past), ys
 
 
-def _a_step_later(xs: Array, before: Array, plan: Plan) -> Array:
-    """What was at each step's place one step earlier in the order of reading; `before` at the first."""
-    first = before[None].astype(xs.dtype)
+def _delay(xs: Array, first: Array, plan: Plan) -> Array:
+    """Delays inputs by one step in the order in which they are read; the step that is read first gets `first`."""
+    first = first[None].astype(xs.dtype)
     if plan.reverse:
         xs = jnp.concatenate([xs, first])[1:]
-        if plan.valid is not None:  # the padding is read first, and leaves the state alone
-            beyond = jnp.concatenate([plan.valid, jnp.zeros_like(plan.valid[:1])])[1:]
-            xs = where(beyond, xs, first)
+        if plan.valid is not None:  # a step before padding is the first one that is read
+            next_is_valid = jnp.concatenate([plan.valid, jnp.zeros_like(plan.valid[:1])])[1:]
+            xs = where(next_is_valid, xs, first)
     else:
         xs = jnp.concatenate([first, xs])[: xs.shape[0]]
     return xs if plan.resets is None else where(~plan.resets, xs, jnp.zeros((), xs.dtype))
 
 
-def _last(windows: Array, plan: Plan) -> Array | None:
-    """The window of the last step that is read; None where there are no steps at all."""
-    if windows.shape[0] == 0:
-        return None
+def _last_window(windows: Array, plan: Plan) -> Array:
+    """Returns the window of the step that is read last."""
     if plan.reverse:
         return windows[0]
     if plan.lengths is None:

@@ -9,88 +9,246 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxrnn import _check as check
+
 
 class Node(NamedTuple):
-    """A node of a tree, and with its children a whole tree."""
+    """A node of a tree. A tree is given by its root.
 
-    x: Any = None  # its input: a symbol or a vector of features; None: it has none
-    children: Sequence[Node | None] = ()  # None: this place is empty
-    label: Any = 0  # numbers that networks leave alone
+    Example:
+      >>> from jaxrnn.trees import Node
+      >>> tree = Node(children=[Node(7), Node(children=[Node(2), Node(5)])], label=1)
+      >>> tree.children[0].x
+      7
+
+    Args:
+      x: The input of the node: a symbol or a vector of features. None means that it has no input.
+      children: The child nodes. None is a position without a child.
+      label: A number, or an array of numbers, such as the class of the node. Networks do not read it.
+    """
+
+    x: Any = None
+    children: Sequence[Node | None] = ()
+    label: Any = 0
 
 
 class Trees(NamedTuple):
-    """A batch of trees. Each node has a slot: first leaves, then rows of inner nodes, after their children's rows."""
+    """A batch of trees as arrays, from `jaxrnn.trees.pack`.
 
-    xs: Any  # [slots, batch, ...], the nodes' inputs
-    labels: Any  # [slots, batch, ...]
-    valid: Any  # bool [slots, batch], whether there is a node in the slot
-    reads: Any  # bool [slots, batch], whether that node has an input
-    children: Any  # int [rows, width, batch, arity], slots of the inner nodes' children; `slots` where there is none
-    roots: Any  # int [batch], slots
+    Every node has a slot. The first slots of each tree are its leaves. They are followed by rows of inner nodes, in
+    which every node is in a later row than its children, so that all nodes of a row can be computed at once.
+
+    Example:
+      >>> from jaxrnn.trees import Node, pack
+      >>> batch = pack([Node(children=[Node(7), Node(2)]), Node(5)], width=1)
+      >>> batch.xs.tolist()  # [slots, batch]
+      [[2, 5], [7, 0], [0, 0]]
+      >>> batch.valid.tolist()
+      [[True, True], [True, False], [True, False]]
+      >>> batch.roots.tolist()
+      [2, 0]
+
+    Args:
+      xs: Inputs [slots, batch, ...] of the nodes.
+      labels: Labels [slots, batch, ...] of the nodes.
+      valid: Booleans [slots, batch], False in slots without a node.
+      reads: Booleans [slots, batch], True where a node has an input.
+      children: Integers [rows, width, batch, arity], the slots of the children of inner nodes. Where there is no child,
+        the entry is the number of slots.
+      roots: Integers [batch], the slots of the roots.
+    """
+
+    xs: Any
+    labels: Any
+    valid: Any
+    reads: Any
+    children: Any
+    roots: Any
 
 
 def pack(forest: Sequence[Node], *, arity: int = 0, leaves: int = 0, rows: int = 0, width: int = 4) -> Trees:
-    """Trees as NumPy arrays, made on the host. `width` inner nodes of each tree make a row and are computed at once.
+    """Packs trees into NumPy arrays, on the host.
 
-    `arity`, `leaves` and `rows` ask for room for at least so many: batches of equal shapes share a compiled program.
+    `arity`, `leaves` and `rows` are lower bounds. With the same bounds, batches of different trees have the same shapes
+    and share a compiled program.
+
+    Example:
+      >>> from jaxrnn.trees import Node, pack
+      >>> batch = pack([Node(children=[Node(7), Node(2)])], leaves=4, rows=1, width=2)
+      >>> batch.xs.shape, batch.children.shape
+      ((6, 1), (1, 2, 1, 2))
+
+    Args:
+      forest: The roots of the trees, at least one.
+      arity: Least number of children for which there is room. A cell with an `arity` needs trees of the same arity.
+      leaves: Least number of leaves for which there is room.
+      rows: Least number of rows of inner nodes for which there is room.
+      width: Number of inner nodes of a tree in one row, which are computed at once.
+
+    Returns:
+      A batch of trees.
+
+    Raises:
+      TypeError: An argument has the wrong type.
+      ValueError: The forest is empty, a number is out of range, or the inputs or labels of the nodes differ in shape.
     """
-    if not forest or width < 1:
-        raise ValueError(f"pack needs trees and a positive width, but it was given {len(forest)} and {width}")
-    plans = [_plan(tree, width) for tree in forest]
-    arity = max([arity, *(len(node.children) for plan in plans for node, *_ in plan[0])])
-    leaves, rows = max([leaves, *(plan[2] for plan in plans)]), max([rows, *(plan[3] for plan in plans)])
-    slots, batch = leaves + rows * width, len(forest)
-    children, roots = np.full((rows * width, batch, arity), slots, np.int32), np.zeros(batch, np.int32)
-    nodes: list[tuple[int, int, Node]] = []
-    for b, (entries, places, _, _) in enumerate(plans):
-        slot_of = [leaves + place if entry[0].children else place for entry, place in zip(entries, places, strict=True)]
-        for (node, parent, rank), slot in zip(entries, slot_of, strict=True):
-            nodes.append((slot, b, node))
-            if parent >= 0:
-                children[slot_of[parent] - leaves, b, rank] = slot
+    if isinstance(forest, Node) or not isinstance(forest, Sequence):
+        hint = ": did you mean [tree]?" if isinstance(forest, Node) else ""
+        raise TypeError(f"forest must be a list of trees, but it is {forest!r}{hint}")
+    if not forest:
+        raise ValueError("forest must have at least one tree, but it is empty")
+    for name, value in {"arity": arity, "leaves": leaves, "rows": rows}.items():
+        _check_at_least(name, value, 0)
+    _check_at_least("width", width, 1)
+
+    layouts = [_lay_out(tree, width) for tree in forest]
+    arity = max(arity, *(len(entry.node.children) for layout in layouts for entry in layout.entries))
+    leaves = max(leaves, *(layout.num_leaves for layout in layouts))
+    rows = max(rows, *(layout.num_rows for layout in layouts))
+    batch = len(forest)
+    slots = leaves + rows * width
+
+    children = np.full((rows * width, batch, arity), slots, np.int32)
+    roots = np.zeros(batch, np.int32)
+    nodes: list[tuple[int, int, Node]] = []  # slot, index of the tree, node
+    for b, (entries, places, _, _) in enumerate(layouts):
+        slot_of = [
+            leaves + place if entry.node.children else place for entry, place in zip(entries, places, strict=True)
+        ]
+        for entry, slot in zip(entries, slot_of, strict=True):
+            nodes.append((slot, b, entry.node))
+            if entry.parent is not None:
+                children[slot_of[entry.parent] - leaves, b, entry.position] = slot
         roots[b] = slot_of[0]
 
-    def fill(entries: list[tuple[int, int, Any]]) -> np.ndarray:
-        at, of_batch, values = (np.asarray(column) for column in zip(*entries or [(0, 0, 0)], strict=True))
-        array = np.zeros((slots, batch, *values.shape[1:]), values.dtype)
-        array[at, of_batch] = values
+    def to_array(what: str, values: list[tuple[int, int, Any]]) -> np.ndarray:
+        """Returns an array [slots, batch, ...] with values at given slots and trees, and zeros elsewhere."""
+        at_slots, at_trees, column = zip(*values or [(0, 0, 0)], strict=True)
+        try:
+            column = np.asarray(column)
+        except ValueError as error:
+            raise ValueError(f"the {what} of all nodes must have the same shape, but they do not") from error
+        array = np.zeros((slots, batch, *column.shape[1:]), column.dtype)
+        array[list(at_slots), list(at_trees)] = column
         return array
 
     return Trees(
-        xs=fill([(slot, b, node.x) for slot, b, node in nodes if node.x is not None]),
-        labels=fill([(slot, b, node.label) for slot, b, node in nodes]),
-        valid=fill([(slot, b, True) for slot, b, _ in nodes]),
-        reads=fill([(slot, b, node.x is not None) for slot, b, node in nodes]),
+        xs=to_array("inputs", [(slot, b, node.x) for slot, b, node in nodes if node.x is not None]),
+        labels=to_array("labels", [(slot, b, node.label) for slot, b, node in nodes]),
+        valid=to_array("flags", [(slot, b, True) for slot, b, _ in nodes]),
+        reads=to_array("flags", [(slot, b, node.x is not None) for slot, b, node in nodes]),
         children=children.reshape(rows, width, batch, arity),
         roots=roots,
     )
 
 
-def _plan(tree: Node, width: int) -> tuple[list[tuple[Node, int, int]], list[int], int, int]:
-    """Nodes with parent and rank among siblings; their places among leaves or in rows; how many there are of these."""
-    entries: list[tuple[Node, int, int]] = [(tree, -1, 0)]
-    for n, (node, _, _) in enumerate(entries):  # which grow meanwhile: trees may be deeper than Python's stack
-        entries += [(child, n, rank) for rank, child in enumerate(node.children) if child is not None]
-    places, leaves, filled, after = [0] * len(entries), 0, Counter(), Counter()
-    for n in reversed(range(len(entries))):  # the deepest first: no order needs fewer rows (T. C. Hu, 1961)
-        node, parent, _ = entries[n]
-        if not node.children:
-            places[n], leaves = leaves, leaves + 1
-            continue
-        row = after[n]  # the first one after those of its children
-        while filled[row] == width:
-            row += 1
-        places[n], filled[row] = row * width + filled[row], filled[row] + 1
-        after[parent] = max(after[parent], row + 1)
-    return entries, places, leaves, len(filled)
-
-
 def take(trees: Trees, which: Any) -> Trees:
-    """A batch of the trees of these indices; also inside `jit`."""
-    xs, labels, valid, reads = (leaf[:, which] for leaf in trees[:4])
-    return Trees(xs, labels, valid, reads, trees.children[:, :, which], trees.roots[which])
+    """Selects trees of a batch. It also works inside `jax.jit`.
+
+    Example:
+      >>> from jaxrnn.trees import Node, pack, take
+      >>> batch = pack([Node(3), Node(4), Node(5)])
+      >>> take(batch, jnp.array([2, 0])).xs.tolist()
+      [[5, 3]]
+
+    Args:
+      trees: A batch of trees, from `pack`.
+      which: Indices of the trees.
+
+    Returns:
+      A batch of these trees.
+
+    Raises:
+      TypeError: `trees` is not a batch of trees.
+    """
+    check_trees(trees)
+    return Trees(
+        xs=trees.xs[:, which],
+        labels=trees.labels[:, which],
+        valid=trees.valid[:, which],
+        reads=trees.reads[:, which],
+        children=trees.children[:, :, which],
+        roots=trees.roots[which],
+    )
 
 
 def at_roots(trees: Trees, values: Any) -> Any:
-    """Of values [slots, batch, ...], such as states, those of the roots [batch, ...]."""
+    """Selects the values at the roots, such as their states.
+
+    Example:
+      >>> from jaxrnn.trees import Node, at_roots, pack
+      >>> batch = pack([Node(children=[Node(7), Node(2)], label=1), Node(5, label=0)])
+      >>> at_roots(batch, batch.labels).tolist()
+      [1, 0]
+
+    Args:
+      trees: A batch of trees, from `pack`.
+      values: A pytree of arrays [slots, batch, ...].
+
+    Returns:
+      A pytree of arrays [batch, ...].
+
+    Raises:
+      TypeError: `trees` is not a batch of trees.
+    """
+    check_trees(trees)
     return jax.tree.map(lambda leaf: leaf[trees.roots, np.arange(len(trees.roots))], values)
+
+
+def check_trees(trees: Any) -> None:
+    """Checks that a function was given a batch of trees."""
+    if not isinstance(trees, Trees):
+        raise TypeError(f"trees must be a batch of trees from jaxrnn.trees.pack, but it is {trees!r}")
+
+
+def _check_at_least(name: str, value: Any, least: int) -> None:
+    """Checks that an argument of `pack` is an integer of at least `least`."""
+    message = f"{name} must be {'a positive' if least else 'a non-negative'} integer, but it is {value!r}"
+    if not check.is_integer(value):
+        raise TypeError(message)
+    if value < least:
+        raise ValueError(message)
+
+
+class _Entry(NamedTuple):
+    """A node in the list of all nodes of a tree."""
+
+    node: Node
+    parent: int | None  # index of the parent's entry; None for the root
+    position: int  # among its siblings
+
+
+class _Layout(NamedTuple):
+    """Where the nodes of one tree are placed."""
+
+    entries: list[_Entry]  # parents before their children, so that the root is the first
+    places: list[int]  # for each entry: its index among the leaves, or row * width + column of an inner node
+    num_leaves: int
+    num_rows: int
+
+
+def _lay_out(tree: Node, width: int) -> _Layout:
+    """Lists the nodes of a tree and places the inner ones in as few rows of `width` nodes as possible."""
+    entries = [_Entry(tree, None, 0)]
+    for n, (node, _, _) in enumerate(entries):  # the list grows meanwhile: a tree may be deeper than Python's stack
+        if not isinstance(node, Node):
+            raise TypeError(f"every tree must be a Node, and every child a Node or None, but one is {node!r}")
+        entries += [_Entry(child, n, position) for position, child in enumerate(node.children) if child is not None]
+
+    places = [0] * len(entries)
+    num_leaves = 0
+    nodes_in_row: Counter[int] = Counter()
+    first_row: Counter[int | None] = Counter()  # for each entry, the first row after those of its children
+    for n in reversed(range(len(entries))):  # the deepest nodes first: no order needs fewer rows (T. C. Hu, 1961)
+        node, parent, _ = entries[n]
+        if not node.children:
+            places[n] = num_leaves
+            num_leaves += 1
+            continue
+        row = first_row[n]
+        while nodes_in_row[row] == width:
+            row += 1
+        places[n] = row * width + nodes_in_row[row]
+        nodes_in_row[row] += 1
+        first_row[parent] = max(first_row[parent], row + 1)
+    return _Layout(entries, places, num_leaves, len(nodes_in_row))

@@ -8,6 +8,7 @@ from jax import Array
 
 
 class TreeParams(NamedTuple):
-    w_x: Array  # [input, 4 * hidden], gates in the order i, o, u, f; nets without gates [input, hidden]
-    w_h: Array  # child-sum [hidden, 4 * hidden]; N-ary [N * hidden, (3 + N) * hidden]; nets [2 * hidden, hidden]
-    b: Array  # [4 * hidden]; nets [hidden]
+    # Tree-LSTMs have four gates in the order i, o, u, f. A recursive net has none.
+    w_x: Array  # [input, 4 * hidden]; recursive net: [input, hidden]
+    w_h: Array  # child-sum: [hidden, 4 * hidden]; N-ary: [N * hidden, (3 + N) * hidden]; net: [2 * hidden, hidden]
+    b: Array  # [4 * hidden]; recursive net: [hidden]

@@ -8,42 +8,75 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.layer import Params, State
 from jaxrnn.ops import affine, is_symbols, spread_like, where
 from jaxrnn.trees._cell import TreeCell
-from jaxrnn.trees._pack import Trees
+from jaxrnn.trees._pack import Trees, check_trees
 
 
 def unroll(cell: TreeCell, params: Params, trees: Trees, xs: Any = None) -> State:
-    """Runs a cell over trees and returns the states of all nodes [slots, batch, hidden], zeros where no node is.
+    """Runs a cell over a batch of trees, from the leaves to the roots.
+
+    Example:
+      >>> from jaxrnn import trees
+      >>> cell = trees.NaryTreeLSTM(hidden_size=64)
+      >>> params = cell.init(jax.random.key(0), input_size=100)  # 100 different symbols
+      >>> batch = trees.pack([trees.Node(children=[trees.Node(7), trees.Node(2)])])
+      >>> state = trees.unroll(cell, params, batch)
+      >>> state.h.shape  # [slots, batch, hidden]
+      (6, 1, 64)
+      >>> trees.at_roots(batch, state).h.shape
+      (1, 64)
 
     Args:
-      cell, params: a cell of this module, or another `TreeCell`, and what its `init` drew.
-      trees: a batch, from `pack`.
-      xs: inputs in place of `trees.xs`: features [slots, batch, input] or symbols [slots, batch]. What stands where no
-        node is, or one without an input, reaches neither values nor gradients, NaN included.
+      cell: A cell over trees, from `jaxrnn.trees`, or your own `TreeCell`.
+      params: Its parameters, from `cell.init`.
+      trees: A batch of trees, from `jaxrnn.trees.pack`.
+      xs: None, or inputs in place of `trees.xs`: features [slots, batch, input] or symbols [slots, batch]. Values in
+        slots without a node, or of a node without an input, even NaN, never affect outputs or gradients.
+
+    Returns:
+      The states of all nodes: a pytree of arrays [slots, batch, hidden], zero in slots without a node.
+
+    Raises:
+      TypeError: An argument has the wrong type.
+      ValueError: The trees have the wrong arity, or the inputs the wrong shape.
     """
     if not isinstance(cell, TreeCell):
-        raise TypeError(f"the cell must be one over trees, such as NaryTreeLSTM(64), but it is {cell!r}")
-    xs = jnp.asarray(trees.xs if xs is None else xs)
+        hint = check.did_you_mean(cell)
+        raise TypeError(f"cell must be a cell over trees, such as NaryTreeLSTM(64), but it is {cell!r}{hint}")
+    check_trees(trees)
     rows, width, batch, arity = trees.children.shape
-    leaves = len(trees.valid) - rows * width
     if cell.arity not in (None, arity):
-        raise ValueError(f"{cell} needs trees packed with arity={cell.arity}, but theirs is {arity}")
+        raise ValueError(
+            f"trees must have an arity of {cell.arity} for {cell}, but their arity is {arity}: "
+            f"call pack with arity={cell.arity}"
+        )
+    xs = jnp.asarray(trees.xs if xs is None else xs)
     if (xs.shape if is_symbols(xs) else xs.shape[:-1]) != trees.valid.shape:
-        raise ValueError(f"xs must begin with [slots, batch] = {trees.valid.shape}, but their shape is {xs.shape}")
+        raise ValueError(
+            f"xs must have the axes [slots, batch] = {trees.valid.shape}, with features after them unless they are "
+            f"symbols, but their shape is {xs.shape}"
+        )
     params, trees, xs = spread_like((params, trees, xs), (params, trees, xs))
-    z = affine(where(trees.reads, xs, jnp.zeros((), xs.dtype)), params.w_x)
-    z = where(trees.reads, z, jnp.zeros((), z.dtype))  # for a zero is a symbol too
+    leaves = len(trees.valid) - rows * width
 
-    def compute(states: State, row: tuple[Array, Array, Array]) -> tuple[State, None]:
+    zs = affine(where(trees.reads, xs, jnp.zeros((), xs.dtype)), params.w_x)
+    zs = where(trees.reads, zs, jnp.zeros((), zs.dtype))  # again, because the symbol 0 has a projection too
+
+    def step_row(states: State, row: tuple[Array, Array, Array]) -> tuple[State, None]:
+        """Computes the states of one row of inner nodes and writes them to their slots."""
         start, children, z = row  # [], [width, batch, arity], [width, batch, ...]
-        at = (children, jnp.arange(batch)[:, None])
-        new = cell.step(params, jax.tree.map(lambda leaf: leaf.at[at].get(mode="fill", fill_value=0), states), z)
+        slots = (children, jnp.arange(batch)[:, None])
+        of_children = jax.tree.map(lambda leaf: leaf.at[slots].get(mode="fill", fill_value=0), states)
+        new = cell.step(params, of_children, z)
         return jax.tree.map(lambda leaf, n: jax.lax.dynamic_update_slice_in_dim(leaf, n, start, 0), states, new), None
 
-    room = ((0, rows * width), (0, 0), (0, 0))
-    states = jax.tree.map(lambda leaf: jnp.pad(leaf, room), cell.leaf(params, z[:leaves]))
-    each_row = (leaves + width * jnp.arange(rows), trees.children, z[leaves:].reshape(rows, width, *z.shape[1:]))
-    states, _ = jax.lax.scan(compute, states, each_row) if rows else (states, None)
+    no_states_yet = ((0, rows * width), (0, 0), (0, 0))  # padding for the inner nodes
+    states = jax.tree.map(lambda leaf: jnp.pad(leaf, no_states_yet), cell.leaf(params, zs[:leaves]))
+    if rows:
+        starts = leaves + width * jnp.arange(rows)
+        zs_of_rows = zs[leaves:].reshape(rows, width, *zs.shape[1:])
+        states, _ = jax.lax.scan(step_row, states, (starts, trees.children, zs_of_rows))
     return where(trees.valid, states, jax.tree.map(lambda leaf: jnp.zeros((), leaf.dtype), states))

@@ -1,4 +1,4 @@
-"""Wrappers: cells around a cell, such as zoneout, recurrent dropout and learned initial states."""
+"""Wrappers: cells that wrap another cell, such as zoneout, recurrent dropout and learned initial states."""
 
 from jaxrnn.wrappers.fast_slow import FastSlow, FastSlowInput, FastSlowParams, FastSlowState
 from jaxrnn.wrappers.learned_initial_state import LearnedInitialState, LearnedInitialStateParams

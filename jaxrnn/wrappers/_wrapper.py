@@ -1,4 +1,4 @@
-"""Base of cells around one other cell."""
+"""Base of cells that wrap one other cell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from jaxrnn.layer import Cell, Params, State
 
 
 class MaskedInput(NamedTuple):
-    """A projected input and the random masks of its step; None in evaluation."""
+    """The projected input of a wrapped cell and the random masks of its step. In evaluation there are no masks."""
 
     z: Any
     masks: Any
 
 
 class Wrapper(Cell):
-    """A cell around one other, with its parameters and its state."""
+    """A cell that wraps one other cell and has its parameters and its state."""
 
     cell: Cell
 

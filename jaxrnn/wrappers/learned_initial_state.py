@@ -20,13 +20,25 @@ class LearnedInitialStateParams(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnedInitialState(Wrapper):
-    """A cell whose state before the first step, and after a reset, is learned. It begins at zero.
+    """Learns the state before the first step and after a reset. Its initial value is that of the wrapped cell.
+
+    The output is that of the wrapped cell.
+
+    Example:
+      >>> cell = jaxrnn.LearnedInitialState(jaxrnn.LSTM(64))
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> params.state.h.shape
+      (64,)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      cell: the wrapped cell.
+      cell: The wrapped cell.
 
-    References: M. Forcada, R. Carrasco, "Learning the initial state of a second-order recurrent neural
-    network during regular-language inference", 1995.
+    References:
+      M. Forcada, R. Carrasco, "Learning the initial state of a second-order recurrent neural network during
+      regular-language inference", 1995.
     """
 
     cell: Cell

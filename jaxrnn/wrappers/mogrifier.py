@@ -1,4 +1,4 @@
-"""A cell whose input and hidden state gate each other."""
+"""A wrapper in which the input and the hidden state of a cell gate each other."""
 
 from __future__ import annotations
 
@@ -14,40 +14,51 @@ from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys, Params, State, StepKey
 from jaxrnn.ops import is_symbols, sigmoid
-from jaxrnn.wrappers._inner import hidden, hidden_size, output, with_hidden
+from jaxrnn.wrappers._hidden import check_hidden_size, get_hidden, replace_hidden
+from jaxrnn.wrappers._readout import readout_from_state
 from jaxrnn.wrappers._wrapper import Wrapper
 
 
 class MogrifierParams(NamedTuple):
     cell: Params
-    q: tuple[tuple[Array, ...], ...]  # of each odd round [hidden, input], or [hidden, rank] and [rank, input]
-    r: tuple[tuple[Array, ...], ...]  # of each even round [input, hidden], or [input, rank] and [rank, hidden]
+    q: tuple[tuple[Array, ...], ...]  # for each odd round [hidden, input], or [hidden, rank] and [rank, input]
+    r: tuple[tuple[Array, ...], ...]  # for each even round [input, hidden], or [input, rank] and [rank, hidden]
 
 
 class MogrifierInput(NamedTuple):
     x: Array  # [*batch, input]
-    key: StepKey | None  # of the wrapped cell, which reads its input inside the step
+    key: StepKey | None  # for the wrapped cell, whose input is projected inside the step
 
 
 @dataclass(frozen=True)
 class Mogrifier(Wrapper):
-    r"""A cell whose input and hidden state gate each other in turns before it reads them.
+    r"""The input and the hidden state of a cell gate each other in turn before the cell reads them.
 
     .. math::
         x^k &= 2 \sigma(Q^k h^{k-1}) \odot x^{k-2} \quad \text{for odd } k \leq r \\
         h^k &= 2 \sigma(R^k x^{k-1}) \odot h^{k-2} \quad \text{for even } k \leq r \\
         s_t &= \mathrm{cell}(x^\uparrow, s_{t-1} \text{ with } h^\uparrow \text{ in place of } h_{t-1})
 
-    with :math:`x^{-1} = x_t, h^0 = h_{t-1}` and :math:`x^\uparrow, h^\uparrow` the last of each. :math:`h` is the field
-    `h` of the wrapped cell's state or, if it has none, its first. State and output are those of the cell, whose output
-    must be made of its state alone. The input is gated itself: symbols need an `Embedding` before.
+    Here :math:`x^{-1} = x_t` and :math:`h^0 = h_{t-1}`; :math:`x^\uparrow` and :math:`h^\uparrow` are the last
+    :math:`x^k` and the last :math:`h^k`. :math:`h` is the field `h` of the wrapped cell's state or, if it has none, the
+    first field. The input itself is gated, so symbols need an `Embedding` before this cell.
+
+    State and output are those of the wrapped cell, whose output must depend on its state alone.
+
+    Example:
+      >>> cell = jaxrnn.Mogrifier(jaxrnn.GRU(64), rounds=4)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 32, 8)))  # [time, batch, input]
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      cell: the wrapped cell.
-      rounds: how many times :math:`r` one is gated by the other.
-      rank: None, or the rank of :math:`Q` and :math:`R`, each then a product of two matrices.
+      cell: The wrapped cell.
+      rounds: Number of rounds :math:`r`. Odd rounds gate the input, even rounds the hidden state.
+      rank: None, or the rank of :math:`Q` and :math:`R`, which are then products of two matrices.
 
-    References: G. Melis, T. Kocisky, P. Blunsom, "Mogrifier LSTM", 2020.
+    References:
+      G. Melis, T. Kocisky, P. Blunsom, "Mogrifier LSTM", 2020.
     """
 
     cell: Cell
@@ -62,7 +73,7 @@ class Mogrifier(Wrapper):
     def init(self, key: Array, input_size: int) -> MogrifierParams:
         k_cell, *k_rounds = jax.random.split(key, 1 + self.rounds)
         params = self.cell.init(k_cell, input_size)
-        n = hidden_size(self, self.cell, params)
+        n = check_hidden_size(self, self.cell, params)
 
         def factors(key: Array, rows: int, columns: int) -> tuple[Array, ...]:
             sizes = [rows, columns] if self.rank is None else [rows, self.rank, columns]
@@ -82,14 +93,16 @@ class Mogrifier(Wrapper):
         return MogrifierInput(x, None if key is None else StepKey.of(key))
 
     def step(self, params: Params, state: State, z: MogrifierInput) -> State:
-        x, h = z.x, hidden(state)
+        x = z.x
+        h = get_hidden(state)
         for k in range(self.rounds):
             if k % 2 == 0:
                 x = 2 * sigmoid(reduce(jnp.matmul, params.q[k // 2], h)) * x
             else:
                 h = 2 * sigmoid(reduce(jnp.matmul, params.r[k // 2], x)) * h
-        return self.cell.step(params.cell, with_hidden(state, h), self.cell.project(params.cell, x, z.key))
+        z_cell = self.cell.project(params.cell, x, z.key)
+        return self.cell.step(params.cell, replace_hidden(state, h), z_cell)
 
     def readout(self, params: Params, state: State, z: MogrifierInput) -> Any:
-        like = jax.eval_shape(self.cell.project, params.cell, z.x)
-        return output(self, self.cell, params.cell, state, like)
+        z_cell = jax.eval_shape(self.cell.project, params.cell, z.x)
+        return readout_from_state(self, self.cell, params.cell, state, z_cell)

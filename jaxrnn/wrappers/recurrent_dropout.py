@@ -18,19 +18,33 @@ from jaxrnn.wrappers._wrapper import MaskedInput, Wrapper
 
 @dataclass(frozen=True)
 class RecurrentDropout(Wrapper):
-    r"""Variational dropout on the recurrent connections: one mask for all steps of a call.
+    r"""Variational dropout on the recurrent connections of a cell: one mask for all steps of a call.
 
-    Whatever the step multiplies by a weight matrix is dropped out first,
-    :math:`R a_t \to R (m \odot a_t / (1 - p))`, :math:`m \sim Bernoulli(1 - p)`; the state itself is not, so a
-    gated cell's memory survives. Run one step at a time, each step draws its own mask. Without a key (evaluation)
-    it is the wrapped cell.
+    Every array :math:`a_t` that the step multiplies by a weight matrix is dropped out first,
+
+    .. math:: R a_t \to R (m \odot a_t / (1 - p)), \quad m \sim Bernoulli(1 - p).
+
+    The state itself is not dropped out, so the memory of a gated cell is preserved. If a sequence is run one step per
+    call, each step draws its own mask. Without a key (evaluation) it is the wrapped cell.
+
+    State and output are those of the wrapped cell.
+
+    Example:
+      >>> cell = jaxrnn.RecurrentDropout(jaxrnn.LSTM(64), rate=0.25)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.ones((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs)
+      >>> state, dropped = jaxrnn.unroll(cell, params, xs, key=jax.random.key(1))
+      >>> bool(jnp.allclose(ys, dropped))
+      False
 
     Args:
-      cell: the wrapped cell.
-      rate: the probability :math:`p` of dropping, from 0 to below 1.
+      cell: The wrapped cell.
+      rate: Probability :math:`p` of dropping a unit, from 0 to below 1.
 
-    References: Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural
-    networks", 2016 (with one mask for all gates of a product, their tied weights).
+    References:
+      Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016. All
+      gates of a product share one mask, which is the paper's variant with tied weights.
     """
 
     cell: Cell
@@ -50,7 +64,8 @@ class RecurrentDropout(Wrapper):
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
         if z.masks is None:
             return self.cell.step(params, state, z.z)
-        traced, masks = TracedStep(self.cell.step, params, state, z.z), iter(z.masks)
+        traced = TracedStep(self.cell.step, params, state, z.z)
+        masks = iter(z.masks)
 
         def multiply(product: Product, a: Array, w: Array) -> Array:
             return product(jnp.where(next(masks), a / (1 - self.rate), 0).astype(a.dtype), w)
@@ -62,19 +77,19 @@ class RecurrentDropout(Wrapper):
         return self.cell.readout(params, state, z.z)
 
     def _draw(self, params: Params, z: Any, key: Array, batch_shape: tuple[int, ...]) -> list[Array]:
-        """Draws a mask for the left operand of each product of the step."""
+        """Draws a mask for each array that the step multiplies by a weight matrix, in the order of the products."""
 
-        def operands(params: Params, state: State, z: Any) -> list[Array]:
+        def left_operands(params: Params, state: State, z: Any) -> list[Array]:
             traced = TracedStep(self.cell.step, params, state, z)
-            found = []
+            operands = []
 
             def multiply(product: Product, a: Array, w: Array) -> Array:
-                found.append(a)
+                operands.append(a)
                 return product(a, w)
 
             traced.run(traced.weights(params), state, z, multiply)
-            return found
+            return operands
 
-        avals = jax.eval_shape(operands, params, self.cell.initial_state(params, batch_shape), z)
-        keys = jax.random.split(key, len(avals))
-        return [dropout_mask(k, self.rate, a.shape) for k, a in zip(keys, avals, strict=True)]
+        shapes = jax.eval_shape(left_operands, params, self.cell.initial_state(params, batch_shape), z)
+        keys = jax.random.split(key, len(shapes))
+        return [dropout_mask(k, self.rate, a.shape) for k, a in zip(keys, shapes, strict=True)]

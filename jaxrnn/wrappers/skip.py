@@ -1,4 +1,4 @@
-"""A cell that learns when to leave its state alone."""
+"""A wrapper that learns at which steps a cell updates its state."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from jaxrnn.wrappers._wrapper import Wrapper
 
 class SkipParams(NamedTuple):
     cell: Params
-    w: Array  # [numbers of the state, 1]
+    w: Array  # [numbers in a sequence's state, 1]
     b: Array  # [1]
 
 
 class SkipState(NamedTuple):
     cell: State
-    update: Array  # [*batch], how far the next update has come
-    updates: Array  # [*batch], how many there have been
+    update: Array  # [*batch], the update probability of the next step, not yet rounded
+    updates: Array  # [*batch], the number of updates so far
 
 
 @dataclass(frozen=True)
 class Skip(Wrapper):
-    r"""A cell whose state is updated at some steps and copied at all others, as it learns.
+    r"""Learns at which steps a cell updates its state; at all other steps the state is copied.
 
     .. math::
         u_t &= \mathrm{round}(\tilde u_t) \\
@@ -39,17 +39,27 @@ class Skip(Wrapper):
         \Delta \tilde u_t &= \sigma(w s_t + b) \\
         \tilde u_{t+1} &= u_t \Delta \tilde u_t + (1 - u_t) (\tilde u_t + \min(\Delta \tilde u_t, 1 - \tilde u_t))
 
-    with :math:`\tilde u_1 = 1`. Rounding has the derivative 1 (straight through). :math:`w` reads all of the state side
-    by side but for whole numbers; of complex ones the real parts, then the imaginary ones. The output is the
-    cell's. The state after `unroll` tells how many updates each sequence took since it began, as a number that can be
-    differentiated: a loss with :math:`\lambda` times `state.updates.mean()` makes them fewer.
+    with :math:`\tilde u_1 = 1`. The derivative of the rounding is 1 (straight-through estimator). :math:`w` reads all
+    arrays of the state, concatenated, except those of integers; a complex array is read as its real parts followed by
+    its imaginary parts. The state also counts the updates of each sequence since it began, as a number that can be
+    differentiated: :math:`\lambda` times `state.updates.mean()` in the loss makes updates rarer.
+
+    The output is that of the wrapped cell.
+
+    Example:
+      >>> cell = jaxrnn.Skip(jaxrnn.GRU(64), update_bias=-1.0)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jaxrnn.unroll(cell, params, jnp.zeros((20, 2, 8)))  # [time, batch, input]
+      >>> ys.shape, state.updates.tolist()
+      ((20, 2, 64), [10.0, 10.0])
 
     Args:
-      cell: the wrapped cell.
-      update_bias: initial value of :math:`b`; above zero every step is an update at first.
+      cell: The wrapped cell.
+      update_bias: Initial value of :math:`b`. With a value above zero, the cell initially updates at every step.
 
-    References: V. Campos, B. Jou, X. Giro-i-Nieto, J. Torres, S.-F. Chang, "Skip RNN: learning to skip state updates in
-    recurrent neural networks", 2018.
+    References:
+      V. Campos, B. Jou, X. Giro-i-Nieto, J. Torres, S.-F. Chang, "Skip RNN: learning to skip state updates in recurrent
+      neural networks", 2018.
     """
 
     cell: Cell
@@ -62,7 +72,7 @@ class Skip(Wrapper):
     def init(self, key: Array, input_size: Any) -> SkipParams:
         k_cell, k_w = jax.random.split(key)
         params = self.cell.init(k_cell, input_size)
-        size = jax.eval_shape(lambda p: _numbers(self.cell.initial_state(p), 0), params).size
+        size = jax.eval_shape(lambda p: _flatten_state(self.cell.initial_state(p), 0), params).size
         return SkipParams(params, glorot_uniform(k_w, (size, 1)), jnp.full((1,), float(self.update_bias)))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> SkipState:
@@ -74,30 +84,30 @@ class Skip(Wrapper):
         return self.cell.project(params.cell, x, key)
 
     def step(self, params: Params, state: SkipState, z: Any) -> SkipState:
-        near = state.update > 0.5
-        u = near + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1
+        does_update = state.update > 0.5
+        u = does_update + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1, with a derivative of 1
         new = self.cell.step(params.cell, state.cell, z)
 
         def choose(new: Array, old: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.inexact):
-                return where(near, new, old)
+                return where(does_update, new, old)
             gate = u.reshape(u.shape + (1,) * (old.ndim - u.ndim))
             return gate * new + (1 - gate) * old
 
         cell = jax.tree.map(choose, new, state.cell)
-        increment = sigmoid(affine(_numbers(cell, u.ndim), params.w, params.b))[..., 0]
-        more = state.update + jnp.minimum(increment, 1 - state.update)
-        return SkipState(cell, u * increment + (1 - u) * more, state.updates + u)
+        increment = sigmoid(affine(_flatten_state(cell, u.ndim), params.w, params.b))[..., 0]
+        increased = state.update + jnp.minimum(increment, 1 - state.update)
+        return SkipState(cell, u * increment + (1 - u) * increased, state.updates + u)
 
     def readout(self, params: Params, state: SkipState, z: Any) -> Any:
         return self.cell.readout(params.cell, state.cell, z)
 
 
-def _numbers(state: State, axes: int) -> Array:
-    """All real numbers of a state side by side, given the number of its batch axes."""
+def _flatten_state(state: State, batch_axes: int) -> Array:
+    """Concatenates all arrays of a state except those of integers: [*batch, numbers]."""
     parts = []
     for leaf in jax.tree.leaves(state):
-        flat = leaf.reshape(*leaf.shape[:axes], math.prod(leaf.shape[axes:]))
+        flat = leaf.reshape(*leaf.shape[:batch_axes], math.prod(leaf.shape[batch_axes:]))
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             parts += [flat.real, flat.imag]
         elif jnp.issubdtype(leaf.dtype, jnp.floating):

@@ -1,4 +1,4 @@
-"""Zoneout."""
+"""Zoneout: units of the state that randomly keep their previous value."""
 
 from __future__ import annotations
 
@@ -16,19 +16,31 @@ from jaxrnn.wrappers._wrapper import MaskedInput, Wrapper
 
 @dataclass(frozen=True)
 class Zoneout(Wrapper):
-    r"""Zoneout: units of the state keep their value at random.
+    r"""Zoneout: at each step, randomly chosen units of the state keep their previous value.
 
     .. math:: s_t = m_t \odot s_{t-1} + (1 - m_t) \odot \tilde s_t, \quad m_t \sim Bernoulli(p)
 
-    :math:`\tilde s_t` is the wrapped cell's state after its step. Without a key (evaluation) the mask is
-    its mean, :math:`p`. Whole numbers in a state, such as a count of steps, are those of the step.
+    :math:`\tilde s_t` is the wrapped cell's state after its step. Without a key (evaluation) the mask is replaced by
+    its mean :math:`p`. Integers in a state, such as a count of steps, always take their new value.
+
+    The output is that of the wrapped cell.
+
+    Example:
+      >>> cell = jaxrnn.Zoneout(jaxrnn.LSTM(64), rate=jaxrnn.cells.LSTMState(h=0.05, c=0.5))
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 32, 8))  # [time, batch, input]
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, key=jax.random.key(1))
+      >>> ys.shape
+      (20, 32, 64)
 
     Args:
-      cell: the wrapped cell.
-      rate: the probability :math:`p` of keeping the old value, from 0 to below 1; one number, or one for
-        each array of the state, such as `LSTMState(h=0.05, c=0.5)`.
+      cell: The wrapped cell.
+      rate: Probability :math:`p` of keeping the previous value, from 0 to below 1: one number, or one for each array of
+        the state, such as `LSTMState(h=0.05, c=0.5)`.
 
-    References: D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", 2017.
+    References:
+      D. Krueger, T. Maharaj, J. Kramár, M. Pezeshki, N. Ballas, N. Ke, A. Goyal, Y. Bengio, A. Courville, C. Pal,
+      "Zoneout: regularizing RNNs by randomly preserving hidden activations", 2017.
     """
 
     cell: Cell
@@ -37,6 +49,10 @@ class Zoneout(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.rates(self, "rate")
+        if not jax.tree.leaves(self.rate):
+            raise TypeError(
+                f"Zoneout's rate must be one number, or one for each array of the state, but it is {self.rate!r}"
+            )
 
     def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
@@ -44,26 +60,33 @@ class Zoneout(Wrapper):
         k_cell, k_mask = StepKey.of(key).split()
         z = self.cell.project(params, x, k_cell)
         state = jax.eval_shape(lambda p: self.cell.initial_state(p, leading_shape(self.cell, x)), params)
-        leaves, tree = jax.tree.flatten(state)
+        leaves, structure = jax.tree.flatten(state)
+        rates = jax.tree.leaves(self._rates_like(state))
         keys = jax.random.split(k_mask.step, len(leaves))
-        masks = [dropout_mask(k, r, s.shape) for k, r, s in zip(keys, self._rates(tree), leaves, strict=True)]
-        return MaskedInput(z, jax.tree.unflatten(tree, masks))
+        # A dropout mask is True with probability 1 - rate: here it selects the units that take their new value.
+        masks = [dropout_mask(k, rate, leaf.shape) for k, rate, leaf in zip(keys, rates, leaves, strict=True)]
+        return MaskedInput(z, jax.tree.unflatten(structure, masks))
 
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
         new = self.cell.step(params, state, z.z)
-        if z.masks is not None:
-            kept = jax.tree.map(where, z.masks, new, state)
+        if z.masks is None:
+            mixed = jax.tree.map(lambda r, old, new: r * old + (1 - r) * new, self._rates_like(state), state, new)
         else:
-            rates = jax.tree.unflatten(jax.tree.structure(state), self._rates(jax.tree.structure(state)))
-            kept = jax.tree.map(lambda r, old, new: r * old + (1 - r) * new, rates, state, new)
-        return jax.tree.map(lambda k, n: k if jnp.issubdtype(n.dtype, jnp.inexact) else n, kept, new)
+            mixed = jax.tree.map(where, z.masks, new, state)
+        return jax.tree.map(lambda m, n: m if jnp.issubdtype(n.dtype, jnp.inexact) else n, mixed, new)
 
     def readout(self, params: Params, state: State, z: MaskedInput) -> Any:
         return self.cell.readout(params, state, z.z)
 
-    def _rates(self, tree: Any) -> list[float]:
-        if jax.tree.structure(self.rate) == tree:
-            return jax.tree.leaves(self.rate)
-        if jax.tree.structure(self.rate).num_leaves == 1:
-            return jax.tree.leaves(self.rate) * tree.num_leaves
-        raise ValueError(f"Zoneout's rate must be one number or have the state's structure {tree}, not {self.rate}")
+    def _rates_like(self, state: State) -> Any:
+        """Returns the rates as a pytree with the structure of the state."""
+        structure = jax.tree.structure(state)
+        if jax.tree.structure(self.rate) == structure:
+            return self.rate
+        leaves = jax.tree.leaves(self.rate)
+        if len(leaves) == 1:
+            return jax.tree.unflatten(structure, leaves * structure.num_leaves)
+        raise ValueError(
+            f"Zoneout's rate must be one number, or have the structure of the state, {structure}, "
+            f"but it is {self.rate!r}"
+        )

@@ -1,4 +1,6 @@
-"""Flax's own cells, and users', in our `RNN` and `Bidirectional`, against Flax's."""
+"""Flax's own cells and user-defined Flax cells in jaxrnn's `RNN` and `Bidirectional`, compared with Flax's."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from flax import nnx
 import jaxrnn
 import jaxrnn.linen
 import jaxrnn.nnx
-from jaxrnn import loops
+from jaxrnn import LSTM, loops
 from tests.support.comparisons import assert_close
 from tests.support.inputs import draw
 
@@ -23,7 +25,7 @@ F64 = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 
 
 class Mean(nn.RNNCellBase):
-    """A user's cell, with a norm and an embedding of its own."""
+    """A user-defined cell with submodules and a parameter of its own."""
 
     @nn.compact
     def __call__(self, carry, x):
@@ -56,22 +58,41 @@ CALLS = {
 }
 
 
+def some(names, quick):
+    """Names as parameters of a test. The default tier runs only those in `quick`."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init(module, xs):
+    return module.init(KEY, xs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(module, variables, xs, **call):
+    return module.apply(variables, xs, **call)
+
+
 def same(found, expected, call):
-    """Equal but for the outputs of padding, which Flax does not make zero."""
+    """Asserts equality, except for the outputs of padding, which Flax does not set to zero."""
     (carry, ys), (carry_expected, ys_expected) = found, expected
     if "seq_lengths" in call:
         ys_expected = np.where(np.arange(TIME)[:, None] < call["seq_lengths"][:, None, None], ys_expected, 0)
     assert_close((carry, ys), (carry_expected, ys_expected))
 
 
-@pytest.mark.parametrize("name", LINEN)
+@pytest.mark.parametrize("name", some(LINEN, ["user's"]))
 def test_linen(name):
     """The same variables, values, and gradients."""
     theirs, ours = nn.RNN(LINEN[name], return_carry=True), jaxrnn.linen.RNN(LINEN[name], return_carry=True)
-    variables = theirs.init(KEY, XS)
-    assert_close(ours.init(KEY, XS), variables)
-    for call in CALLS.values():
-        same(ours.apply(variables, XS, **call), theirs.apply(variables, XS, **call), call)
+    variables = init(theirs, XS)
+    assert_close(init(ours, XS), variables)
+
+    def run(module):
+        return jax.jit(lambda variables: [module.apply(variables, XS, **call) for call in CALLS.values()])(variables)
+
+    for found, expected, call in zip(run(ours), run(theirs), CALLS.values(), strict=True):
+        same(found, expected, call)
 
     def gradient(module):
         return jax.jit(jax.grad(lambda v, xs: (module.apply(v, xs)[1] ** 2).sum(), (0, 1)))(variables, XS)
@@ -79,13 +100,18 @@ def test_linen(name):
     assert_close(gradient(ours), gradient(theirs), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", NNX)
+@pytest.mark.parametrize("name", some(NNX, ["GRUCell"]))
 def test_nnx(name):
     cell = NNX[name]()
     theirs, ours = nnx.RNN(cell, return_carry=True), jaxrnn.nnx.RNN(cell, return_carry=True)
     assert_close(nnx.state(ours, nnx.Param), nnx.state(theirs, nnx.Param))
-    for call in CALLS.values():
-        same(ours(XS, **call), theirs(XS, **call), call)
+    assert {*nnx.state(ours).flat_state().paths} == {*nnx.state(theirs).flat_state().paths}
+
+    def run(module):
+        return nnx.jit(lambda module: [module(XS, **call) for call in CALLS.values()])(module)
+
+    for found, expected, call in zip(run(ours), run(theirs), CALLS.values(), strict=True):
+        same(found, expected, call)
 
     def gradient(module):
         return nnx.jit(nnx.grad(lambda module, xs: (module(xs)[1] ** 2).sum(), argnums=(0, 1)))(module, XS)
@@ -96,14 +122,14 @@ def test_nnx(name):
 def test_convolutions():
     cell, xs = nn.ConvLSTMCell(3, (2,), **F64), draw(2, TIME, 6, 2)
     theirs, ours = nn.RNN(cell, return_carry=True), jaxrnn.linen.RNN(cell=cell, return_carry=True)
-    variables = theirs.init(KEY, xs)
-    assert_close(ours.apply(variables, xs), theirs.apply(variables, xs))
+    variables = init(theirs, xs)
+    assert_close(apply(ours, variables, xs), apply(theirs, variables, xs))
 
 
-@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize("batch", [(), pytest.param((2, 3), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("flavour", ["linen", "nnx"])
-def test_lengths_and_resets_as_nothing_else_has_them(flavour, batch):
-    """Length 0, several batch axes, NaN in the padding, resets: each sequence as if it were alone."""
+def test_each_sequence_runs_as_if_it_were_alone(flavour, batch):
+    """With length 0, several batch axes, NaN in the padding, and resets, none of which Flax supports."""
     xs = draw(*batch, TIME, INPUT)
     lengths = np.broadcast_to([3, 0, 5], batch) if batch else np.array(3)
     resets = np.zeros((*batch, TIME), bool)
@@ -111,18 +137,24 @@ def test_lengths_and_resets_as_nothing_else_has_them(flavour, batch):
     padded = np.where(np.arange(TIME)[:, None] < lengths[..., None, None], xs, np.nan)
     if flavour == "linen":
         module = jaxrnn.linen.Bidirectional(*(jaxrnn.linen.RNN(LINEN[name]) for name in ("LSTMCell", "SimpleCell")))
-        variables = module.init(KEY, xs)
+        variables = init(module, xs)
 
+        @jax.jit
         def run(xs, **call):
             return module.apply(variables, xs, return_carry=True, **call)
     else:
-        run = jaxrnn.nnx.Bidirectional(*(jaxrnn.nnx.RNN(NNX[name]()) for name in ("LSTMCell", "SimpleCell")))
-        run.return_carry = True
+        module = jaxrnn.nnx.Bidirectional(*(jaxrnn.nnx.RNN(NNX[name]()) for name in ("LSTMCell", "SimpleCell")))
+        module.return_carry = True
+        call = nnx.jit(lambda module, xs, **call: module(xs, **call))
+
+        def run(xs, **how):
+            return call(module, xs, **how)
+
     (forward, backward), ys = run(padded, seq_lengths=lengths, resets=resets)
     for place in np.ndindex(*batch):
         length = int(lengths[place])
         alone = xs[(*place, slice(None))]
-        for part in (slice(0, min(2, length)), slice(2, length)):  # the reset parts them
+        for part in (slice(0, min(2, length)), slice(2, length)):  # separated by the reset
             if part.stop > part.start:
                 assert_close(ys[(*place, part)], run(alone[part])[1])
         assert_close(ys[(*place, slice(length, None))], np.zeros((TIME - length, 2 * HIDDEN)))
@@ -140,15 +172,64 @@ def test_bidirectional(flavour):
         cells = LINEN["LSTMCell"], LINEN["SimpleCell"]
         theirs = nn.Bidirectional(*map(nn.RNN, cells))
         ours = jaxrnn.linen.Bidirectional(*map(jaxrnn.linen.RNN, cells))
-        variables = theirs.init(KEY, XS)
-        assert_close(ours.init(KEY, XS), variables)
-        found, expected = ours.apply(variables, XS, **call), theirs.apply(variables, XS, **call)
+        variables = init(theirs, XS)
+        assert_close(init(ours, XS), variables)
+        found, expected = (jax.jit(lambda v, m=m: m.apply(v, XS, **call))(variables) for m in (ours, theirs))
     else:
         cells = NNX["LSTMCell"](), NNX["SimpleCell"]()
-        found = jaxrnn.nnx.Bidirectional(*map(jaxrnn.nnx.RNN, cells))(XS, **call)
-        expected = nnx.Bidirectional(*map(nnx.RNN, cells))(XS, **call)
+        run = nnx.jit(lambda module: module(XS, **call))
+        found = run(jaxrnn.nnx.Bidirectional(*map(jaxrnn.nnx.RNN, cells)))
+        expected = run(nnx.Bidirectional(*map(nnx.RNN, cells)))
     valid = np.arange(TIME)[:, None] < call["seq_lengths"][:, None, None]
     assert_close(found, (expected[0], np.where(valid, expected[1], 0)))
+
+
+@pytest.mark.parametrize("flavour", ["linen", "nnx"])
+def test_one_class_for_layers_and_cells(flavour):
+    flax, ours = (nn, jaxrnn.linen) if flavour == "linen" else (nnx, jaxrnn.nnx)
+    cell = LINEN["GRUCell"] if flavour == "linen" else NNX["GRUCell"]()
+    layer = ours.RNN(jaxrnn.GRU(HIDDEN), INPUT, **({} if flavour == "linen" else {"rngs": nnx.Rngs(0)}))
+    assert type(layer) is type(ours.RNN(cell)) is type(ours.RNN(cell=cell)) is ours.RNN
+    assert isinstance(ours.Bidirectional(layer, ours.RNN(cell)), flax.Bidirectional)
+    assert ours.RNN(cell).cell is cell
+    assert ours.RNN(cell).layer is None
+    wrapped = ours.RNN(cell)  # the carry of an RNN is that of its cell
+    args = ((KEY, (BATCH, INPUT)),) if flavour == "linen" else (((BATCH, INPUT), nnx.Rngs(0)),)
+    assert_close(wrapped.initialize_carry(*args[0]).shape, (BATCH, HIDDEN))
+
+
+def test_linen_variables_are_where_flax_puts_them():
+    """A cell made in setup, shared cells, cells with a name, and an RNN that is called twice."""
+
+    class Model(nn.Module):
+        rnn: type
+
+        def setup(self):
+            self.memory = nn.SimpleCell(HIDDEN, **F64)
+            self.one, self.two = self.rnn(nn.SimpleCell(HIDDEN, **F64)), self.rnn(self.memory)
+
+        @nn.compact
+        def __call__(self, xs):
+            xs = self.two(self.one(self.one(xs)))
+            return self.rnn(nn.SimpleCell(HIDDEN, name="last", **F64), name="three")(xs)
+
+    variables = init(Model(nn.RNN), XS)
+    assert {"memory", "one_cell", "last"} >= variables["params"].keys() - {"one"}
+    found = init(Model(jaxrnn.linen.RNN), XS)
+    assert jax.tree.structure(found) == jax.tree.structure(variables)
+    assert_close(found, variables)
+    assert_close(apply(Model(jaxrnn.linen.RNN), variables, XS), apply(Model(nn.RNN), variables, XS))
+
+
+def test_linen_transformations_of_a_flax_cell():
+    def many(rnn):
+        lift = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": None, "axis_size": 2}
+        module = nn.vmap(nn.remat(rnn), **lift)(LINEN["SimpleCell"])
+        return jax.jit(module.init_with_output)(KEY, XS)
+
+    (ys, variables), expected = many(jaxrnn.linen.RNN), many(nn.RNN)
+    assert ys.shape == (2, BATCH, TIME, HIDDEN)
+    assert_close((ys, variables), expected)
 
 
 def test_shared_cell_keeps_its_place():
@@ -160,14 +241,14 @@ def test_shared_cell_keeps_its_place():
             memory = nn.SimpleCell(HIDDEN, name="memory", **F64)
             return self.rnn(memory)(self.rnn(memory)(xs))
 
-    variables = Model(nn.RNN).init(KEY, XS)
+    variables = init(Model(nn.RNN), XS)
     assert variables["params"].keys() == {"memory"}
-    assert_close(Model(jaxrnn.linen.RNN).init(KEY, XS), variables)
-    assert_close(Model(jaxrnn.linen.RNN).apply(variables, XS), Model(nn.RNN).apply(variables, XS))
+    assert_close(init(Model(jaxrnn.linen.RNN), XS), variables)
+    assert_close(apply(Model(jaxrnn.linen.RNN), variables, XS), apply(Model(nn.RNN), variables, XS))
 
 
 class Reading(nnx.Module):
-    """A user's cell of integers, that knows one batch axis."""
+    """A user-defined cell of integers that supports only one batch axis."""
 
     num_feature_axes = 1
 
@@ -184,27 +265,29 @@ class Reading(nnx.Module):
         return jnp.ones((batch, HIDDEN))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int64", "uint32"])
+@pytest.mark.parametrize("dtype", some(["int8", "int64", "uint32"], ["int64"]))
 def test_integers_are_numbers(dtype):
     xs, cell = (np.arange(2 * TIME).reshape(2, TIME, 1) % 7).astype(dtype), Reading()
-    expected = nnx.RNN(cell, return_carry=True)(xs)
-    assert_close(jaxrnn.nnx.RNN(cell, return_carry=True)(xs), expected)
-    restarted = jaxrnn.nnx.RNN(cell)(xs, resets=np.arange(TIME) == [[2], [2]])
-    assert_close(restarted[:, 2:], jaxrnn.nnx.RNN(cell)(xs[:, 2:]))
+    call = nnx.jit(lambda module, xs, **call: module(xs, **call))
+    expected = call(nnx.RNN(cell, return_carry=True), xs)
+    assert_close(call(jaxrnn.nnx.RNN(cell, return_carry=True), xs), expected)
+    restarted = call(jaxrnn.nnx.RNN(cell), xs, resets=np.arange(TIME) == [[2], [2]])
+    assert_close(restarted[:, 2:], call(jaxrnn.nnx.RNN(cell), xs[:, 2:]))
     whole = np.arange(TIME * 2).reshape(1, TIME, 2).astype(dtype)
-    variables = nn.RNN(LINEN["GRUCell"]).init(KEY, whole)
+    variables = init(nn.RNN(LINEN["GRUCell"]), whole)
     assert_close(
-        jaxrnn.linen.RNN(LINEN["GRUCell"]).apply(variables, whole), nn.RNN(LINEN["GRUCell"]).apply(variables, whole)
+        apply(jaxrnn.linen.RNN(LINEN["GRUCell"]), variables, whole),
+        apply(nn.RNN(LINEN["GRUCell"]), variables, whole),
     )
 
 
 def test_loop_and_state():
     cell = LINEN["LSTMCell"]
     module = jaxrnn.linen.RNN(cell, loop=loops.Scan(), return_carry=True)
-    variables, carry = module.init(KEY, XS), (draw(BATCH, HIDDEN), draw(BATCH, HIDDEN, seed=1))
-    expected = nn.RNN(cell, return_carry=True).apply(variables, XS, initial_carry=carry)
-    assert_close(module.apply(variables, XS, initial_carry=carry), expected)
-    jax.jvp(lambda xs: module.apply(variables, xs)[1], (XS,), (XS,))  # as only `Scan` can
+    variables, carry = init(module, XS), (draw(BATCH, HIDDEN), draw(BATCH, HIDDEN, seed=1))
+    expected = apply(nn.RNN(cell, return_carry=True), variables, XS, initial_carry=carry)
+    assert_close(apply(module, variables, XS, initial_carry=carry), expected)
+    jax.jvp(lambda xs: apply(module, variables, xs)[1], (XS,), (XS,))  # which only `Scan` supports
 
 
 class Counting(nn.RNNCellBase):
@@ -254,3 +337,31 @@ def test_errors():
         jaxrnn.nnx.RNN(NNX["GRUCell"](), state_axes={"params": 0})
     with pytest.raises(ValueError, match=r"add the missing axes"):
         jaxrnn.nnx.RNN(NNX["GRUCell"]())(XS[0, 0])
+    message = r"unroll is an option for Flax cells, but RNN wraps LSTM.*: choose how a layer runs by its loop, as in"
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.linen.RNN(LSTM(HIDDEN), unroll=2)
+    with pytest.raises(TypeError, match=r"unroll is an option for Flax cells"):
+        jaxrnn.nnx.RNN(LSTM(HIDDEN), INPUT, rngs=nnx.Rngs(0), unroll=2)
+    message = r"input_size is an option for jaxrnn layers, but RNN wraps a Flax cell: set it in the cell if it has it"
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.linen.RNN(LINEN["GRUCell"], True)
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.nnx.RNN(NNX["GRUCell"](), INPUT)
+    with pytest.raises(TypeError, match=r"deterministic is an option for jaxrnn layers, but RNN wraps a Flax cell$"):
+        jaxrnn.nnx.RNN(NNX["GRUCell"]())(XS, deterministic=True)
+    with pytest.raises(TypeError, match=r"RNN wraps one layer or one cell, but it was given both"):
+        jaxrnn.linen.RNN(LSTM(HIDDEN), cell=LINEN["GRUCell"])
+    with pytest.raises(
+        TypeError, match=r"cell must be a module such as flax\.linen\.LSTMCell\(\.\.\.\), but it is LSTM"
+    ):
+        jaxrnn.linen.RNN(cell=LSTM(HIDDEN))
+    with pytest.raises(
+        AttributeError, match=r"params are those of a jaxrnn layer: for the variables of a Flax cell, c"
+    ):
+        _ = jaxrnn.nnx.RNN(NNX["GRUCell"]()).params
+
+
+def test_linen_options_with_the_defaults_of_flax_are_accepted():
+    """Whether they are written as a dict or a frozen dict."""
+    jaxrnn.linen.RNN(Mean(), unroll=2, variable_axes={}, variable_broadcast="params", split_rngs={"params": False})
+    jaxrnn.linen.RNN(LSTM(HIDDEN), unroll=1, split_rngs={"params": False})

@@ -1,5 +1,7 @@
 """The Linen modules against Flax's own cells, against `unroll`, and under Flax's own transformations."""
 
+import doctest
+import functools
 import pickle
 
 import flax
@@ -15,6 +17,7 @@ import jaxrnn
 import jaxrnn.linen
 from jaxrnn import GRU, LSTM, Bidirectional, Dropout, Elman, Embedding, Highway, LearnedInitialState, Stack
 from tests.support.comparisons import assert_close
+from tests.support.conversions import other_weights
 from tests.support.inputs import draw, draw_state
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -50,13 +53,32 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("call", [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}])
-@pytest.mark.parametrize("name", PAIRS)
+def draw_variables(module, xs):
+    """Random variables with the structure that `module.init` gives them, without running the module."""
+    return other_weights(jax.eval_shape(module.init, KEY, xs))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(module, variables, xs, **call):
+    return module.apply(variables, xs, **call)
+
+
+CALLS = [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        pytest.param(name, call, marks=[] if (name, j) == ("LSTM", 2) else pytest.mark.slow, id=f"{name}-call{j}")
+        for name in PAIRS
+        for j, call in enumerate(CALLS)
+    ],
+)
 def test_equals_flax_cells(name, call):
     cell, theirs, convert = PAIRS[name]
     theirs, ours = nn.RNN(theirs), jaxrnn.linen.RNN(cell)
     inside = nn.RNN(jaxrnn.linen.Cell(cell))
-    p = theirs.init(KEY, XS)["params"]["cell"]
+    p = draw_variables(theirs, XS)["params"]["cell"]
 
     def run(module, wrap, xs):
         def loss(p, xs):
@@ -70,27 +92,35 @@ def test_equals_flax_cells(name, call):
     assert_close(run(inside, lambda p: {"cell": convert(p)}, XS), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+@pytest.mark.parametrize(
+    ("batch", "time_major"),
+    [
+        pytest.param(batch, time_major, marks=[] if (batch, time_major) == ((2, 3), False) else pytest.mark.slow)
+        for batch in [(), (2,), (2, 3)]
+        for time_major in (False, True)
+    ],
+)
 def test_equals_unroll(batch, time_major):
     xs, resets, lengths = draw(*batch, TIME, INPUT), draw(*batch, TIME) > 0.5, draw(*batch) > 0
     lengths, axis = np.where(lengths, 3, TIME), 0 if time_major else len(batch)
     module = jaxrnn.linen.RNN(DEEP, time_major=time_major, return_carry=True)
     time_first, resets_first = (jnp.moveaxis(a, len(batch), 0) for a in (xs, resets))
     xs, resets = (time_first, resets_first) if time_major else (xs, resets)
-    variables = module.init(KEY, xs)
+    variables = draw_variables(module, xs)
     params = jaxrnn.linen.from_dict(variables["params"], jax.eval_shape(lambda: DEEP.init(KEY, INPUT)))
     state = draw_state(DEEP, params, batch)
-    last, ys = module.apply(variables, xs, initial_carry=state, seq_lengths=lengths, resets=resets)
-    expected = jaxrnn.unroll(DEEP, params, time_first, state, lengths=lengths, resets=resets_first)
+    last, ys = apply(module, variables, xs, initial_carry=state, seq_lengths=lengths, resets=resets)
+    unroll = jax.jit(functools.partial(jaxrnn.unroll, DEEP))
+    expected = unroll(params, time_first, state, lengths=lengths, resets=resets_first)
     assert_close((last, jnp.moveaxis(ys, axis, 0)), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_lengths_where_flax_is_right():
     """Flax does not zero the outputs of padding, and takes the last state for length 0."""
     cell, theirs, convert = PAIRS["LSTM"]
     theirs, ours = nn.RNN(theirs, return_carry=True), jaxrnn.linen.RNN(cell, return_carry=True)
-    p = theirs.init(KEY, XS)["params"]["cell"]
+    p = draw_variables(theirs, XS)["params"]["cell"]
     for call in ({}, {"reverse": True}, {"reverse": True, "keep_order": True}):
         (c, h), expected = theirs.apply({"params": {"cell": p}}, XS, seq_lengths=LENGTHS, **call)
         state, ys = ours.apply({"params": convert(p)}, XS, seq_lengths=LENGTHS, **call)
@@ -101,10 +131,16 @@ def test_lengths_where_flax_is_right():
         assert_close(state.h[~some], np.zeros((1, HIDDEN)))
 
 
-@pytest.mark.parametrize("wrap", [lambda c: nn.RNN(jaxrnn.linen.Cell(c)), jaxrnn.linen.RNN], ids=["Cell", "RNN"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda cell: nn.RNN(jaxrnn.linen.Cell(cell)), id="Cell", marks=pytest.mark.slow),
+        pytest.param(jaxrnn.linen.RNN, id="RNN"),
+    ],
+)
 def test_flax_bidirectional(wrap):
     module = nn.Bidirectional(wrap(LSTM(HIDDEN)), wrap(GRU(HIDDEN)))
-    variables = module.init(KEY, XS)
+    variables = draw_variables(module, XS)
     lengths = np.array([5, 1, 2])
     carry = jaxrnn.cells.LSTMState(draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)), jaxrnn.cells.GRUState(draw(BATCH, HIDDEN))
     last, ys = module.apply(variables, XS, seq_lengths=lengths, initial_carry=carry, return_carry=True)
@@ -141,7 +177,7 @@ def test_streaming_equals_the_whole():
     """Carries handed on, of a stack too."""
     layer = Stack(LSTM(HIDDEN), GRU(2))
     module, cell = jaxrnn.linen.RNN(layer, return_carry=True), jaxrnn.linen.Cell(layer)
-    variables = module.init(KEY, XS)
+    variables = draw_variables(module, XS)
     expected, ys = module.apply(variables, XS)
     carry, one = cell.initialize_carry(KEY, (BATCH, INPUT)), []
     for t in range(TIME):
@@ -151,7 +187,7 @@ def test_streaming_equals_the_whole():
 
 
 def test_names_of_parameters():
-    variables = jaxrnn.linen.RNN(Stack(Highway(LSTM(INPUT)), Bidirectional(GRU(2)))).init(KEY, XS)
+    variables = draw_variables(jaxrnn.linen.RNN(Stack(Highway(LSTM(INPUT)), Bidirectional(GRU(2)))), XS)
     shapes = {path: leaf.shape for path, leaf in flatten_dict(variables["params"], sep="/").items()}
     lstm, gru = {"w_x": (3, 12), "w_h": (3, 12), "b": (12,)}, {"w_x": (3, 6), "w_h": (2, 6), "b": (6,), "b_n": (2,)}
     highway = {"layer": lstm, "w": (3, 3), "b": (3,)}
@@ -173,7 +209,7 @@ def test_dicts_of_parameters():
 
 def test_serialization_and_tabulate():
     module = jaxrnn.linen.RNN(DEEP)
-    variables = module.init(KEY, XS)
+    variables = draw_variables(module, XS)
     blank = jax.tree.map(jnp.zeros_like, variables)
     restored = flax.serialization.from_bytes(blank, flax.serialization.to_bytes(variables))
     assert_close(restored, variables)
@@ -213,7 +249,7 @@ def test_training_with_a_mask_by_path():
 
 def test_dropout_needs_its_rng():
     module = jaxrnn.linen.RNN(Stack(LSTM(HIDDEN), Dropout(0.5)))
-    variables = module.init(KEY, XS)
+    variables = draw_variables(module, XS)
     one, two = (module.apply(variables, XS, rngs={"dropout": jax.random.key(n)}) for n in range(2))
     off = module.apply(variables, XS)
     assert 0.2 < (one == 0).mean() < 0.8
@@ -235,9 +271,9 @@ def test_symbols():
     symbols = np.array([[0, 4, 1], [2, 2, 3]])
     for layer in (LSTM(HIDDEN), Stack(Embedding(2), LSTM(HIDDEN))):
         module = jaxrnn.linen.RNN(layer, input_size=5)
-        variables = module.init(KEY, symbols)
+        variables = draw_variables(module, symbols)
         one_hot = jax.nn.one_hot(symbols, 5)
-        assert_close(module.apply(variables, symbols), module.apply(variables, one_hot), rtol=1e-12)
+        assert_close(apply(module, variables, symbols), apply(module, variables, one_hot), rtol=1e-12)
     with pytest.raises(
         ValueError, match=r"cannot be seen from inputs of integers: give it, as in RNN\(layer, input_si"
     ):
@@ -251,16 +287,16 @@ def test_symbols():
 
 def test_dtypes():
     module = jaxrnn.linen.RNN(LSTM(HIDDEN), dtype=jnp.bfloat16, param_dtype=jnp.float32, return_carry=True)
-    variables = module.init(KEY, XS)
+    variables = draw_variables(module, XS)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    state, ys = module.apply(variables, XS)
+    state, ys = apply(module, variables, XS)
     assert state.c.dtype == ys.dtype == jnp.bfloat16
     carry = jaxrnn.cells.LSTMState(*jnp.zeros((2, BATCH, HIDDEN), jnp.float32))
-    state, ys = module.apply(variables, XS, initial_carry=carry)
+    state, ys = apply(module, variables, XS, initial_carry=carry)
     assert (state.c.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
-    ys = nn.RNN(jaxrnn.linen.Cell(LSTM(HIDDEN), dtype=jnp.bfloat16)).init_with_output(KEY, XS)[0]
+    ys = jax.eval_shape(nn.RNN(jaxrnn.linen.Cell(LSTM(HIDDEN), dtype=jnp.bfloat16)).init_with_output, KEY, XS)[0]
     assert ys.dtype == jnp.bfloat16
-    assert jaxrnn.linen.RNN(LSTM(HIDDEN)).init_with_output(KEY, XS)[0].dtype == jnp.float64
+    assert jax.eval_shape(jaxrnn.linen.RNN(LSTM(HIDDEN)).init_with_output, KEY, XS)[0].dtype == jnp.float64
 
 
 def test_loop_is_the_one_given():
@@ -275,16 +311,17 @@ def test_loop_is_the_one_given():
         jaxrnn.linen.RNN(LSTM(HIDDEN), loop=Loop()).init(KEY, XS)
 
 
+@pytest.mark.slow
 def test_under_flax_transformations():
     """A batch of models by vmap, rematerialization, and layers by scan."""
     module = jaxrnn.linen.RNN(LSTM(INPUT))
     many = nn.vmap(
         jaxrnn.linen.RNN, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, axis_size=2
     )(LSTM(INPUT))
-    variables = many.init(KEY, XS)
+    variables = jax.jit(many.init)(KEY, XS)
     assert (variables["params"]["w_x"][0] != variables["params"]["w_x"][1]).any()
-    one = [module.apply(jax.tree.map(lambda leaf, n=n: leaf[n], variables), XS) for n in range(2)]
-    assert_close(many.apply(variables, XS), jnp.stack(one), rtol=1e-12)
+    one = [apply(module, jax.tree.map(lambda leaf, n=n: leaf[n], variables), XS) for n in range(2)]
+    assert_close(apply(many, variables, XS), jnp.stack(one), rtol=1e-12)
 
     class Deep(nn.Module):
         @nn.compact
@@ -297,20 +334,23 @@ def test_under_flax_transformations():
             )
             return layers(nn.remat(jaxrnn.linen.RNN)(LSTM(INPUT), name="rnn"), xs, None)[0]
 
-    ys, variables = Deep().init_with_output(KEY, XS)
+    ys, variables = jax.jit(Deep().init_with_output)(KEY, XS)
     first, second = (jax.tree.map(lambda leaf, n=n: leaf[n], variables["params"]["rnn"]) for n in range(2))
-    expected = module.apply({"params": second}, module.apply({"params": first}, XS))
+    expected = apply(module, {"params": second}, apply(module, {"params": first}, XS))
     assert_close(ys, expected, rtol=1e-12)
     assert_close(
-        jax.grad(lambda v: Deep().apply(v, XS).sum())(variables)["params"]["rnn"]["b"][1],
-        jax.grad(lambda p: module.apply({"params": p}, module.apply({"params": first}, XS)).sum())(second)["b"],
+        jax.jit(jax.grad(lambda v: Deep().apply(v, XS).sum()))(variables)["params"]["rnn"]["b"][1],
+        jax.jit(jax.grad(lambda p: apply(module, {"params": p}, apply(module, {"params": first}, XS)).sum()))(second)[
+            "b"
+        ],
         rtol=1e-9,
     )
 
 
-def test_errors_at_the_door():
+def test_errors():
     with pytest.raises(
-        TypeError, match=r"RNN wraps a jaxrnn layer, but it was given <class .*: did you mean LSTM\(\.\.\.\)"
+        TypeError,
+        match=r"RNN wraps a jaxrnn layer or a Flax linen cell, but it was given <class .*: did you mean LSTM\(\.\.\.\)",
     ):
         jaxrnn.linen.RNN(LSTM)
     with pytest.raises(TypeError, match=r"Cell wraps a jaxrnn layer, but it was given 4"):
@@ -319,6 +359,12 @@ def test_errors_at_the_door():
         TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
     ):
         jaxrnn.linen.Cell(Bidirectional(LSTM(HIDDEN)))
+    message = (
+        r"'s input_size must be a positive integer \(or a tuple of them, one for each feature axis\), but it is -1"
+    )
+    for kind in (jaxrnn.linen.RNN, jaxrnn.linen.Cell):
+        with pytest.raises(ValueError, match=kind.__name__ + message):
+            kind(LSTM(HIDDEN), -1)
     module = jaxrnn.linen.RNN(LSTM(HIDDEN))
     with pytest.raises(
         ValueError, match=r"inputs must have the axes \[\*batch, time, features\].* is \(3,\): add the m"
@@ -326,3 +372,10 @@ def test_errors_at_the_door():
         module.init(KEY, XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         module.init(KEY, XS, resets=RESETS.T)
+
+
+def test_examples_in_docstrings():
+    with jax.enable_x64(False):
+        found = doctest.testmod(jaxrnn.linen)
+    assert found.attempted > 10
+    assert not found.failed

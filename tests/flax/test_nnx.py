@@ -1,5 +1,8 @@
 """The NNX modules against Flax's own cells, against `unroll`, and under Flax's own tools."""
 
+import doctest
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,12 +57,26 @@ def arrays(module):
     return unflatten_dict({path: leaf[...] for path, leaf in zip(state.paths, state.leaves, strict=True)})
 
 
+@nnx.jit
+def call(module, xs, **options):
+    return module(xs, **options)
+
+
 def inside(layer):
     return nnx.RNN(jaxrnn.nnx.Cell(layer, INPUT, rngs=nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize("call", [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}])
-@pytest.mark.parametrize("name", PAIRS)
+CALLS = [{}, {"reverse": True}, {"reverse": True, "keep_order": True, "time_major": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        pytest.param(name, call, marks=[] if (name, j) == ("GRU", 1) else pytest.mark.slow, id=f"{name}-call{j}")
+        for name in PAIRS
+        for j, call in enumerate(CALLS)
+    ],
+)
 def test_equals_flax_cells(name, call):
     cell, theirs, convert = PAIRS[name]
     theirs = nnx.RNN(theirs(INPUT, HIDDEN, **FLAX, rngs=nnx.Rngs(0)))
@@ -83,8 +100,14 @@ def test_equals_flax_cells(name, call):
     assert_close(run(inside(cell), lambda p: {"cell": convert(p)}), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize(
+    ("batch", "time_major"),
+    [
+        pytest.param(batch, time_major, marks=[] if (batch, time_major) == ((2, 3), False) else pytest.mark.slow)
+        for batch in [(), (2, 3)]
+        for time_major in (False, True)
+    ],
+)
 def test_equals_unroll(batch, time_major):
     xs, resets = draw(*batch, TIME, INPUT), draw(*batch, TIME) > 0.5
     lengths, axis = np.where(draw(*batch) > 0, 3, TIME), 0 if time_major else len(batch)
@@ -92,8 +115,9 @@ def test_equals_unroll(batch, time_major):
     xs, resets = (time_first, resets_first) if time_major else (xs, resets)
     module = make(DEEP, time_major=time_major, return_carry=True, deterministic=True)
     state = draw_state(DEEP, module.params, batch)
-    last, ys = module(xs, initial_carry=state, seq_lengths=lengths, resets=resets)
-    expected = jaxrnn.unroll(DEEP, module.params, time_first, state, lengths=lengths, resets=resets_first)
+    last, ys = call(module, xs, initial_carry=state, seq_lengths=lengths, resets=resets)
+    unroll = jax.jit(functools.partial(jaxrnn.unroll, DEEP))
+    expected = unroll(module.params, time_first, state, lengths=lengths, resets=resets_first)
     assert_close((last, jnp.moveaxis(ys, axis, 0)), expected, rtol=1e-12)
 
 
@@ -178,7 +202,9 @@ def test_checkpoint(tmp_path):
     assert_close(blank(XS), module(XS))
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["nnx.jit", "jax.jit"])
+@pytest.mark.parametrize(
+    "plain", [pytest.param(False, id="nnx.jit"), pytest.param(True, id="jax.jit", marks=pytest.mark.slow)]
+)
 def test_training(plain):
     """Adam on all but the recurrent matrices, chosen by path; plain `jax.jit` with the state split off."""
     module = make(Stack(LSTM(HIDDEN), Dropout(0.1), GRU(2)))
@@ -241,21 +267,27 @@ def test_dropout():
         silent(XS)
 
 
-def test_dropout_in_flax_rnn():
-    for layer in (Stack(LSTM(HIDDEN), Dropout(0.5)), Zoneout(LSTM(HIDDEN), 0.5)):
-        module = inside(layer)
-        assert (module(XS) != module(XS)).any()
-        module.eval()
-        assert_close(module(XS), make(layer, deterministic=True)(XS), rtol=1e-12)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(Stack(LSTM(HIDDEN), Dropout(0.5)), id="Dropout"),
+        pytest.param(Zoneout(LSTM(HIDDEN), 0.5), id="Zoneout", marks=pytest.mark.slow),
+    ],
+)
+def test_dropout_in_flax_rnn(layer):
+    module = inside(layer)
+    assert (call(module, XS) != call(module, XS)).any()
+    module.eval()
+    assert_close(call(module, XS), call(make(layer, deterministic=True), XS), rtol=1e-12)
     both = nnx.Bidirectional(make(layer), make(layer))
-    assert (both(XS) != both(XS)).any()
+    assert (call(both, XS) != call(both, XS)).any()
 
 
 def test_symbols():
     symbols = np.array([[0, 4, 1], [2, 2, 3]])
     for layer in (LSTM(HIDDEN), Stack(Embedding(2), LSTM(HIDDEN))):
         module = jaxrnn.nnx.RNN(layer, 5, rngs=nnx.Rngs(0))
-        assert_close(module(symbols), module(jax.nn.one_hot(symbols, 5)), rtol=1e-12)
+        assert_close(call(module, symbols), call(module, jax.nn.one_hot(symbols, 5)), rtol=1e-12)
     cell = jaxrnn.nnx.Cell(LSTM(HIDDEN), 5, rngs=nnx.Rngs(0))
     _, y = cell(cell.initialize_carry((2, 5)), symbols[:, 0])
     assert y.shape == (2, HIDDEN)
@@ -278,11 +310,11 @@ def test_many_models_at_once():
         jax.random.split(jax.random.key(0))
     )
     assert many.w_x.shape == (2, 3, 12)
-    ys = nnx.vmap(lambda module: nnx.remat(lambda m, xs: m(xs))(module, XS))(many)
+    ys = nnx.jit(nnx.vmap(lambda module: nnx.remat(lambda m, xs: m(xs))(module, XS)))(many)
     graphdef, params = nnx.split(many)
     for n in range(2):
         one = nnx.merge(graphdef, jax.tree.map(lambda leaf, n=n: leaf[n], params))
-        assert_close(ys[n], one(XS), rtol=1e-12)
+        assert_close(ys[n], call(one, XS), rtol=1e-12)
 
 
 def test_loop_is_the_one_given():
@@ -297,12 +329,23 @@ def test_loop_is_the_one_given():
         make(LSTM(HIDDEN), loop=Loop())(XS)
 
 
-def test_errors_at_the_door():
+def test_errors():
     rngs = nnx.Rngs(0)
     with pytest.raises(
-        TypeError, match=r"RNN wraps a jaxrnn layer, but it was given <class .*: did you mean LSTM\(\.\.\.\)"
+        TypeError,
+        match=r"RNN wraps a jaxrnn layer or a Flax nnx cell, but it was given <class .*: did you mean LSTM\(\.\.\.\)",
     ):
         jaxrnn.nnx.RNN(LSTM, 3, rngs=rngs)
+    with pytest.raises(TypeError, match=r"Cell wraps a jaxrnn layer, but it was given 4"):
+        jaxrnn.nnx.Cell(4, 3, rngs=rngs)
+    message = r"RNN draws parameters, so rngs must be an nnx\.Rngs, but it is None"
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.nnx.RNN(LSTM(HIDDEN), 3)
+    message = (
+        r"RNN's input_size must be a positive integer \(or a tuple of them, one for each feature axis\), but it is 0"
+    )
+    with pytest.raises(ValueError, match=message):
+        jaxrnn.nnx.RNN(LSTM(HIDDEN), 0, rngs=rngs)
     with pytest.raises(
         TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
     ):
@@ -313,3 +356,10 @@ def test_errors_at_the_door():
         make(LSTM(HIDDEN))(XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         make(LSTM(HIDDEN))(XS, resets=RESETS.T)
+
+
+def test_examples_in_docstrings():
+    with jax.enable_x64(False):
+        found = doctest.testmod(jaxrnn.nnx)
+    assert found.attempted > 10
+    assert not found.failed

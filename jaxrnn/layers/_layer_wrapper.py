@@ -1,4 +1,4 @@
-"""Base of layers around one other layer."""
+"""Base of layers that wrap one other layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, State
-from jaxrnn.ops import is_symbols
 
 
-class Around(Layer):
-    """A layer around one other, with its state."""
+class LayerWrapper(Layer):
+    """A layer that wraps one other layer and has its parameters and its state."""
 
     layer: Layer
 
@@ -32,16 +31,3 @@ class Around(Layer):
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
         return self.layer.initial_state(params, batch_shape, dtype)
-
-
-def check_numbers(layer: Layer, xs: Any) -> None:
-    if is_symbols(xs):
-        raise TypeError(f"{layer} passes its input on, so it needs numbers, not symbols: put an Embedding before it")
-
-
-def check_sizes(layer: Layer, xs: Array, ys: Array) -> None:
-    if xs.shape != ys.shape:
-        raise ValueError(
-            f"{type(layer).__name__} needs a layer with as many outputs as inputs, but {xs.shape[-1]} went in and "
-            f"{ys.shape[-1]} came out: put a Dense({ys.shape[-1]}) before it"
-        )

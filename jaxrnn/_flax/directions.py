@@ -1,0 +1,64 @@
+"""Two RNNs over the same sequences, one in each direction, with resets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrnn._flax.calls import Options
+from jaxrnn.layers._direction import seen_from_the_end
+
+
+def run_both(
+    forward_rnn: Callable[..., Any],
+    backward_rnn: Callable[..., Any],
+    inputs: Any,
+    initial_carry: Any,
+    options: Options,
+    *,
+    seq_lengths: Any,
+    resets: Any,
+    merge: Callable[[Any, Any], Any],
+    keys: tuple[dict[str, Any], dict[str, Any]],
+) -> Any:
+    """Does what the `Bidirectional` modules of Flax do, with resets.
+
+    Args:
+      forward_rnn: the module that reads the first step first.
+      backward_rnn: the module that reads the last step first.
+      inputs: as the modules take them.
+      initial_carry: two carries, or None.
+      options: the options of the call; only `time_major` and `return_carry` are used.
+      seq_lengths: integers [*batch].
+      resets: bool [*batch, time], or time first if the options say so, for the forward module.
+      merge: merges an output of the forward module with one of the backward module.
+      keys: the keyword arguments of each call that hold random keys; they differ between linen and nnx.
+    """
+    forward, backward = (None, None) if initial_carry is None else initial_carry
+    both = {"seq_lengths": seq_lengths, "time_major": options.time_major, "return_carry": True}
+    forward, ys_forward = forward_rnn(inputs, initial_carry=forward, resets=resets, reverse=False, **both, **keys[0])
+    backward, ys_backward = backward_rnn(
+        inputs,
+        initial_carry=backward,
+        resets=_backward_resets(resets, seq_lengths, options.time_major),
+        reverse=True,
+        keep_order=True,
+        **both,
+        **keys[1],
+    )
+    return options.result((forward, backward), jax.tree.map(merge, ys_forward, ys_backward))
+
+
+def _backward_resets(resets: Any, lengths: Any, time_major: bool) -> Array:
+    """The resets for the backward module, with the axes in the same order."""
+    resets = jnp.asarray(resets) if time_major else jnp.moveaxis(jnp.asarray(resets), -1, 0)
+    valid = None
+    if lengths is not None:
+        valid = jnp.arange(len(resets)).reshape(-1, *(1,) * (resets.ndim - 1)) < jnp.asarray(lengths)
+    backward = seen_from_the_end(resets, valid)
+    assert backward is not None
+    return backward if time_major else jnp.moveaxis(backward, 0, -1)

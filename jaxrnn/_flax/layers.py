@@ -1,0 +1,43 @@
+"""Dtypes, and what a layer's initial state and outputs depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import Literal
+
+from jaxrnn._unroll import unroll
+from jaxrnn.layer import Layer
+from jaxrnn.loops import Scan
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Casts real numbers to `dtype`, unless it is None. Integers and complex numbers keep their dtype."""
+    if dtype is None:
+        return tree
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def depends(function: Callable[[Any], Any], x: Any) -> bool:
+    """Whether the values of `function(x)` depend on the values of `x`, and not only on its shapes and dtypes."""
+    jaxpr = jax.make_jaxpr(function)(x).jaxpr
+    needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    for eqn in reversed(jaxpr.eqns):
+        if not needed.isdisjoint(eqn.outvars):
+            needed |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
+    return not needed.isdisjoint(jaxpr.invars)
+
+
+def is_random(layer: Layer, input_size: Any) -> bool:
+    """Whether the layer's outputs or state depend on its random key, as with dropout."""
+    axes = input_size if isinstance(input_size, tuple) else (input_size,)
+    key = jax.random.key(0)
+
+    def run(key: Array) -> Any:
+        return unroll(layer, layer.init(jax.random.key(0), input_size), jnp.zeros((1, *axes)), key=key, loop=Scan())
+
+    return depends(run, key)
