@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import jaxrnn
@@ -64,8 +65,12 @@ def cases() -> dict[str, Case]:
 
 @functools.cache
 def variants() -> dict[str, Case]:
-    """The cells of `cases` with other arguments."""
-    return {f"{name}, {which}": other for name, case in cases().items() for which, other in case.variants.items()}
+    """The cells of `cases` with other arguments; what else a case says of its cell holds for its variants, too."""
+    return {
+        f"{name}, {which}": replace(case, cell=other.cell, reference=other.reference, variants={})
+        for name, case in cases().items()
+        for which, other in case.variants.items()
+    }
 
 
 @functools.cache
