@@ -48,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _size(text: str) -> Any:
-    sizes = tuple(int(part) for part in text.split(","))
-    return sizes if len(sizes) > 1 else sizes[0]
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or several such as 16,16,3, but it is {text!r}") from None
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 if __name__ == "__main__":
