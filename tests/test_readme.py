@@ -114,6 +114,10 @@ def test_readme_has_the_commands_of_a_newcomer():
     assert starts[1].endswith(".venv/bin/python -m pytest -q")
 
 
+def test_readme_counts_the_cells():
+    assert f" {len(jaxrnn.cells.all())} cells from the literature" in (ROOT / "README.md").read_text()
+
+
 def test_readme_has_no_long_table():
     tables = re.findall(r"(?:^\|.*\n)+", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert tables
