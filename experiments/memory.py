@@ -117,10 +117,10 @@ def entries_of(options: Options) -> list[Entry]:
 
 # --- Models ---
 
-PLAIN_NUMBERS = {jaxrnn.MinLSTM: "forget_bias"}  # keeping gates whose bias must be a number
+PLAIN_NUMBERS: dict[Any, str] = {jaxrnn.MinLSTM: "forget_bias"}  # keeping gates whose bias must be a number
 
 
-def keep_bias_field(kind: type[jaxrnn.Cell]) -> str | None:
+def keep_bias_field(kind: Any) -> str | None:
     """The argument of a cell that is the initial bias of the gate that keeps its state; None if it has no such gate.
 
     These biases have different names, but of all arguments only they accept a `Chrono`.

@@ -11,7 +11,7 @@ from pathlib import Path
 def process_start() -> float:
     """The time, by `time.perf_counter`, at which this process began: a run's minutes include its imports.
 
-    Where the system has no /proc, the processor time spent so far stands for the time since then.
+    Where the system has no /proc, the processor time spent so far is used instead.
     """
     stat = Path("/proc/self/stat")
     if not stat.exists():

@@ -14,6 +14,7 @@ import tyro
 from support.errors import BadInputError
 
 
+@dataclass(frozen=True)
 class OptionGroup:
     """Options that belong together: a frozen dataclass, each field with a comment for --help."""
 
@@ -26,6 +27,7 @@ class OptionGroup:
         return False
 
 
+@dataclass(frozen=True)
 class SavedOptions(OptionGroup):
     """Options that make a run what it is. They are saved in its config.json and must not differ on --resume."""
 

@@ -48,15 +48,15 @@ class Run:
             self.rows = [row for row in rows if row["step"] <= (self.checkpoints.step or 0)]
         else:
             versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
-            saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+            saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
             config = {"config": saved, "facts": facts, "notes": notes, "versions": versions}
             write_whole(self.path / "config.json", json.dumps(config, indent=2, default=str))
 
     @staticmethod
     def open(run_dir: Path, options: SavedOptions, facts: dict[str, Any] | None = None) -> Run:
         """Opens an existing run. Its facts are checked if they are given."""
-        facts = read_config(run_dir)["facts"] if facts is None else facts
-        return Run(RunFolder(run_dir, resume=True), options, facts)
+        known: dict[str, Any] = read_config(run_dir)["facts"] if facts is None else facts
+        return Run(RunFolder(run_dir, resume=True), options, known)
 
     def record(self, step: int, seconds: float, **measured: float) -> None:
         """Adds a row to metrics.csv."""
@@ -91,7 +91,7 @@ class Run:
 
 def saved_options(kind: type[SavedOptions], run_dir: Path) -> Any:
     """Reads the options that a run has saved."""
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)
     saved = read_config(run_dir)["config"]
     options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     if options.keys() != {field.name for field in fields}:

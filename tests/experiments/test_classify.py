@@ -1,4 +1,4 @@
-"""Sequences to labels: that the networks learn, what the data and the baselines are, what bad input is told."""
+"""Sequences to labels: that the networks learn, what the data and the baselines are, how bad input is reported."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_digits(here, monkeypatch, capsys):
     assert float(rows[-1]["valid_loss"]) < 0.6 * np.log(10)
     assert Path("whole/curves.png").read_bytes().startswith(b"\x89PNG")
 
-    assert call(monkeypatch, "--resume", "--run-dir", "whole") == 0  # it has ended: only its result is told again
+    assert call(monkeypatch, "--resume", "--run-dir", "whole") == 0  # it has ended: only its result is printed again
     assert capsys.readouterr().out.split("Accuracy on the test set")[1] == out.split("Accuracy on the test set")[1]
 
 

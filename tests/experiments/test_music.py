@@ -176,7 +176,7 @@ def test_composed_music_keeps_its_rules_and_its_chances_are_right():
         assert abs(rolls[among].sum() - chances[among].sum()) < 4 * deviation
     bass = rolls[:, :, : 48 - piano_rolls.LOWEST].argmax(-1) + piano_rolls.LOWEST
     assert (bass[:, [0, 28, 32, 60]] == 36).all()  # I begins and ends the phrases
-    assert (bass[:, [24, 56]] == 43).all()  # before the end stands V
+    assert (bass[:, [24, 56]] == 43).all()  # V comes before the end
     melody = KEYS - 1 - rolls[:, :, ::-1].argmax(-1)
     moves = np.diff(melody).reshape(200, -1)[:, [*range(63)]] != 0
     for beat in (0, 1, 2):  # the rhythm of the first chord is that of all others

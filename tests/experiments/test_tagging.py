@@ -1,4 +1,4 @@
-"""Labels for steps: that the networks learn, what the data and the baselines are, what bad input is told."""
+"""Labels for steps: that the networks learn, what the data and the baselines are, how bad input is reported."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_proteins_with_several_members(here, monkeypatch, capsys):
     assert Path("runs/tagging/1/labels.png").read_bytes().startswith(b"\x89PNG")
     assert Path("runs/tagging/1/curves.png").exists()
 
-    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is told again
+    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is printed again
     assert capsys.readouterr().out.split("Accuracy on")[1] == out.split("Accuracy on")[1]
 
 

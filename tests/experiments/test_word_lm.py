@@ -1,4 +1,4 @@
-"""The word language model: what it learns, its n-grams, its windows, how it goes on."""
+"""The word language model: what it learns, its n-grams, its windows, and that it resumes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_it_learns_what_an_ngram_cannot_and_goes_on(here, monkeypatch, capsys):
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
     perplexity, ngram = perplexities(out)
-    # Of each eight words one is one of four; so is a second, to who has forgotten the first.
+    # Of each eight words one is one of four; so is a second, if the first has been forgotten.
     assert ngram > 0.97 * 4 ** (2 / 8)
     assert perplexity < 0.95 * 4 ** (2 / 8)
     assert len(read_metrics("whole")) == 20
@@ -164,7 +164,7 @@ def test_windows_follow_one_another():
     np.testing.assert_array_equal(windows[:-1, -1], windows[1:, 0])
 
 
-def test_the_corpus_is_read_as_it_stands(here):
+def test_the_corpus_is_read_as_it_is(here):
     Path("corpus/test.txt").write_text("a a new\nb")
     Path("corpus/train.txt").write_text(" a b a <unk> \n\n a b c \n")
     corpus = words.Corpus.of(Path("corpus"), 4)
