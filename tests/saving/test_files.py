@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Chrono, Dropout, Elman, Stack, Using, Zoneout, trees
 from jaxrnn._names import to_dict
-from jaxrnn._saving import values
+from jaxrnn._saving import json_values
 from tests.support.cases import LOOPS, selected_layers
 from tests.support.inputs import draw_params
 
@@ -192,10 +192,10 @@ def test_a_field_that_is_newer_than_the_file_has_its_default(path):
 
 
 def test_names_in_files_are_of_one_thing():
-    homes = [(name, value) for module in values.HOME for name, value in values._public(module).items()]
-    ours = {(name, id(value)) for name, value in homes if values._is_ours(value)}
+    homes = [(name, value) for module in json_values.ROOMS for name, value in json_values._public(module).items()]
+    ours = {(name, id(value)) for name, value in homes if json_values._is_ours(value)}
     assert len({name for name, _ in ours}) == len(ours)
-    assert {type(layer).__name__ for layer in [*ALL.values(), *TREES]} <= values.KNOWN["jaxrnn"].keys()
+    assert {type(layer).__name__ for layer in [*ALL.values(), *TREES]} <= json_values.KNOWN["jaxrnn"].keys()
 
 
 # ---- what parameters may be made of ----------------------------------------------------------------------------------
