@@ -232,7 +232,11 @@ def no_reset():
 
 
 ERRORS = {
-    "no tree": (TypeError, "weights must be a tree of names and arrays, as init or .* it, but they are of type int", lambda: from_linen(3)),
+    "no tree": (
+        TypeError,
+        "weights must be a tree of names and arrays, as init or .* it, but they are of type int",
+        lambda: from_linen(3),
+    ),
     "a module": (TypeError, "but they are of type GRUCell$", lambda: from_nnx(nnx_cell("GRUCell", 2, 2))),
     "float64": (ValueError, "must keep their dtype float64, but JAX would make them float32: call jax", without_x64),
     "odd gates": (ValueError, r"must have 4 gates of one size .* but their shape is \(7,\)", odd_gates),
@@ -249,16 +253,25 @@ ERRORS = {
     "nnx, no cell's width": (
         ValueError,
         r"must be those of one .*'dense_h/kernel': \(2, 4\)",
-        lambda: from_nnx({"dense_i": dict.fromkeys(["kernel", "bias"], np.zeros((2, 4))),
-                          "dense_h": {"kernel": np.zeros((2, 4))}}),
+        lambda: from_nnx(
+            {"dense_i": dict.fromkeys(["kernel", "bias"], np.zeros((2, 4))), "dense_h": {"kernel": np.zeros((2, 4))}}
+        ),
     ),
-    "nnx, nothing": (ValueError, "weights must be those of one SimpleCell, LSTMCell, .* give the tree of a single layer", lambda: from_nnx({})),
+    "nnx, nothing": (
+        ValueError,
+        "weights must be those of one SimpleCell, LSTMCell, .* give the tree of a single layer",
+        lambda: from_nnx({}),
+    ),
     "one direction": (
         ValueError,
         "the tree of a Bidirectional must hold forward_rnn and .* one cell, give its tree twice",
         lambda: from_linen({"forward_rnn": {"cell": tree_of(GRU(2))}}),
     ),
-    "no reset gate": (TypeError, r"MGUCell\(reset_gate=False\) cannot be converted: jaxrnn's .* a reset gate, with a bias inside", lambda: from_linen(no_reset())),
+    "no reset gate": (
+        TypeError,
+        r"MGUCell\(reset_gate=False\) cannot be converted: jaxrnn's .* a reset gate, with a bias inside",
+        lambda: from_linen(no_reset()),
+    ),
     "shapes of gates": (
         ValueError,
         r"the gates of a cell must have weights of one shape, but .* \[\(1, 2\), \(2, 2\), \(2, 2\), \(2, 2\)\]",
@@ -296,20 +309,36 @@ ERRORS = {
         r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
         refuse(to_linen, jaxrnn.ResetBeforeGRU(2)),
     ),
-    "reset before, nnx": (TypeError, r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it", refuse(to_nnx, jaxrnn.ResetBeforeGRU(2))),
-    "one gate": (TypeError, r"ResetAfterMGU\(hidden_size=2, forget_bias=1\.0\) cannot be .* which both resets and updates", refuse(to_nnx, ResetAfterMGU(2))),
-    "peepholes": (TypeError, r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell", refuse(to_linen, jaxrnn.PeepholeLSTM(2))),
+    "reset before, nnx": (
+        TypeError,
+        r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
+        refuse(to_nnx, jaxrnn.ResetBeforeGRU(2)),
+    ),
+    "one gate": (
+        TypeError,
+        r"ResetAfterMGU\(hidden_size=2, forget_bias=1\.0\) cannot be .* which both resets and updates",
+        refuse(to_nnx, ResetAfterMGU(2)),
+    ),
+    "peepholes": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        refuse(to_linen, jaxrnn.PeepholeLSTM(2)),
+    ),
     "projection": (TypeError, "its hidden state is a projection", refuse(to_nnx, jaxrnn.ProjectedLSTM(2, 1))),
     "a wrapper": (TypeError, "converted to Flax linen: convert its cell", refuse(to_linen, jaxrnn.Zoneout(LSTM(2)))),
     "a layer around": (TypeError, "convert its layer$", refuse(to_linen, jaxrnn.Residual(LSTM(2)))),
     "a stack": (TypeError, "convert each of its layers", refuse(to_nnx, jaxrnn.Stack(LSTM(2)))),
-    "in one direction": (TypeError, r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell", refuse(to_linen, Bidirectional(LSTM(2), jaxrnn.PeepholeLSTM(2)))),
+    "in one direction": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        refuse(to_linen, Bidirectional(LSTM(2), jaxrnn.PeepholeLSTM(2))),
+    ),
     "another layer": (
         TypeError,
         r"Dense\(size=2\) cannot be converted to Flax linen: only Elman, LSTM, GRU, ResetAfterMGU, Bidirectional can",
         refuse(to_linen, jaxrnn.Dense(2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)

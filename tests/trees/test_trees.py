@@ -301,14 +301,28 @@ def run_on(cell, xs=None, tree=None):
 ERRORS = {
     "no trees": (ValueError, "forest must have at least one tree, but it is empty$", lambda: trees.pack([])),
     "width": (ValueError, "width must be a positive integer, but it is 0$", lambda: trees.pack([Node(1)], width=0)),
-    "cell": (TypeError, r"cell must be a cell over trees, such as NaryTreeLSTM\(64\), .* did you mean RNTN\(\.\.\.\)\?", lambda: run_on(RNTN)),
-    "arity": (ValueError, "trees must have an arity of 3 for .* is 2: call pack with arity=3", lambda: run_on(NaryTreeLSTM(N, arity=3))),
-    "xs": (ValueError, r"xs must have the axes \[slots, batch\] = \(1, 1\), with .* but their shape is \(2, 1, 4\)",
-           lambda: run_on(RecursiveNet(N), np.zeros((2, 1, 4)))),
-    "input size": (ValueError, "must have the input size of the parameters",
-                   lambda: run_on(RecursiveNet(N), np.zeros((1, 1, 3)))),
+    "cell": (
+        TypeError,
+        r"cell must be a cell over trees, such as NaryTreeLSTM\(64\), .* did you mean RNTN\(\.\.\.\)\?",
+        lambda: run_on(RNTN),
+    ),
+    "arity": (
+        ValueError,
+        "trees must have an arity of 3 for .* is 2: call pack with arity=3",
+        lambda: run_on(NaryTreeLSTM(N, arity=3)),
+    ),
+    "xs": (
+        ValueError,
+        r"xs must have the axes \[slots, batch\] = \(1, 1\), with .* but their shape is \(2, 1, 4\)",
+        lambda: run_on(RecursiveNet(N), np.zeros((2, 1, 4))),
+    ),
+    "input size": (
+        ValueError,
+        "must have the input size of the parameters",
+        lambda: run_on(RecursiveNet(N), np.zeros((1, 1, 3))),
+    ),
     "size": (ValueError, "RNTN's hidden_size must be a positive integer, but it is 0", lambda: RNTN(0)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)
