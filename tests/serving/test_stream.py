@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import jaxrnn
 from jaxrnn import GRU, LSTM, Dense, Dropout, LearnedInitialState, Residual, Stack, Stream, Zoneout, unroll
 from jaxrnn._serving import programs
+from jaxrnn._serving import stream as stream_module
 from tests.support.cases import examples
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw
@@ -274,7 +275,7 @@ def test_a_step_is_one_program(monkeypatch):
     xs = {slot: np.zeros(INPUT)}
     stream.step(xs)
     state, calls = stream._state, []
-    monkeypatch.setattr(programs, "step_slots", lambda *args: calls.append(args) or (state, np.zeros((4, 2))))
+    monkeypatch.setattr(stream_module, "step_slots", lambda *args: calls.append(args) or (state, np.zeros((4, 2))))
     with jax.disable_jit(False), jax.log_compiles(False):
         ran = jax.make_jaxpr(lambda: stream.step(xs))()  # anything else that runs would be in it
     assert len(calls) == 1
@@ -399,6 +400,11 @@ ERRORS = {
         lambda s: Stream(LSTM(4), None, 0),
     ),
     "slots, a bool": (TypeError, "slots must be a positive", lambda s: Stream(LSTM(4), None, True)),
+    "dtype": (
+        TypeError,
+        "Stream's dtype must be a dtype or None, but it is 'wide'$",
+        lambda s: Stream(LSTM(4), None, 1, dtype="wide"),
+    ),
     "full": (
         ValueError,
         "all 3 slots of the stream are taken: evict or remove a sequence first",
@@ -476,7 +482,7 @@ ERRORS = {
     ),
     "no bytes": (
         ValueError,
-        "state must be bytes from state or evict, but they are .* deserializing: header too small",
+        "state must be bytes from state or evict, but they are .*[Hh]eader",
         lambda s: s.insert(state=b""),
     ),
     "cut bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0)[:-1])),
