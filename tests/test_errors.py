@@ -149,22 +149,22 @@ ERRORS = {
     ),
     "dropped weights": (
         ValueError,
-        "the rate at which weights are dropped must be from 0 to below 1, but it is 1$",
+        "rate must be a number from 0 to below 1, but it is 1$",
         lambda: jaxrnn.weights.drop(KEY, {"w_h": XS}, 1),
     ),
     "weights, no such": (
         ValueError,
-        "there is no w_q in these parameters: they have b, w_h, w_x$",
+        "params must have arrays named w_q, but the names in them are b, w_h, w_x$",
         lambda: jaxrnn.weights.drop(KEY, LSTM(4).init(KEY, 3), 0.5, ("w_h", "w_q")),
     ),
     "gate's bias": (
         ValueError,
-        r"a gate's initial bias must be a finite number or Chrono\(longest\), but it is inf$",
+        r"bias must be a finite number or Chrono\(longest\), but it is inf$",
         lambda: jaxrnn.initializers.gate_biases(KEY, float("inf"), 3),
     ),
     "chrono": (
         ValueError,
-        "longest dependency must be more than 2 steps, but it is 2$",
+        "Chrono's longest must be a finite number above 2, but it is 2$",
         lambda: jaxrnn.Chrono(2),
     ),
     "chrono, NaN": (

@@ -16,7 +16,7 @@ from jaxrnn.testing import check_cell
 from tests.support.cases import cases, examples, selected_cells, selected_layers
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
-from tests.support.tiers import slow_but
+from tests.support.tiers import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 CELLS = selected_cells()
@@ -44,7 +44,9 @@ def value_and_gradient(layer, params, xs):
 # ---- symbols ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*slow_but(READS_SYMBOLS, ["LSTM", "Skip"]), *LAYERS_THAT_READ_SYMBOLS])
+@pytest.mark.parametrize(
+    "name", slow_but([*READS_SYMBOLS, *LAYERS_THAT_READ_SYMBOLS], ["LSTM", "Embedding", "Dense", "Stack", "Sliced"])
+)
 def test_symbols_equal_their_one_hot_vectors(name):
     layer = ALL[name]
     params, symbols = draw_params(layer, input_size=SYMBOLS), draw_symbols(TIME, BATCH)
@@ -144,7 +146,7 @@ def test_low_precision_is_near_the_high():
 # ---- no steps --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", slow_but(selected_layers(), ["LSTM", "LearnedInitialState", *examples()]))
 def test_no_steps(name, reverse):
     layer = ALL[name]

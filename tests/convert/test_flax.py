@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Elman, ResetAfterMGU, unroll
 from jaxrnn.convert import from_linen, from_nnx, to_linen, to_nnx
-from jaxrnn.convert._common import reorder
+from jaxrnn.convert._gates import reorder_gates
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.conversions import assert_same, other_weights, params_of, step_and_gradients
 from tests.support.inputs import draw
@@ -224,7 +224,7 @@ def without_x64():
 
 def odd_gates():
     params = params_of(LSTM(2))
-    return reorder(params.b[:-1], (0, 2, 1, 3))
+    return reorder_gates(params.b[:-1], (0, 2, 1, 3))
 
 
 def no_reset():
@@ -232,36 +232,49 @@ def no_reset():
 
 
 ERRORS = {
-    "no tree": (TypeError, "a tree of names, as from init or nnx.state, but .* of type int$", lambda: from_linen(3)),
+    "no tree": (
+        TypeError,
+        "weights must be a tree of names and arrays, as init or .* it, but they are of type int",
+        lambda: from_linen(3),
+    ),
     "a module": (TypeError, "but they are of type GRUCell$", lambda: from_nnx(nnx_cell("GRUCell", 2, 2))),
     "float64": (ValueError, "must keep their dtype float64, but JAX would make them float32: call jax", without_x64),
     "odd gates": (ValueError, r"must have 4 gates of one size .* but their shape is \(7,\)", odd_gates),
     "two cells": (
         ValueError,
-        r"must be those of one SimpleCell.* but they are \{'SimpleCell_0/.*give the tree of one layer",
+        "weights must be those of one SimpleCell, LSTMCell, .* give the tree of a single layer",
         lambda: from_linen({"SimpleCell_0": tree_of(Elman(2)), "SimpleCell_1": tree_of(Elman(2))}),
     ),
     "a dense layer": (
         ValueError,
-        r"must be those of one .* but they are \{'kernel': \(2, 3\)\}",
+        "weights must be those of one SimpleCell, LSTMCell, .* give the tree of a single layer",
         lambda: from_linen({"params": {"dense": {"kernel": np.zeros((2, 3))}}}),
     ),
     "nnx, no cell's width": (
         ValueError,
         r"must be those of one .*'dense_h/kernel': \(2, 4\)",
-        lambda: from_nnx({"dense_i": dict.fromkeys(["kernel", "bias"], np.zeros((2, 4))),
-                          "dense_h": {"kernel": np.zeros((2, 4))}}),
+        lambda: from_nnx(
+            {"dense_i": dict.fromkeys(["kernel", "bias"], np.zeros((2, 4))), "dense_h": {"kernel": np.zeros((2, 4))}}
+        ),
     ),
-    "nnx, nothing": (ValueError, r"but they are \{\}", lambda: from_nnx({})),
+    "nnx, nothing": (
+        ValueError,
+        "weights must be those of one SimpleCell, LSTMCell, .* give the tree of a single layer",
+        lambda: from_nnx({}),
+    ),
     "one direction": (
         ValueError,
-        r"must hold forward_rnn and backward_rnn, but this one holds \['forward_rnn'\]: where both .* share",
+        "the tree of a Bidirectional must hold forward_rnn and .* one cell, give its tree twice",
         lambda: from_linen({"forward_rnn": {"cell": tree_of(GRU(2))}}),
     ),
-    "no reset gate": (TypeError, r"MGUCell\(reset_gate=False\) has no counterpart", lambda: from_linen(no_reset())),
+    "no reset gate": (
+        TypeError,
+        r"MGUCell\(reset_gate=False\) cannot be converted: jaxrnn's .* a reset gate, with a bias inside",
+        lambda: from_linen(no_reset()),
+    ),
     "shapes of gates": (
         ValueError,
-        r"the gates of a cell must have weights of one shape, but theirs are \[\(1, 2\), \(2, 2\)",
+        r"the gates of a cell must have weights of one shape, but .* \[\(1, 2\), \(2, 2\), \(2, 2\), \(2, 2\)\]",
         lambda: from_linen(tree_of(LSTM(2)) | {"ii": {"kernel": np.zeros((1, 2))}}),
     ),
     "shapes of a cell": (
@@ -287,29 +300,45 @@ ERRORS = {
     ),
     "bias inside the reset": (
         ValueError,
-        "b_n must be zero for nnx' GRUCell, which has no bias inside the reset",
+        r"b_n must be zero for nnx\.GRUCell, which has no bias .* to linen, whose GRUCell has one",
         refuse(to_nnx, GRU(2)),
     ),
     "no layer": (TypeError, "layer must be a jaxrnn layer, but it is 'LSTM'", lambda: to_linen("LSTM", None)),
     "reset before": (
         TypeError,
-        r"ResetBeforeGRU\(.*\) cannot be converted to Flax linen: it resets before the recurrent product, not after it",
+        r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
         refuse(to_linen, jaxrnn.ResetBeforeGRU(2)),
     ),
-    "reset before, nnx": (TypeError, "converted to Flax nnx: it resets", refuse(to_nnx, jaxrnn.ResetBeforeGRU(2))),
-    "one gate": (TypeError, "Flax nnx: its one gate both resets and updates", refuse(to_nnx, ResetAfterMGU(2))),
-    "peepholes": (TypeError, "its gates see the memory cell", refuse(to_linen, jaxrnn.PeepholeLSTM(2))),
+    "reset before, nnx": (
+        TypeError,
+        r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
+        refuse(to_nnx, jaxrnn.ResetBeforeGRU(2)),
+    ),
+    "one gate": (
+        TypeError,
+        r"ResetAfterMGU\(hidden_size=2, forget_bias=1\.0\) cannot be .* which both resets and updates",
+        refuse(to_nnx, ResetAfterMGU(2)),
+    ),
+    "peepholes": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        refuse(to_linen, jaxrnn.PeepholeLSTM(2)),
+    ),
     "projection": (TypeError, "its hidden state is a projection", refuse(to_nnx, jaxrnn.ProjectedLSTM(2, 1))),
     "a wrapper": (TypeError, "converted to Flax linen: convert its cell", refuse(to_linen, jaxrnn.Zoneout(LSTM(2)))),
     "a layer around": (TypeError, "convert its layer$", refuse(to_linen, jaxrnn.Residual(LSTM(2)))),
     "a stack": (TypeError, "convert each of its layers", refuse(to_nnx, jaxrnn.Stack(LSTM(2)))),
-    "in one direction": (TypeError, "see the memory", refuse(to_linen, Bidirectional(LSTM(2), jaxrnn.PeepholeLSTM(2)))),
+    "in one direction": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        refuse(to_linen, Bidirectional(LSTM(2), jaxrnn.PeepholeLSTM(2))),
+    ),
     "another layer": (
         TypeError,
         r"Dense\(size=2\) cannot be converted to Flax linen: only Elman, LSTM, GRU, ResetAfterMGU, Bidirectional can",
         refuse(to_linen, jaxrnn.Dense(2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -320,7 +349,7 @@ def test_error(name):
 
 
 def test_every_message_is_tested():
-    files = [Path(jaxrnn.convert.__file__).parent / name for name in ("_common.py", "linen.py", "nnx.py")]
+    files = [Path(jaxrnn.convert.__file__).parent / name for name in ("_flax_tree.py", "linen.py", "nnx.py")]
     found = [*raises(files)]
     assert len(found) > 5
     missing = untested(found, (call for _, _, call in ERRORS.values()))

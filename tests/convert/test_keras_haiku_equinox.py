@@ -295,14 +295,18 @@ def equinox_fake(**fields):
 ERRORS = {
     "keras, another layer": (
         TypeError,
-        "layer must be one of Keras' SimpleRNN, LSTM, GRU and Bidirectional, but it is ConvLSTM2D",
+        r"layer must be a SimpleRNN, LSTM, GRU or Bidirectional of Keras, but it is ConvLSTM2D\(\)$",
         lambda: from_keras(keras_fake("ConvLSTM2D")),
     ),
-    "keras, a weight": (TypeError, "layer must be one of Keras' .* but it is 3$", lambda: from_keras(3)),
+    "keras, a weight": (
+        TypeError,
+        "layer must be a SimpleRNN, LSTM, GRU or Bidirectional of Keras, but it is 3$",
+        lambda: from_keras(3),
+    ),
     "keras, unbuilt": (ValueError, "GRU must have weights, but it has none: build it", lambda: from_keras(unbuilt())),
     "keras, backwards": (
         ValueError,
-        "go_backwards must be False here, but LSTM's is True: .* unroll with reverse=True",
+        "LSTM's go_backwards must be False here, but it is True: .* and call unroll with reverse=True",
         lambda: from_keras(keras_layer("LSTM", 2, 2, go_backwards=True)),
     ),
     "keras, both swapped": (ValueError, "go_backwards must be False here", lambda: from_keras(swapped_directions())),
@@ -333,20 +337,28 @@ ERRORS = {
     ),
     "to keras, activation": (
         TypeError,
-        r"Elman\(.*sin\) cannot be converted to Keras: activation must be jnp.tanh, or",
+        r"Elman\(hidden_size=2, activation=sin\) cannot be converted .* jax\.nn\.relu or jax\.nn\.sigmoid",
         refuse(to_keras, Elman(2, jnp.sin)),
     ),
     "to keras, merge": (
         TypeError,
-        "cannot be converted to Keras: merge must be concat, or operator.add",
+        r"Bidirectional\(forward=LSTM\(hidden_size=2, .* or jaxrnn\.convert\.keras\.average",
         refuse(to_keras, Bidirectional(LSTM(2), merge=jnp.maximum)),
     ),
-    "to keras, peepholes": (TypeError, "to Keras: its gates see", refuse(to_keras, jaxrnn.PeepholeLSTM(2))),
-    "to keras, one gate": (TypeError, "to Keras: its one gate", refuse(to_keras, jaxrnn.ResetAfterMGU(2))),
+    "to keras, peepholes": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        refuse(to_keras, jaxrnn.PeepholeLSTM(2)),
+    ),
+    "to keras, one gate": (
+        TypeError,
+        r"ResetAfterMGU\(hidden_size=2, forget_bias=1\.0\) cannot be .* which both resets and updates",
+        refuse(to_keras, jaxrnn.ResetAfterMGU(2)),
+    ),
     "to keras, a wrapper": (TypeError, "convert its cell", refuse(to_keras, jaxrnn.LearnedInitialState(LSTM(2)))),
     "to keras, directions": (
         TypeError,
-        "its gates see",
+        r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
         refuse(to_keras, Bidirectional(GRU(2), jaxrnn.PeepholeLSTM(2))),
     ),
     "to keras, parameters": (
@@ -354,11 +366,15 @@ ERRORS = {
         r"the parameters of GRU\(.*\) must have the shapes GRUParams",
         lambda: to_keras(GRU(2), params_of(ResetBeforeGRU(2))),
     ),
-    "haiku, no dict": (TypeError, "must be Haiku's dict of dicts, .* but they are int$", lambda: from_haiku(3)),
+    "haiku, no dict": (
+        TypeError,
+        r"params must be a dict of dicts, as hk\.transform\(\.\.\.\)\.init returns it, but they are int$",
+        lambda: from_haiku(3),
+    ),
     "haiku, one module": (TypeError, "but they are dict of ndarray$", lambda: from_haiku({"w": np.zeros((2, 2))})),
     "haiku, two cores": (
         ValueError,
-        r"must be those of one VanillaRNN, LSTM or GRU, but they are \{'gru'.*'lstm/linear'.*give those of each core",
+        "params must be those of one VanillaRNN, LSTM or GRU, but .* convert each core separately",
         lambda: from_haiku(haiku_tree(LSTM(2)) | haiku_tree(ResetBeforeGRU(2))),
     ),
     "haiku, two linears": (
@@ -378,12 +394,12 @@ ERRORS = {
     ),
     "to haiku, activation": (
         TypeError,
-        "cannot be converted to Haiku: VanillaRNN has relu, so activation must be jax.nn.relu",
+        r"Elman\(hidden_size=2, activation=tanh\) cannot be converted .* which hk\.VanillaRNN uses",
         refuse(to_haiku, Elman(2)),
     ),
     "to haiku, reset after": (
         TypeError,
-        "to Haiku: it resets after the recurrent product, not before it",
+        r"GRU\(hidden_size=2, update_bias=0\.0\) cannot be converted .* recurrent product, not before it",
         refuse(to_haiku, GRU(2)),
     ),
     "to haiku, directions": (TypeError, "convert each of its two layers", refuse(to_haiku, Bidirectional(LSTM(2)))),
@@ -397,7 +413,11 @@ ERRORS = {
         r"the parameters of LSTM\(.*\) must have the shapes",
         lambda: from_equinox(equinox_fake(bias=np.zeros(6))),
     ),
-    "to equinox, reset before": (TypeError, "to Equinox: it resets before", refuse(to_equinox, ResetBeforeGRU(2))),
+    "to equinox, reset before": (
+        TypeError,
+        r"ResetBeforeGRU\(hidden_size=2, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
+        refuse(to_equinox, ResetBeforeGRU(2)),
+    ),
     "to equinox, vanilla": (TypeError, "to Equinox: only LSTM, GRU can", refuse(to_equinox, Elman(2))),
 }
 

@@ -169,100 +169,258 @@ def narrow(state_dict):
 
 
 ERRORS = {
-    "no mapping": (TypeError, "state_dict must be a mapping of names to arrays, but it is list",
-                   lambda: from_torch([*LSTM_WEIGHTS])),
-    "nothing": (ValueError, r"weights of one recurrent layer and nothing else below the prefix '', but it holds \[\]",
-                lambda: from_torch({})),
-    "more than a layer": (ValueError, r"holds \['rnn\.weight_hh_l0', 'fc\.w'\]: there are .* the prefixes \['rnn\.'\]",
-                          lambda: from_torch({"rnn.weight_hh_l0": 0, "fc.w": 0})),
-    "another prefix": (ValueError, r"below the prefix 'gru', but it holds \[\]: there are .* prefixes \['', 'a\.'\]",
-                       lambda: from_torch({"a.bias_ih": 0, "weight_hh_l1_reverse": 0}, prefix="gru")),
-    "a cell and a layer": (ValueError, "weights of one recurrent layer", lambda: without(weight_ih=np.zeros((4, 4)))),
-    "missing": (ValueError, r"state_dict lacks weight_hh_l1_reverse, which belong to weight_ih_l0, .*bias_hh_l1_rev",
-                lambda: without("weight_hh_l1_reverse")),
-    "missing bias": (ValueError, "state_dict lacks bias_hh_l0, which", lambda: without("bias_hh_l0")),
-    "missing layer": (ValueError, "state_dict lacks weight_ih_l1, weight_hh_l1, weight_ih_l1_reverse, weight_hh_l1_rev",
-                      lambda: from_torch({f"{part}_l{n}{end}": np.zeros((4, 4)) for part in ("weight_ih", "weight_hh")
-                                          for n in (0, 2) for end in ("", "_reverse")})),
-    "missing first": (ValueError, "lacks weight_ih_l0, weight_hh_l0, which",
-                      lambda: from_torch({"weight_ih_l3": np.zeros((4, 4)), "weight_hh_l3": np.zeros((4, 4))})),
-    "missing projection": (ValueError, "lacks weight_hr_l1, which", lambda: from_torch(
-        {name: w for name, w in state_dict_of("LSTMP", 2, 1, False).items() if name != "weight_hr_l1"})),
-    "a shape": (ValueError, r"weight_ih_l1 must have the shape \(16, 8\), not \(16, 7\)",
-                lambda: without(weight_ih_l1=np.zeros((16, 7)))),
-    "a bias' shape": (ValueError, r"bias_hh_l1_reverse must have the shape \(16,\), not \(16, 1\)",
-                      lambda: without(bias_hh_l1_reverse=np.zeros((16, 1)))),
-    "another kind above": (ValueError, r"weight_hh_l1 must have the shape \(16, 4\), not \(12, 4\)",
-                           lambda: without(weight_hh_l1=np.zeros((12, 4)))),
-    "the other direction's projection": (ValueError, r"weight_hr_l0_reverse must have the shape \(2, 4\), not \(3, 4\)",
-                                         lambda: from_torch(state_dict_of("LSTMP", 1, 2, False)
-                                                            | {"weight_hr_l0_reverse": np.zeros((3, 4))})),
-    "no matrix": (ValueError, r"weights must be matrices \[rows, columns\], but .*'weight_hh': \(16,\)",
-                  lambda: without(weight_hh_l0=np.zeros(16))),
+    "no mapping": (
+        TypeError,
+        "state_dict must be a mapping of names to arrays, but it is list",
+        lambda: from_torch([*LSTM_WEIGHTS]),
+    ),
+    "nothing": (
+        ValueError,
+        r"state_dict must hold the weights of one recurrent module .* of recurrent weights are \[\]",
+        lambda: from_torch({}),
+    ),
+    "more than a layer": (
+        ValueError,
+        r"state_dict must hold the weights of one recurrent module .* of recurrent weights are \['rnn\.'\]",
+        lambda: from_torch({"rnn.weight_hh_l0": 0, "fc.w": 0}),
+    ),
+    "another prefix": (
+        ValueError,
+        r"state_dict must hold the weights of one recurrent module .* recurrent weights are \['', 'a\.'\]",
+        lambda: from_torch({"a.bias_ih": 0, "weight_hh_l1_reverse": 0}, prefix="gru"),
+    ),
+    "a cell and a layer": (
+        ValueError,
+        r"state_dict must hold the weights of one recurrent module .* of recurrent weights are \[''\]",
+        lambda: without(weight_ih=np.zeros((4, 4))),
+    ),
+    "missing": (
+        ValueError,
+        "state_dict must also hold weight_hh_l1_reverse, because .* bias_hh_l1_reverse",
+        lambda: without("weight_hh_l1_reverse"),
+    ),
+    "missing bias": (
+        ValueError,
+        "state_dict must also hold bias_hh_l0, because it holds .* bias_hh_l1_reverse",
+        lambda: without("bias_hh_l0"),
+    ),
+    "missing layer": (
+        ValueError,
+        "state_dict must also hold weight_ih_l1, weight_hh_l1, .* weight_hh_l2_reverse",
+        lambda: from_torch(
+            {
+                f"{part}_l{n}{end}": np.zeros((4, 4))
+                for part in ("weight_ih", "weight_hh")
+                for n in (0, 2)
+                for end in ("", "_reverse")
+            }
+        ),
+    ),
+    "missing first": (
+        ValueError,
+        "state_dict must also hold weight_ih_l0, weight_hh_l0, .* holds weight_ih_l3, weight_hh_l3",
+        lambda: from_torch({"weight_ih_l3": np.zeros((4, 4)), "weight_hh_l3": np.zeros((4, 4))}),
+    ),
+    "missing projection": (
+        ValueError,
+        "state_dict must also hold weight_hr_l1, because it holds .* weight_ih_l1, weight_hh_l1",
+        lambda: from_torch(
+            {name: w for name, w in state_dict_of("LSTMP", 2, 1, False).items() if name != "weight_hr_l1"}
+        ),
+    ),
+    "a shape": (
+        ValueError,
+        r"weight_ih_l1 must have the shape \(16, 8\), but it has \(16, 7\)$",
+        lambda: without(weight_ih_l1=np.zeros((16, 7))),
+    ),
+    "a bias' shape": (
+        ValueError,
+        r"bias_hh_l1_reverse must have the shape \(16,\), but it has \(16, 1\)$",
+        lambda: without(bias_hh_l1_reverse=np.zeros((16, 1))),
+    ),
+    "another kind above": (
+        ValueError,
+        r"weight_hh_l1 must have the shape \(16, 4\), but it has \(12, 4\)$",
+        lambda: without(weight_hh_l1=np.zeros((12, 4))),
+    ),
+    "the other direction's projection": (
+        ValueError,
+        r"weight_hr_l0_reverse must have the shape \(2, 4\), but it has \(3, 4\)$",
+        lambda: from_torch(state_dict_of("LSTMP", 1, 2, False) | {"weight_hr_l0_reverse": np.zeros((3, 4))}),
+    ),
+    "no matrix": (
+        ValueError,
+        r"weights must be matrices \[rows, columns\], but .*'weight_hh': \(16,\)",
+        lambda: without(weight_hh_l0=np.zeros(16)),
+    ),
     "an empty matrix": (ValueError, "weights must be matrices", lambda: without(weight_hh_l0=np.zeros((16, 0)))),
-    "two gates": (ValueError, r"a row for each unit and gate, .* but the shapes are .*'weight_hh': \(8, 4\)",
-                  lambda: without(weight_hh_l0=np.zeros((8, 4)))),
-    "a rest": (ValueError, "a row for each unit and gate", lambda: without(weight_hh_l0=np.zeros((17, 4)))),
-    "a projected GRU": (ValueError, "a row for each unit and gate", lambda: from_torch(
-        state_dict_of("LSTMP", 1, 1, False) | {"weight_hh_l0": np.zeros((12, 2)), "weight_ih_l0": np.zeros((12, 3))})),
-    "integers": (TypeError, "weights must be arrays of floating-point numbers, but bias_hh_l0 is of int64",
-                 lambda: without(bias_hh_l0=np.zeros(16, int))),
-    "objects": (TypeError, "but bias_hh_l0 is of object", lambda: without(bias_hh_l0=None)),
+    "two gates": (
+        ValueError,
+        r"weight_hh must have one row per gate and hidden unit, .* \(16, 3\), 'weight_hh': \(8, 4\)\}",
+        lambda: without(weight_hh_l0=np.zeros((8, 4))),
+    ),
+    "a rest": (
+        ValueError,
+        r"weight_hh must have one row per gate and hidden unit, .* \(16, 3\), 'weight_hh': \(17, 4\)\}",
+        lambda: without(weight_hh_l0=np.zeros((17, 4))),
+    ),
+    "a projected GRU": (
+        ValueError,
+        r"weight_hh must have one row per gate and hidden unit, .* \(12, 2\), 'weight_hr': \(2, 4\)\}",
+        lambda: from_torch(
+            state_dict_of("LSTMP", 1, 1, False) | {"weight_hh_l0": np.zeros((12, 2)), "weight_ih_l0": np.zeros((12, 3))}
+        ),
+    ),
+    "integers": (
+        TypeError,
+        "weights must be arrays of floating-point numbers, but the dtype of bias_hh_l0 is int64$",
+        lambda: without(bias_hh_l0=np.zeros(16, int)),
+    ),
+    "objects": (
+        TypeError,
+        "weights must be arrays of floating-point numbers, but the dtype of bias_hh_l0 is object$",
+        lambda: without(bias_hh_l0=None),
+    ),
     "float64": (ValueError, r"must keep their dtype float64.*jax_enable_x64", lambda: narrow(LSTM_WEIGHTS)),
-    "nonlinearity": (ValueError, 'nonlinearity must be "tanh" or "relu", but it is <',
-                     lambda: from_torch(LSTM_WEIGHTS, nonlinearity=np.tanh)),
-    "nonlinearity of an LSTM": (ValueError, r"only an RNN has a nonlinearity, but the shapes .* are those of a LSTM",
-                                lambda: from_torch(LSTM_WEIGHTS, nonlinearity="relu")),
-    "dropout": (ValueError, "Dropout's rate must be from 0 to below 1", lambda: from_torch(LSTM_WEIGHTS, dropout=1.0)),
+    "nonlinearity": (
+        ValueError,
+        'nonlinearity must be "tanh" or "relu", but it is <',
+        lambda: from_torch(LSTM_WEIGHTS, nonlinearity=np.tanh),
+    ),
+    "nonlinearity of an LSTM": (
+        ValueError,
+        r"nonlinearity is an option of nn\.RNN only, but the shapes .* those of nn\.LSTM: leave it out",
+        lambda: from_torch(LSTM_WEIGHTS, nonlinearity="relu"),
+    ),
+    "dropout": (
+        ValueError,
+        r"dropout must be a number from 0 to below 1, but it is 1\.0$",
+        lambda: from_torch(LSTM_WEIGHTS, dropout=1.0),
+    ),
     "no layer": (TypeError, "layer must be a jaxrnn layer, but it is 3", lambda: written(3, ())),
-    "a cell that PyTorch lacks": (TypeError, r"PeepholeLSTM\(.* cannot be converted to PyTorch: its gates see",
-                                  lambda: written(jaxrnn.PeepholeLSTM(4))),
-    "another GRU": (TypeError, r"ResetBeforeGRU\(.* cannot be converted to PyTorch: it resets",
-                    lambda: written(jaxrnn.ResetBeforeGRU(4))),
-    "a wrapper": (TypeError, r"Zoneout\(.* cannot be converted to PyTorch: convert its cell", lambda: written(
-        jaxrnn.Zoneout(LSTM(4)))),
-    "a wrapper inside": (TypeError, r"Residual\(.* PyTorch: convert its layer",
-                         lambda: written(Stack(LSTM(3), jaxrnn.Residual(LSTM(3))))),
-    "a stack in one direction": (TypeError, "PyTorch: convert each of its layers",
-                                 lambda: written(Bidirectional(Stack(LSTM(3), LSTM(3))))),
-    "a layer between": (TypeError, "PyTorch: only Elman, LSTM, ProjectedLSTM, GRU can",
-                        lambda: written(Stack(LSTM(3), Dense(3), LSTM(3)))),
-    "activation": (ValueError, r"nn.RNN has tanh or jax.nn.relu as its activation, but this is Elman\(.*sigmoid",
-                   lambda: written(Elman(3, jax.nn.sigmoid))),
-    "merge": (ValueError, "PyTorch puts both directions side by side, merge=concat, but this is Bidirectional",
-              lambda: written(Bidirectional(LSTM(4), merge=jnp.add))),
-    "other sizes": (ValueError, "PyTorch's layers are alike in kind, size and directions, but those of Stack",
-                    lambda: written(Stack(LSTM(4), LSTM(3)))),
-    "other kinds": (ValueError, "PyTorch's layers are alike", lambda: written(Bidirectional(LSTM(4), GRU(4)))),
-    "other activations": (ValueError, "PyTorch's layers are alike",
-                          lambda: written(Stack(Elman(4), Elman(4, jax.nn.relu)))),
-    "other projections": (ValueError, "PyTorch's layers are alike",
-                          lambda: written(Bidirectional(ProjectedLSTM(4, 2), ProjectedLSTM(4, 3)))),
-    "other directions": (ValueError, "PyTorch's layers are alike",
-                         lambda: written(Stack(GRU(4), Bidirectional(GRU(4))))),
-    "dropout first": (ValueError, "PyTorch has one dropout, drawn at each step, between all its layers, but Stack",
-                      lambda: written(Stack(Dropout(0.1), LSTM(4)))),
-    "dropout last": (ValueError, "PyTorch has one dropout", lambda: written(Stack(LSTM(4), Dropout(0.1)))),
-    "dropout alone": (ValueError, "PyTorch has one dropout", lambda: written(Dropout(0.1))),
-    "dropout here and there": (ValueError, "PyTorch has one dropout",
-                               lambda: written(Stack(LSTM(4), Dropout(0.1), LSTM(4), LSTM(4)))),
-    "two dropouts": (ValueError, "PyTorch has one dropout",
-                     lambda: written(Stack(LSTM(4), Dropout(0.1), LSTM(4), Dropout(0.2), LSTM(4)))),
-    "shared dropout": (ValueError, "PyTorch has one dropout",
-                       lambda: written(Stack(LSTM(4), Dropout(0.1, shared=True), LSTM(4)))),
-    "a cell of two": (ValueError, "PyTorch's cells are one layer, in one direction, without a projection, but this is",
-                      lambda: written(Stack(GRU(4), GRU(4)), cell=True)),
+    "a cell that PyTorch lacks": (
+        TypeError,
+        r"PeepholeLSTM\(hidden_size=4, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
+        lambda: written(jaxrnn.PeepholeLSTM(4)),
+    ),
+    "another GRU": (
+        TypeError,
+        r"ResetBeforeGRU\(hidden_size=4, keep_bias=0\.0\) cannot be .* recurrent product, not after it",
+        lambda: written(jaxrnn.ResetBeforeGRU(4)),
+    ),
+    "a wrapper": (
+        TypeError,
+        r"Zoneout\(.* cannot be converted to PyTorch: convert its cell",
+        lambda: written(jaxrnn.Zoneout(LSTM(4))),
+    ),
+    "a wrapper inside": (
+        TypeError,
+        r"Residual\(.* PyTorch: convert its layer",
+        lambda: written(Stack(LSTM(3), jaxrnn.Residual(LSTM(3)))),
+    ),
+    "a stack in one direction": (
+        TypeError,
+        "PyTorch: convert each of its layers",
+        lambda: written(Bidirectional(Stack(LSTM(3), LSTM(3)))),
+    ),
+    "a layer between": (
+        TypeError,
+        "PyTorch: only Elman, LSTM, ProjectedLSTM, GRU can",
+        lambda: written(Stack(LSTM(3), Dense(3), LSTM(3))),
+    ),
+    "activation": (
+        ValueError,
+        r"PyTorch's nn\.RNN needs the activation jnp\.tanh or .* activation=sigmoid\)",
+        lambda: written(Elman(3, jax.nn.sigmoid)),
+    ),
+    "merge": (
+        ValueError,
+        r"PyTorch concatenates both directions, so merge must be .* backward=None, merge=add\)",
+        lambda: written(Bidirectional(LSTM(4), merge=jnp.add)),
+    ),
+    "other sizes": (
+        ValueError,
+        r"PyTorch's modules have layers of one kind, size and .* forget_bias=1\.0\)\) differ",
+        lambda: written(Stack(LSTM(4), LSTM(3))),
+    ),
+    "other kinds": (
+        ValueError,
+        r"PyTorch's modules have layers of one kind, size and .* merge=concat\) differ",
+        lambda: written(Bidirectional(LSTM(4), GRU(4))),
+    ),
+    "other activations": (
+        ValueError,
+        r"PyTorch's modules have layers of one kind, size and .* activation=relu\)\) differ",
+        lambda: written(Stack(Elman(4), Elman(4, jax.nn.relu))),
+    ),
+    "other projections": (
+        ValueError,
+        r"PyTorch's modules have layers of one kind, size and .* merge=concat\) differ",
+        lambda: written(Bidirectional(ProjectedLSTM(4, 2), ProjectedLSTM(4, 3))),
+    ),
+    "other directions": (
+        ValueError,
+        r"PyTorch's modules have layers of one kind, size and .* merge=concat\)\) differ",
+        lambda: written(Stack(GRU(4), Bidirectional(GRU(4)))),
+    ),
+    "dropout first": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Stack(Dropout(0.1), LSTM(4))),
+    ),
+    "dropout last": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Stack(LSTM(4), Dropout(0.1))),
+    ),
+    "dropout alone": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Dropout(0.1)),
+    ),
+    "dropout here and there": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Stack(LSTM(4), Dropout(0.1), LSTM(4), LSTM(4))),
+    ),
+    "two dropouts": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Stack(LSTM(4), Dropout(0.1), LSTM(4), Dropout(0.2), LSTM(4))),
+    ),
+    "shared dropout": (
+        ValueError,
+        "PyTorch's modules have one rate of dropout between all .* convert a Stack without it",
+        lambda: written(Stack(LSTM(4), Dropout(0.1, shared=True), LSTM(4))),
+    ),
+    "a cell of two": (
+        ValueError,
+        r"cell=True needs a single layer in one direction without a .* update_bias=0\.0\)\)",
+        lambda: written(Stack(GRU(4), GRU(4)), cell=True),
+    ),
     "a cell of two directions": (ValueError, "PyTorch's cells are", lambda: written(Bidirectional(GRU(4)), cell=True)),
     "a cell with a projection": (ValueError, "PyTorch's cells are", lambda: written(ProjectedLSTM(4, 2), cell=True)),
-    "biases": (ValueError, "bias=False is for biases that are all zero, but these are not: leave it out",
-               lambda: written(GRU(4), GRU(4).init(jax.random.key(0), 3)._replace(b_n=np.ones(4)), bias=False)),
-    "parameters": (ValueError, r"the parameters of LSTM\(.* must have the shapes", lambda: written(
-        LSTM(4), draw_params(GRU(4)))),
-    "parameters of a stack": (ValueError, r"the parameters of Stack\(.* must be a tuple of 2, but they are",
-                              lambda: written(Stack(LSTM(4), LSTM(4)), (draw_params(LSTM(4)),))),
-    "parameters of two": (ValueError, r"the parameters of Bidirectional\(.* must be BidirectionalParams, but they are",
-                          lambda: written(Bidirectional(LSTM(4)), draw_params(LSTM(4)))),
-}  # fmt: skip
+    "biases": (
+        ValueError,
+        "bias=False needs biases that are all zero, but these are not: leave it out$",
+        lambda: written(GRU(4), GRU(4).init(jax.random.key(0), 3)._replace(b_n=np.ones(4)), bias=False),
+    ),
+    "parameters": (
+        ValueError,
+        r"the parameters of LSTM\(.* must have the shapes",
+        lambda: written(LSTM(4), draw_params(GRU(4))),
+    ),
+    "parameters of a stack": (
+        ValueError,
+        r"the parameters of Stack\(LSTM\(hidden_size=4, .* 16\), w_h=\(4, 16\), b=\(16,\)\),\)",
+        lambda: written(Stack(LSTM(4), LSTM(4)), (draw_params(LSTM(4)),)),
+    ),
+    "parameters of two": (
+        ValueError,
+        r"the parameters of Bidirectional\(.* must be BidirectionalParams, but they are",
+        lambda: written(Bidirectional(LSTM(4)), draw_params(LSTM(4))),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)

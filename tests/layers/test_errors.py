@@ -34,7 +34,7 @@ ERRORS = {
     ),
     "no layers": (
         TypeError,
-        "Stack must have at least one layer, but it was given none$",
+        "Stack's layers must be one or more jaxrnn layers, but there is none$",
         Stack,
     ),
     "layers, a list": (
@@ -69,17 +69,17 @@ ERRORS = {
     ),
     "dropout of symbols": (
         TypeError,
-        r"Dropout\(.*\) needs numbers, but its input is of symbols: put it after",
+        r"Dropout\(rate=0\.5, shared=False\) drops parts of its input, .* put an Embedding before it",
         lambda: run(Stack(Dropout(0.5), Embedding(3)), xs=SYMBOLS),
     ),
     "window of symbols": (
         TypeError,
-        r"Window\(width=2\) needs numbers, .* of symbols: put it after an Embedding$",
+        r"Window\(width=2\) concatenates its last inputs, so it needs .* put an Embedding before it",
         lambda: run(jaxrnn.Window(2), xs=SYMBOLS),
     ),
     "window, other size": (
         ValueError,
-        r"input of Window\(.*\) must have the size it was made for, 3, but it has 2",
+        r"the input of Window\(width=2\) must have the input size of .* init with the size of your input",
         lambda: run(jaxrnn.Window(2), xs=XS[..., :2]),
     ),
     "window, none": (
@@ -89,7 +89,7 @@ ERRORS = {
     ),
     "slices and resets": (
         ValueError,
-        r"Sliced\(.*\) slices each sequence as a whole, without resets: give packed",
+        r"Sliced\(layer=GRU\(hidden_size=4, update_bias=0\.0\), .* give packed sequences as a batch",
         lambda: run(jaxrnn.Sliced(GRU(4), 2), resets=np.zeros((5, 2), bool)),
     ),
     "slices": (
@@ -104,7 +104,7 @@ ERRORS = {
     ),
     "residual sizes": (
         ValueError,
-        r"Residual needs a layer with as many .* 3 went in and 4 came out: put a Dense",
+        r"Residual needs a layer with as many outputs as inputs, .* outputs: put a Dense\(4\) before it",
         lambda: run(Residual(LSTM(4))),
     ),
     "highway sizes": (

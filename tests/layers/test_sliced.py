@@ -11,6 +11,7 @@ from tests.cells.test_gru import gru
 from tests.support import references
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
+from tests.support.tiers import slow
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH = 3
@@ -42,7 +43,7 @@ EXAMPLE = jaxrnn.Sliced(jaxrnn.GRU(4), 2)
 
 
 @both_ways
-@pytest.mark.parametrize(("time", "slices", "levels"), [(8, 2, 2), (7, 3, 1), (11, 3, 2), (3, 2, 2)])
+@pytest.mark.parametrize(("time", "slices", "levels"), [slow(8, 2, 2), slow(7, 3, 1), (11, 3, 2), (3, 2, 2)])
 def test_sliced_equals_the_reference(time, slices, levels, reverse):
     layer, reference = Sliced(GRU(4), slices, levels), gru(4)
     params, xs = draw_params(layer), draw(time, BATCH, INPUT)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Chrono, Dropout, Elman, Stack, Using, Zoneout, trees
 from jaxrnn._names import to_dict
-from jaxrnn._saving import values
+from jaxrnn._saving import json_values
 from tests.support.cases import LOOPS, selected_layers
 from tests.support.inputs import draw_params
 
@@ -192,10 +192,10 @@ def test_a_field_that_is_newer_than_the_file_has_its_default(path):
 
 
 def test_names_in_files_are_of_one_thing():
-    homes = [(name, value) for module in values.HOME for name, value in values._public(module).items()]
-    ours = {(name, id(value)) for name, value in homes if values._is_ours(value)}
+    homes = [(name, value) for module in json_values.ROOMS for name, value in json_values._public(module).items()]
+    ours = {(name, id(value)) for name, value in homes if json_values._is_ours(value)}
     assert len({name for name, _ in ours}) == len(ours)
-    assert {type(layer).__name__ for layer in [*ALL.values(), *TREES]} <= values.KNOWN["jaxrnn"].keys()
+    assert {type(layer).__name__ for layer in [*ALL.values(), *TREES]} <= json_values.KNOWN["jaxrnn"].keys()
 
 
 # ---- what parameters may be made of ----------------------------------------------------------------------------------
@@ -335,37 +335,74 @@ def saving(layer=LSTM(4), params=()):
 
 
 ON_SAVING = {
-    "a class": (TypeError, r"a file holds a jaxrnn layer .* <class '.*LSTM'>: did you mean LSTM\(\.\.\.\)\?",
-                saving(LSTM)),
-    "a stranger": (TypeError, "a file holds a jaxrnn layer or a cell over trees, but this is 3$", saving(3)),
-    "a lambda": (TypeError, "functions must have names .* but layers/layers_0/activation is <function <lambda>",
-                 saving(Stack(Elman(4, lambda x: x)))),
-    "a partial": (TypeError, "a layer's fields must be values such as .* but option is functools.partial",
-                  saving(MGU(4, partial(squash)))),
-    "an array": (TypeError, r"a layer's fields must be values .* but option/layers_1 is an array of float64", saving(
-        MGU(4, [1, np.ones(2)]))),
+    "a class": (
+        TypeError,
+        r"layer must be a jaxrnn layer or a cell over trees, but it .* did you mean LSTM\(\.\.\.\)\?",
+        saving(LSTM),
+    ),
+    "a stranger": (TypeError, "layer must be a jaxrnn layer or a cell over trees, but it is 3$", saving(3)),
+    "a lambda": (
+        TypeError,
+        "functions must have names .* but layers/layers_0/activation is <function <lambda>",
+        saving(Stack(Elman(4, lambda x: x))),
+    ),
+    "a partial": (
+        TypeError,
+        "a layer's fields must be values such as .* but option is functools.partial",
+        saving(MGU(4, partial(squash))),
+    ),
+    "an array": (
+        TypeError,
+        r"a layer's fields must be values .* but option/layers_1 is an array of float64",
+        saving(MGU(4, [1, np.ones(2)])),
+    ),
     "a set": (TypeError, "a layer's fields must be values", saving(MGU(4, {1}))),
     "a string of NumPy": (TypeError, "a layer's fields must be values", saving(MGU(4, np.str_("a")))),
-    "a key of NumPy": (TypeError, r"keys of dicts must be numbers, strings or tuples of such, but one is np.int",
-                       saving(MGU(4, {np.int64(1): 1}))),
-    "other than its fields": (ValueError, r"a layer must be made of its fields alone, but one made of .* not equal",
-                              saving(Counted(4))),
-    "NaN": (ValueError, "a layer must be made of its fields alone", saving(MGU(4, float("nan")))),
-    "two of a name": (ValueError, "files know classes by their names, but two are called MGU: rename one",
-                      saving(Stack(MGU(4), other_mgu()(4)))),
-    "a leaf": (TypeError, "parameters must be arrays of numbers, but b is <object .*: a file cannot hold it",
-               saving(params=MGUParams(1, object()))),
-    "an array of objects": (TypeError, r"parameters must be arrays of numbers, but layers_0 is an array of object",
-                            saving(params=[np.array([None])])),
+    "a key of NumPy": (
+        TypeError,
+        r"the keys of dicts must be numbers, strings or tuples of .* one is np\.int64\(1\): convert it",
+        saving(MGU(4, {np.int64(1): 1})),
+    ),
+    "other than its fields": (
+        ValueError,
+        r"a layer must be equal to any other with the same fields, .* option=None\) is not",
+        saving(Counted(4)),
+    ),
+    "NaN": (
+        ValueError,
+        r"a layer must be equal to any other with the same fields, .* option=nan\) is not",
+        saving(MGU(4, float("nan"))),
+    ),
+    "two of a name": (
+        ValueError,
+        "classes and functions must have distinct names in a file, .* two are called MGU: rename one",
+        saving(Stack(MGU(4), other_mgu()(4))),
+    ),
+    "a leaf": (
+        TypeError,
+        "parameters must be arrays of numbers, but b is <object .*: a file cannot hold it",
+        saving(params=MGUParams(1, object())),
+    ),
+    "an array of objects": (
+        TypeError,
+        r"parameters must be arrays of numbers, but layers_0 is an array of object",
+        saving(params=[np.array([None])]),
+    ),
     "an array of strings": (TypeError, "parameters must be arrays", saving(params=[np.array(["a"])])),
-    "a random key": (TypeError, "parameters must be arrays of numbers, but w is an array of key<fry>",
-                     saving(params=jax.random.key(0))),
+    "a random key": (
+        TypeError,
+        "parameters must be arrays of numbers, but w is an array of key<fry>",
+        saving(params=jax.random.key(0)),
+    ),
     "only shapes": (TypeError, "parameters must be arrays", saving(params=jax.ShapeDtypeStruct((1,), "float32"))),
-    "a taken name": (ValueError, "must have names of their own in the file, but a/b is taken: rename it",
-                     saving(params={"a": {"b": np.ones(1)}, "a/b": np.ones(1)})),
+    "a taken name": (
+        ValueError,
+        "parameters must have distinct names in the file, but a/b is taken: rename it$",
+        saving(params={"a": {"b": np.ones(1)}, "a/b": np.ones(1)}),
+    ),
     "a reserved name": (ValueError, "but __metadata__ is taken", saving(params={"__metadata__": np.ones(1)})),
     "no folder": (FileNotFoundError, "model", lambda path: jaxrnn.save(path / "below", LSTM(4), ())),
-}  # fmt: skip
+}
 
 
 def edited(edit):
@@ -414,40 +451,86 @@ def narrow(path):
 BAD = "model.safetensors cannot be loaded: "
 ON_LOADING = {
     "no file": (FileNotFoundError, "model.safetensors", jaxrnn.load),
-    "nothing": (ValueError, "model.safetensors is not a safetensors file, or only a part of one: .*[Hh]eader",
-                written(b"")),
-    "another format": (ValueError, "is not a safetensors file", written(b"PK\x03\x04" + bytes(500))),
-    "of another program": (ValueError, r"was not written by jaxrnn.save, so that it holds tensors but no layer: read",
-                           foreign),
+    "nothing": (
+        ValueError,
+        r"model\.safetensors is not a complete safetensors file: .*[Hh]eader",
+        written(b""),
+    ),
+    "another format": (
+        ValueError,
+        r"model\.safetensors is not a complete safetensors file: .*[Hh]eader",
+        written(b"PK\x03\x04" + bytes(500)),
+    ),
+    "of another program": (
+        ValueError,
+        r"model\.safetensors was not written by jaxrnn\.save, so it .* and see jaxrnn\.convert",
+        foreign,
+    ),
     "no JSON": (ValueError, "is damaged, its metadata cannot be read: Exp", edited(lambda about, _: "{")),
     "no format": (ValueError, BAD + r"it is damaged, KeyError\('format'\)", edited(lambda about, _: {"a": 1})),
     "no layer in it": (ValueError, BAD + r"it is damaged, KeyError\('layer'\)", edited(lambda a, _: {"format": 1})),
     "no object": (ValueError, BAD, edited(lambda about, _: "[]")),
-    "newer": (ValueError, BAD + "its format is 2, but this jaxrnn reads up to 1: upgrade jaxrnn",
-              edited(lambda about, _: {"format": 2})),
-    "not a layer": (ValueError, BAD + "a file holds a jaxrnn layer .* but this is 3",
-                    edited(lambda about, _: about | {"layer": 3})),
-    "not a layer but a state": (ValueError, BAD + "a file holds a jaxrnn layer",
-                                with_lstm("jaxrnn.cells.LSTMState", h=1, c=2)),
-    "a tensor as layer": (ValueError, BAD + r"a layer holds no \{'tensor'", edited(
-        lambda about, _: about | {"layer": about["params"]["tuple"][0]["fields"]["b"]})),
-    "a missing tensor": (ValueError, BAD + "it needs the tensor layers_0/w_h, which is missing",
-                         edited(lambda about, tensors: [about, tensors.pop("layers_0/w_h")][0])),
-    "another shape": (ValueError, BAD + r"the tensor layers_0/b must be F64 \(16,\), but it is F64 \[15\]",
-                      edited(lambda about, tensors: tensors.update({"layers_0/b": np.ones(15)}))),
-    "another dtype": (ValueError, BAD + r"the tensor layers_0/b must be F64 \(16,\), but it is F32 \[16\]",
-                      edited(lambda about, tensors: tensors.update({"layers_0/b": np.ones(16, np.float32)}))),
-    "a class of ours to come": (ValueError, BAD + "it needs jaxrnn.XLSTM, which is not known here: another version",
-                                with_lstm("jaxrnn.XLSTM", hidden_size=4)),
-    "another field": (ValueError, BAD + "LSTM has no field peepholes here: another version of it was saved",
-                      with_lstm(hidden_size=4, peepholes=True)),
+    "newer": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: its format is 2, but .* formats up to 1: upgrade jaxrnn",
+        edited(lambda about, _: {"format": 2}),
+    ),
+    "not a layer": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: layer must be a .* or a cell over trees, but it is 3",
+        edited(lambda about, _: about | {"layer": 3}),
+    ),
+    "not a layer but a state": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: layer must be a .* but it is LSTMState\(h=1, c=2\)",
+        with_lstm("jaxrnn.LSTMState", h=1, c=2),
+    ),
+    "a tensor as layer": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: a layer must not hold .* 'float64', 'shape': \[16\]\}",
+        edited(lambda about, _: about | {"layer": about["params"]["tuple"][0]["fields"]["b"]}),
+    ),
+    "a missing tensor": (
+        ValueError,
+        BAD + "it needs the tensor layers_0/w_h, which is missing",
+        edited(lambda about, tensors: [about, tensors.pop("layers_0/w_h")][0]),
+    ),
+    "another shape": (
+        ValueError,
+        BAD + r"the tensor layers_0/b must be F64 \(16,\), but it is F64 \[15\]",
+        edited(lambda about, tensors: tensors.update({"layers_0/b": np.ones(15)})),
+    ),
+    "another dtype": (
+        ValueError,
+        BAD + r"the tensor layers_0/b must be F64 \(16,\), but it is F32 \[16\]",
+        edited(lambda about, tensors: tensors.update({"layers_0/b": np.ones(16, np.float32)})),
+    ),
+    "a class of ours to come": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: it needs jaxrnn\.XLSTM, .* was written by another version",
+        with_lstm("jaxrnn.XLSTM", hidden_size=4),
+    ),
+    "another field": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: LSTM has no field peepholes .* saved by another version",
+        with_lstm(hidden_size=4, peepholes=True),
+    ),
     "a missing field": (ValueError, BAD + ".*missing 1 required positional argument: 'hidden_size'", with_lstm()),
-    "a missing field of a stack": (ValueError, BAD + "Stack needs the field layers, which is missing",
-                                   with_lstm("jaxrnn.Stack")),
-    "a bad field": (ValueError, BAD + "LSTM's hidden_size must be a positive integer, but it is '4'",
-                    with_lstm(hidden_size="4")),
-    "a function as class": (ValueError, BAD + "<function concat .* is neither a dataclass nor a NamedTuple",
-                            with_lstm("jaxrnn.layers.concat")),
+    "a missing field of a stack": (
+        ValueError,
+        BAD + "Stack needs the field layers, which is missing",
+        with_lstm("jaxrnn.Stack"),
+    ),
+    "a bad field": (
+        ValueError,
+        BAD + "LSTM's hidden_size must be a positive integer, but it is '4'",
+        with_lstm(hidden_size="4"),
+    ),
+    "a function as class": (
+        ValueError,
+        BAD + "<function concat .* is neither a dataclass nor a NamedTuple",
+        with_lstm("jaxrnn.concat"),
+    ),
     "a class of another kind": (ValueError, BAD + "<class .* is neither a dataclass", with_lstm("jax.numpy.float32")),
     "a module": (ValueError, BAD + "it needs jax.numpy.linalg, which is", with_layer(name="jax.numpy.linalg")),
     "a hidden name": (ValueError, BAD + "it needs jaxrnn._Wrapper", with_layer(name="jaxrnn._Wrapper")),
@@ -456,13 +539,22 @@ ON_LOADING = {
     "an unknown kind": (ValueError, BAD, with_layer(eval="1")),
     "own classes": (ValueError, BAD + r"it needs MGU, which is not known here: give .* classes=\[MGU, \.\.\.\]", own),
     "one of two own classes": (ValueError, BAD + "it needs MGUParams", lambda path: own(path, MGU)),
-    "two own classes": (ValueError, "files know classes by their names, but two are called MGU",
-                        lambda path: own(path, MGU, other_mgu())),
-    "own classes, no class": (TypeError, "classes must hold classes and functions, but it holds 'MGU'",
-                              lambda path: own(path, "MGU")),
-    "float64": (ValueError, BAD + "w_x is of float64, which JAX keeps only after jax.config.*'jax_enable_x64', True",
-                narrow),
-}  # fmt: skip
+    "two own classes": (
+        ValueError,
+        "classes and functions must have distinct names in a file, .* two are called MGU: rename one",
+        lambda path: own(path, MGU, other_mgu()),
+    ),
+    "own classes, no class": (
+        TypeError,
+        "classes must hold classes and functions, but it holds 'MGU'",
+        lambda path: own(path, "MGU"),
+    ),
+    "float64": (
+        ValueError,
+        r"model\.safetensors cannot be loaded: the dtype of w_x is float64, .*'jax_enable_x64', True\)$",
+        narrow,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", [*ON_SAVING, *ON_LOADING])
@@ -479,7 +571,7 @@ def test_the_package_that_is_needed(call, path, monkeypatch):
     path.touch()
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.delitem(sys.modules, "safetensors.numpy")
-    with pytest.raises(ImportError, match=r"files need the package safetensors: pip install 'jaxrnn\[save\]'"):
+    with pytest.raises(ImportError, match=r"save and load need the package safetensors: pip install 'jaxrnn\[save\]'"):
         call(path)
 
 
@@ -488,7 +580,7 @@ def test_every_part_of_a_file_is_refused(path):
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="is not a safetensors file, or only a part of one"):
+        with pytest.raises(ValueError, match="is not a complete safetensors file"):
             jaxrnn.load(path)
 
 

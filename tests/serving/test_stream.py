@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Dense, Dropout, LearnedInitialState, Residual, Stack, Stream, Zoneout, unroll
-from jaxrnn._serving import slots
+from jaxrnn._serving import programs
+from jaxrnn._serving import stream as stream_module
 from tests.support.cases import examples
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw
@@ -239,16 +240,16 @@ def test_few_compilations():
     for length in range(1, 10):
         slot, _ = stream.insert(draw(length, INPUT))
         stream.remove(slot)
-    assert slots.feed._cache_size() == 5  # 1, 2, 4, ..., 16
+    assert programs.feed_slots._cache_size() == 5  # 1, 2, 4, ..., 16
     taken = [stream.insert()[0] for _ in range(8)]
     for number in range(1, 9):
         stream.step({slot: np.zeros(INPUT) for slot in taken[:number]})
         stream.reset(taken[-1])
-    assert slots.step._cache_size() == 1
+    assert programs.step_slots._cache_size() == 1
     again = Stream(Stack(LSTM(4), Dense(2)), params, 8)  # an equal layer
     again.insert(draw(5, INPUT))
     again.step({0: np.zeros(INPUT)})
-    assert (slots.feed._cache_size(), slots.step._cache_size()) == (5, 1)
+    assert (programs.feed_slots._cache_size(), programs.step_slots._cache_size()) == (5, 1)
 
 
 def test_the_states_are_updated_in_place():
@@ -274,7 +275,7 @@ def test_a_step_is_one_program(monkeypatch):
     xs = {slot: np.zeros(INPUT)}
     stream.step(xs)
     state, calls = stream._state, []
-    monkeypatch.setattr(slots, "step", lambda *args: calls.append(args) or (state, np.zeros((4, 2))))
+    monkeypatch.setattr(stream_module, "step_slots", lambda *args: calls.append(args) or (state, np.zeros((4, 2))))
     with jax.disable_jit(False), jax.log_compiles(False):
         ran = jax.make_jaxpr(lambda: stream.step(xs))()  # anything else that runs would be in it
     assert len(calls) == 1
@@ -383,49 +384,125 @@ def state_of(layer, **how):
 
 X = np.zeros(INPUT)
 ERRORS = {
-    "not a layer": (TypeError, "Stream runs a jaxrnn layer, but it was given <class", lambda s: Stream(LSTM, None, 2)),
-    "reads the future": (TypeError, r"Bidirectional\(.*\) reads the future: call unroll",
-                         lambda s: Stream(jaxrnn.Bidirectional(LSTM(4)), None, 2)),
-    "no slots": (ValueError, "slots must be a positive integer, but they are 0", lambda s: Stream(LSTM(4), None, 0)),
-    "slots, a bool": (ValueError, "slots must be a positive", lambda s: Stream(LSTM(4), None, True)),
-    "full": (ValueError, "all 3 slots of the stream are taken: evict or remove a sequence first",
-             lambda s: [s.insert() for _ in range(3)]),
-    "empty slot": (ValueError, r"slot 2 holds no sequence; those that do are \[0\]: call insert",
-                   lambda s: s.step({0: X, 2: X})),
+    "not a layer": (
+        TypeError,
+        r"Stream's layer must be a jaxrnn layer, but it is <class .* did you mean LSTM\(\.\.\.\)\?",
+        lambda s: Stream(LSTM, None, 2),
+    ),
+    "reads the future": (
+        TypeError,
+        r"Bidirectional\(.*\) reads the future: call unroll",
+        lambda s: Stream(jaxrnn.Bidirectional(LSTM(4)), None, 2),
+    ),
+    "no slots": (
+        ValueError,
+        "Stream's slots must be a positive integer, but it is 0$",
+        lambda s: Stream(LSTM(4), None, 0),
+    ),
+    "slots, a bool": (TypeError, "slots must be a positive", lambda s: Stream(LSTM(4), None, True)),
+    "dtype": (
+        TypeError,
+        "Stream's dtype must be a dtype or None, but it is 'wide'$",
+        lambda s: Stream(LSTM(4), None, 1, dtype="wide"),
+    ),
+    "full": (
+        ValueError,
+        "all 3 slots of the stream are taken: evict or remove a sequence first",
+        lambda s: [s.insert() for _ in range(3)],
+    ),
+    "empty slot": (
+        ValueError,
+        r"slot 2 holds no sequence, only \[0\] do: call insert first$",
+        lambda s: s.step({0: X, 2: X}),
+    ),
     "no such slot": (ValueError, "slot 3 holds no sequence", lambda s: s.feed({3: X[None]})),
     "negative slot": (ValueError, "slot -3 holds no sequence", lambda s: s.evict(-3)),
     "slot, a float": (ValueError, r"slot 0\.0 holds no sequence", lambda s: s.reset(0.0)),
-    "removed": (ValueError, "slot 0 holds no sequence; those that do are", lambda s: [s.remove(0), s.state(0)]),
-    "fed to empty slots": (ValueError, "slot 1 holds no sequence",
-                           lambda s: s.step_all(np.zeros((3, INPUT)), np.ones(3, bool))),
-    "fed, numbers": (ValueError, r"fed must be booleans of shape \(3,\), but they are int64 \(3,\)",
-                     lambda s: s.step_all(np.zeros((3, INPUT)), [1, 0, 0])),
+    "removed": (
+        ValueError,
+        r"slot 0 holds no sequence, only \[\] do: call insert first$",
+        lambda s: [s.remove(0), s.state(0)],
+    ),
+    "fed to empty slots": (
+        ValueError,
+        "slot 1 holds no sequence",
+        lambda s: s.step_all(np.zeros((3, INPUT)), np.ones(3, bool)),
+    ),
+    "fed, numbers": (
+        ValueError,
+        r"fed must be booleans of shape \(3,\), but they are int64 \(3,\)",
+        lambda s: s.step_all(np.zeros((3, INPUT)), [1, 0, 0]),
+    ),
     "fed, shape": (ValueError, r"fed must be booleans", lambda s: s.step_all(np.zeros((3, INPUT)), np.ones(2, bool))),
-    "all, shape": (ValueError, r"xs must have a first axis of all 3 slots, but the shapes are \[\(2, 3\)\]",
-                   lambda s: s.step_all(np.zeros((2, INPUT)))),
-    "not alike": (ValueError, r"must be fed alike, .* but the steps are \[\['float64 \[3\]'\], \['int64 \[\]'\]\]",
-                  lambda s: [s.insert(), s.step({0: X, 1: 2})]),
-    "other shapes": (ValueError, "must be fed alike", lambda s: [s.insert(), s.step({0: X, 1: X[:2]})]),
-    "other structure": (ValueError, "must be fed alike", lambda s: [s.insert(), s.step({0: X, 1: {"a": X}})]),
-    "a list": (ValueError, r"must be arrays \[time, ...\] of one length, but they are \[1, 2\]",
-               lambda s: s.insert([1, 2])),
+    "all, shape": (
+        ValueError,
+        r"xs must have a first axis of all 3 slots, but the shapes are \[\(2, 3\)\]",
+        lambda s: s.step_all(np.zeros((2, INPUT))),
+    ),
+    "not alike": (
+        ValueError,
+        r"the inputs of all slots must have the same structure, .* \[\['float64 \[3\]'\], \['int64 \[\]'\]\]",
+        lambda s: [s.insert(), s.step({0: X, 1: 2})],
+    ),
+    "other shapes": (
+        ValueError,
+        r"the inputs of all slots must have the same structure, .* \[3\]'\], \['float64 \[2\]'\]\]",
+        lambda s: [s.insert(), s.step({0: X, 1: X[:2]})],
+    ),
+    "other structure": (
+        ValueError,
+        r"the inputs of all slots must have the same structure, .* \[3\]'\], \['float64 \[3\]'\]\]",
+        lambda s: [s.insert(), s.step({0: X, 1: {"a": X}})],
+    ),
+    "a list": (
+        ValueError,
+        r"must be arrays \[time, ...\] of one length, but they are \[1, 2\]",
+        lambda s: s.insert([1, 2]),
+    ),
     "two lengths": (ValueError, "of one length", lambda s: s.feed({0: {"a": X, "b": X[:2]}})),
-    "no time": (ValueError, r"must have 1 axes of features, or be an integer symbol, .*\['float64 \[\]'\]",
-                lambda s: s.insert(X)),
-    "time in a step": (ValueError, "must have 1 axes of features", lambda s: s.step({0: X[None]})),
-    "no features": (ValueError, "must have 1 axes of features", lambda s: s.step_all(X)),
-    "not bytes": (TypeError, r"a state must be bytes, as state and evict give them, but it is 'text'",
-                  lambda s: s.insert(state="text")),
-    "no bytes": (ValueError, "must be what state or evict gave, but they are damaged", lambda s: s.insert(state=b"")),
+    "no time": (
+        ValueError,
+        r"each step must have 1 feature axis, or be an integer .* the inputs are \[\['float64 \[\]'\]\]",
+        lambda s: s.insert(X),
+    ),
+    "time in a step": (
+        ValueError,
+        r"each step must have 1 feature axis, or be an integer .* inputs are \[\['float64 \[1, 3\]'\]\]",
+        lambda s: s.step({0: X[None]}),
+    ),
+    "no features": (
+        ValueError,
+        r"each step must have 1 feature axis, or be an integer .* the inputs are \[\['float64 \[\]'\]\]",
+        lambda s: s.step_all(X),
+    ),
+    "not bytes": (
+        TypeError,
+        "state must be bytes, as state and evict return them, but it is 'text'$",
+        lambda s: s.insert(state="text"),
+    ),
+    "no bytes": (
+        ValueError,
+        "state must be bytes from state or evict, but they are .*[Hh]eader",
+        lambda s: s.insert(state=b""),
+    ),
     "cut bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0)[:-1])),
     "more bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0) + b"0")),
-    "other names": (ValueError, r"must hold a state of this layer, .'c': \('F64', 4\), 'h': .* but they hold .'h'",
-                    lambda s: s.insert(state=state_of(GRU(4)))),
-    "other shapes of a state": (ValueError, "must hold a state of this layer",
-                                lambda s: s.insert(state=state_of(LSTM(5)))),
-    "other dtype of a state": (ValueError, r"hold \{'c': \('F32', 4\), 'h': \('F32', 4\)\}",
-                               lambda s: s.insert(state=state_of(LSTM(4), dtype="float32"))),
-}  # fmt: skip
+    "other names": (
+        ValueError,
+        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* but it holds \{'h': \('F64', 4\)\}",
+        lambda s: s.insert(state=state_of(GRU(4))),
+    ),
+    "other shapes of a state": (
+        ValueError,
+        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* \('F64', 5\), 'h': \('F64', 5\)\}",
+        lambda s: s.insert(state=state_of(LSTM(5))),
+    ),
+    "other dtype of a state": (
+        ValueError,
+        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* \('F32', 4\), 'h': \('F32', 4\)\}",
+        lambda s: s.insert(state=state_of(LSTM(4), dtype="float32")),
+    ),
+}
 
 
 def stream_of_three():
@@ -442,7 +519,7 @@ def test_error(name):
 
 
 def test_every_message_is_tested():
-    found = list(raises(Path(jaxrnn.__file__).with_name(name) for name in ("slots.py", "stream.py")))
+    found = list(raises((Path(jaxrnn.__file__).parent / "_serving").glob("*.py")))
     assert len(found) > 10
     missing = untested(found, (partial(call, stream_of_three()) for _, _, call in ERRORS.values()))
     assert all("the package safetensors" in where for where in missing), missing  # tested below

@@ -29,7 +29,7 @@ ERRORS = {
     ),
     "rate, structure": (
         ValueError,
-        "Zoneout's rate must be one number or have the state's structure",
+        r"Zoneout's rate must be one number, or have the structure .* \[\*, \*\]\)\), but it is \(0\.1, 0\.2\)",
         lambda: run(Zoneout(LSTM(4), (0.1, 0.2))),
     ),
     "wraps a layer": (
@@ -69,12 +69,12 @@ ERRORS = {
     ),
     "hidden, complex": (
         TypeError,
-        "Mogrifier changes the state's field h, or else its first",
+        "Mogrifier changes the field h of the wrapped cell's .* wrap another cell",
         lambda: jaxrnn.Mogrifier(jaxrnn.LRU(4, 4)).init(KEY, 3),
     ),
     "output of the input": (
         TypeError,
-        r"FastSlow makes the input of MLSTM.* inside its step, .* wrap another cell",
+        r"FastSlow computes the input of MLSTM\(hidden_size=4, .* on its input: wrap another cell",
         lambda: run(jaxrnn.FastSlow((jaxrnn.MLSTM(4), jaxrnn.MLSTM(4)), GRU(3))),
     ),
     "one fast cell": (
@@ -94,7 +94,7 @@ ERRORS = {
     ),
     "fast cells that differ": (
         ValueError,
-        "the fast cells hand one state along, so theirs must be of one structure",
+        r"FastSlow's fast must be cells whose states have the same .* dtype=float32\)\)\]",
         lambda: jaxrnn.FastSlow((GRU(4), GRU(5)), GRU(4)).init(KEY, 3),
     ),
 }

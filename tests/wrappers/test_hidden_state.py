@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import jaxrnn
-from jaxrnn.wrappers._inner import hidden, with_hidden
+from jaxrnn.wrappers._hidden import get_hidden, replace_hidden
 
 
 def test_hidden_is_the_field_h_or_the_first_down_to_an_array():
@@ -12,8 +12,8 @@ def test_hidden_is_the_field_h_or_the_first_down_to_an_array():
     lstm = jaxrnn.cells.LSTMState(h=array, c=other)
     memory = jaxrnn.cells.MemoryControllerLSTMState(h=array, v=other, c=other)
     for state in (array, lstm, memory, (array, other), jaxrnn.cells.CoRNNState(array, other), ((lstm, other), other)):
-        assert hidden(state) is array
-        changed = with_hidden(state, new)
-        assert hidden(changed) is new
+        assert get_hidden(state) is array
+        changed = replace_hidden(state, new)
+        assert get_hidden(changed) is new
         assert jax.tree.structure(changed) == jax.tree.structure(state)
         assert [leaf is new for leaf in jax.tree.leaves(changed)] == [leaf is array for leaf in jax.tree.leaves(state)]

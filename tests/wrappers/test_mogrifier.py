@@ -6,7 +6,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import LSTM, Mogrifier, unroll
-from jaxrnn.wrappers._inner import hidden
+from jaxrnn.wrappers._hidden import get_hidden
 from tests.cells.test_gru import gru
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick")
 def value_and_gradient(cell, params, xs, **how):
     def loss(args):
         last, ys = unroll(cell, args[0], args[1], **how)
-        return (jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys).sum() + (hidden(last) ** 3).sum(), (last, ys)
+        return (jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys).sum() + (get_hidden(last) ** 3).sum(), (last, ys)
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))((params, xs))
 
