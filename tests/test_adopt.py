@@ -287,5 +287,5 @@ def test_errors():
         jaxrnn.unroll(adopt(lambda p, s, x: (s[:, :2], s), zeros), params, XS)
     with pytest.raises(ValueError, match="must begin with the batch shape"):
         jaxrnn.unroll(adopt(step, lambda p, b: jnp.zeros(HIDDEN)), params, XS)
-    with pytest.raises(TypeError, match="not among its arguments, .*: pass them as a part of params"):
+    with pytest.raises(TypeError, match=r"not among its arguments, .*: pass them as a part of params"):
         jax.jit(lambda w: jaxrnn.unroll(adopt(lambda p, s, x: (s * w, s), zeros), params, XS))(2.0)

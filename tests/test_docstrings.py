@@ -1,7 +1,10 @@
-"""The examples in the docstrings of public classes and functions run and print what they say."""
+"""Every public class and function has an example in its docstring that runs and prints what it says."""
 
 import doctest
+import importlib
 import inspect
+import io
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,38 +12,88 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from tests.support.cases import exported_layers
-from tests.support.tiers import slow_but
 
-MODULES = (jaxrnn, *(getattr(jaxrnn, name) for name in ("initializers", "loops", "ops", "testing", "trees", "weights")))
-PUBLIC = {
-    f"{module.__name__}.{name}": value
-    for module in MODULES
-    for name, value in vars(module).items()
-    if (inspect.isclass(value) or inspect.isfunction(value))
-    and not name.startswith("_")
-    and value.__module__.startswith(module.__name__)
-}
-EXAMPLES = {
-    test.name: test
-    for name, value in PUBLIC.items()
-    for test in doctest.DocTestFinder(recurse=False).find(
-        value, name, globs={"jax": jax, "jaxrnn": jaxrnn, "jnp": jnp, "np": np}
-    )
-    if test.examples
-}
-FEW = ("jaxrnn.LSTM", "jaxrnn.Stack", "jaxrnn.Zoneout", "jaxrnn.unroll", "jaxrnn.loops.Scan")
+ROOMS = ["cells", "convert", "initializers", "layers", "linen", "loops", "nnx", "ops", "testing", "trees", "weights"]
+MODULES = [jaxrnn, jaxrnn.wrappers, *(importlib.import_module(f"jaxrnn.{room}") for room in ROOMS)]
+EXAMPLE = re.compile(r"^Examples?:\n(?:[ \n].*\n?)+", flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", slow_but(EXAMPLES, FEW))
-def test_example(name):
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    printed = []
-    results = runner.run(EXAMPLES[name], out=printed.append)
-    assert results.attempted
-    assert not results.failed, "".join(printed)
+def public_names(module):
+    if hasattr(module, "__all__"):
+        return module.__all__
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    return [name for name in own if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("name", sorted(f"jaxrnn.{name}" for name in exported_layers()))
-def test_every_layer_has_an_example(name):
-    assert name in EXAMPLES, f"the docstring of {name} must have an Example"
+def needs_an_example(value):
+    """Returns whether a public name is a class to be used, or a function, of this library."""
+    if not getattr(value, "__module__", "").startswith("jaxrnn"):
+        return False
+    if not inspect.isclass(value):
+        return inspect.isfunction(value)
+    is_named_tuple = issubclass(value, tuple) and hasattr(value, "_fields")  # parameters, states and inputs
+    return not is_named_tuple and not inspect.isabstract(value)
+
+
+def collect():
+    found = {}
+    for module in MODULES:
+        for name in public_names(module):
+            value = getattr(module, name)
+            if needs_an_example(value) and value not in found.values():
+                found[f"{module.__name__}.{name}"] = value
+    return found
+
+
+PUBLIC = collect()
+IN_CELLS = [name for name, value in PUBLIC.items() if value.__module__.startswith("jaxrnn.cells.")]
+CELLS_BY_DEFAULT = {f"jaxrnn.{name}" for name in ("LSTM", "GRU", "GRUD", "ConvLSTM")}  # the slow tier runs all
+SLOW = set(IN_CELLS) - CELLS_BY_DEFAULT
+
+
+def run_example(name, value):
+    example = EXAMPLE.search((inspect.getdoc(value) or "") + "\n")
+    assert example, f"the docstring of {name} must have a section `Example:`"
+    names = {"jax": jax, "jnp": jnp, "np": np, "jaxrnn": jaxrnn}
+    test = doctest.DocTestParser().get_doctest(example[0], names, name, None, None)
+    assert test.examples, f"the example of {name} must have prompts, >>>"
+    report = io.StringIO()
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=report.write)
+    assert not report.getvalue(), report.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PUBLIC]
+)
+def test_example_in_docstring(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_example(name, PUBLIC[name])
+
+
+@pytest.mark.parametrize("name", IN_CELLS)
+def test_every_cell_has_an_example(name):
+    assert ">>> " in EXAMPLE.search(inspect.getdoc(PUBLIC[name]))[0]
+
+
+def test_public_names_are_found():
+    assert {"jaxrnn.LSTM", "jaxrnn.unroll", "jaxrnn.loops.Scan", "jaxrnn.ops.affine"} <= set(PUBLIC)
+    assert not {"jaxrnn.Cell", "jaxrnn.Plan", "jaxrnn.cells.LSTMParams", "jaxrnn.ops.tanh"} & set(PUBLIC)
+    assert not CELLS_BY_DEFAULT - set(IN_CELLS)
+
+
+def documented(text):
+    def function():
+        pass
+
+    function.__doc__ = text
+    return function
+
+
+def test_a_wrong_example_is_found():
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
+        run_example("f", documented("Adds.\n\nExample:\n  >>> 1 + 1\n  3\n\nArgs:\n  x: A number."))
+    with pytest.raises(AssertionError, match="must have prompts"):
+        run_example("f", documented("Adds.\n\nExample:\n  1 + 1"))
+    with pytest.raises(AssertionError, match="must have a section"):
+        run_example("f", documented("Adds.\n\nArgs:\n  x: A number."))
+    run_example("f", documented("Adds.\n\nExample:\n  >>> 1 + 1\n  2\n\nArgs:\n  x: A number."))
