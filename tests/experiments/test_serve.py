@@ -110,15 +110,21 @@ def test_warming_up_compiles_all_that_serving_needs(here):
     model, params, data = serve.load(Path("runs/char_lm/1"))
     requests = serve.make_requests(serve.Options(requests=5, rate=1e6, length=3, prompt=("a mat", "on")), data)
     events: list[str] = []
-    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
+
+    def listen(event: str, *_, **__) -> None:
+        events.append(event)
 
     def compilations(function, slots: int) -> int:
         events.clear()
         function(model, params, requests, slots)
         return sum("backend_compile" in event for event in events)
 
-    assert compilations(serve.warm_up, 5) > 0  # no other test has five slots
-    assert compilations(serve.serve, 5) == 0
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert compilations(serve.warm_up, 5) > 0  # no other test has five slots
+        assert compilations(serve.serve, 5) == 0
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_requests_are_those_of_the_seed(here):

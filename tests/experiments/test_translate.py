@@ -111,8 +111,8 @@ def sources(number: int, time: int = 5) -> tuple[jax.Array, jax.Array]:
 @pytest.mark.parametrize(
     ("score", "window"),
     [
-        pytest.param("dot", None, marks=pytest.mark.slow),
         ("general", 3.0),
+        pytest.param("dot", None, marks=pytest.mark.slow),
         pytest.param("additive", None, marks=pytest.mark.slow),
     ],
 )
