@@ -1,6 +1,7 @@
 """A character language model: learns to write from any text, one character after the other.
 
-In the manner of A. Karpathy's char-rnn (2015). Losses are in nats per character.
+The model is that of A. Karpathy's char-rnn (2015). Losses are in nats per character. With several --seeds or
+--learning-rate, several models train side by side as one program.
 """
 
 from __future__ import annotations
@@ -8,192 +9,262 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-import common  # first: its clock starts the run's
-import ensemble
 import jax
 import jax.numpy as jnp
 import optax
-from common import BadInputError
-from devices import AXIS, BATCH, MEMBERS_BATCH, SHARED, TIME_BATCH, Devices, make_mesh, place
+from data.ngrams import ngram_losses
+from data.text import Text, decode, encode, line_end
 from jax import Array
 from jax.sharding import Mesh
-from text import Text, decode, encode, line_end, ngram_losses, validation_loss, write
+from models.language_model import validation_loss
+from support.cells import count_parameters, make_cell, scale_input_weights
+from support.clock import duration, process_start
+from support.command_line import launch
+from support.devices import BATCH, COPIED, TIME_BATCH, Devices, make_mesh, place, value_and_grad
+from support.ensemble import Ensemble, Losses, best_member, mean_of_finite
+from support.errors import BadInputError
+from support.options import OptionGroup, RunFolder, RunOptions, above, at_least, rate
+from support.progress import print_table
+from support.run import Run, read_config
+from support.schedule import warmup_cosine
+from support.training import Steps, many_steps, training
 
 import jaxrnn
 
-ORDER = 5  # of the n-gram: the best on a megabyte
+ORDER = 5  # of the n-gram: the best one for a megabyte of text
 
 
 @dataclass(frozen=True)
-class Config(ensemble.Config):
-    data: Path | None = None  # A UTF-8 text; None: the running Python's standard library
-    cell: str = "LSTM"  # A cell of jaxrnn, by name
-    hidden_size: int = 256  # Size of each layer's state
-    layers: int = 1  # Recurrent layers
-    dropout: float = 0.2  # Share of the outputs dropped after each layer
-    sequence_length: int = 64  # Characters the gradient goes back; the state goes on
-    batch: int = 32  # Places in the text read side by side
-    learning_rate: tuple[float, ...] = (8e-3,)  # Its highest value; of several, each trains models of its own
-    devices: Devices = "all"  # That share each batch; on a CPU, its cores
-    sample: int | None = None  # Only write so many characters, from the best checkpoint in --run-dir
-    prompt: str = ""  # What samples go on from; if empty, the beginning of a line
-    temperature: float = 0.8  # Of samples: 1 as likely as in the model, 0 always the likeliest character
-
-    of_the_call: ClassVar[tuple[str, ...]] = (*common.Config.of_the_call, "sample", "prompt", "temperature")
+class Options(RunOptions):
+    data: Path | None = None  # A UTF-8 text. None: the running Python's standard library
+    cell: str = "LSTM"  # Name of a cell in jaxrnn
+    hidden_size: int = 256  # Hidden size of each layer
+    layers: int = 1  # Number of recurrent layers
+    dropout: float = 0.2  # Dropout rate after each layer
+    sequence_length: int = 64  # Length of each training window; the state carries over to the next one
+    batch: int = 32  # Number of places in the text read side by side
+    learning_rate: tuple[float, ...] = (8e-3,)  # Peak learning rate. Several values train one model each
+    seeds: int = 1  # Number of random seeds. Several train one model each, side by side
+    devices: Devices = "all"  # Devices that share each batch; on a CPU, its cores
 
     def check(self) -> None:
         super().check()
-        common.at_least(1, hidden_size=self.hidden_size, layers=self.layers, batch=self.batch)
-        common.at_least(1, sequence_length=self.sequence_length, sample=1 if self.sample is None else self.sample)
-        common.at_least(0, temperature=self.temperature)
-        if not 0 <= self.dropout < 1:
-            raise BadInputError(f"--dropout must be from 0 to below 1, but it is {self.dropout}")
+        at_least(1, hidden_size=self.hidden_size, layers=self.layers, batch=self.batch, seeds=self.seeds)
+        at_least(1, sequence_length=self.sequence_length, learning_rate=len(self.learning_rate))
+        rate(dropout=self.dropout)
+        for learning_rate in self.learning_rate:
+            above(0, learning_rate=learning_rate)
+
+    @property
+    def members(self) -> list[tuple[int, float]]:
+        """The seed and the learning rate of each model."""
+        return [(self.seed + n, learning_rate) for n in range(self.seeds) for learning_rate in self.learning_rate]
 
 
-def make_model(config: Config, num_symbols: int) -> jaxrnn.Stack:
-    cell = common.make_cell(config.cell, config.hidden_size, num_symbols)
-    dropout = [jaxrnn.Dropout(config.dropout)] if config.dropout else []
-    return jaxrnn.Stack(*[cell, *dropout] * config.layers, jaxrnn.Dense(num_symbols))
+@dataclass(frozen=True)
+class Sampling(OptionGroup):
+    sample: int | None = None  # Only generate this many characters, from the best checkpoint of the run
+    prompt: str = ""  # Text that samples continue. Empty: the beginning of a line
+    temperature: float = 0.8  # Sampling temperature: 1 samples from the model's distribution, 0 is greedy
+
+    @property
+    def continues_run(self) -> bool:
+        return self.sample is not None
+
+    def check(self) -> None:
+        at_least(0, temperature=self.temperature)
+        at_least(1, sample=1 if self.sample is None else self.sample)
 
 
-class Member(NamedTuple):
-    """A model in training. Where there are several, each array has an axis of them in front."""
+# --- One model: parameters, loss, training step ---
 
-    params: Any
-    adam: Any
-    state: Any  # of the streams
-    key: Any  # for dropout
-    learning_rate: Any
+
+def make_model(options: Options, num_symbols: int) -> jaxrnn.Stack:
+    cell = make_cell(options.cell, options.hidden_size, num_symbols)
+    dropout = [jaxrnn.Dropout(options.dropout)] if options.dropout else []
+    return jaxrnn.Stack(*[cell, *dropout] * options.layers, jaxrnn.Dense(num_symbols))
 
 
 class Train(NamedTuple):
-    """All that training changes."""
+    """Everything that training changes."""
 
-    step: Any
-    position: Any  # of the next window, from each stream's start
-    members: Any
+    step: Array
+    position: Array  # of the next window, from the start of each stream
+    params: Any
+    adam: Any
+    state: Any  # recurrent state of the streams
+    learning_rate: Array  # peak
 
 
 optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0.99))
 
 
-def begin(config: Config, model: jaxrnn.Stack, num_symbols: int) -> Train:
-    def one(seed: Array, learning_rate: Array) -> Member:
-        params = model.init(key := jax.random.key(seed), num_symbols)
-        # The initial law expects all input features at once, but of symbols there is one at a time.
-        scaled = {"w_x": params[0].w_x * num_symbols**0.5} if hasattr(params[0], "w_x") else {}
-        params, state = (params[0]._replace(**scaled), *params[1:]), model.initial_state(params, (config.batch,))
-        return Member(params, optimizer.init(params), state, jax.random.key_data(key), learning_rate)
-
-    return Train(jnp.int32(0), jnp.int32(0), config.begin(one))
+def begin(options: Options, model: jaxrnn.Stack, num_symbols: int, seed: Array, learning_rate: Array) -> Train:
+    first, *others = model.init(jax.random.key(seed), num_symbols)
+    params = (scale_input_weights(model.layers[0], first, num_symbols), *others)
+    state = model.initial_state(params, (options.batch,))
+    return Train(jnp.int32(0), jnp.int32(0), params, optimizer.init(params), state, learning_rate)
 
 
-@partial(jax.jit, static_argnames=("config", "model", "mesh"), donate_argnames="train")
+def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
+    """The mean loss of each character of a window given those before it, and the state after the window."""
+    state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
+
+
 def update(
-    config: Config, model: jaxrnn.Stack, mesh: Mesh, symbols: Array, train: Train, updates: Array, schedule: Any
+    options: Options, model: jaxrnn.Stack, mesh: Mesh, train: Train, symbols: Array, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """Makes some updates and returns their mean loss. Each reads the next window of every stream."""
-    # The text is a ring on which the streams go round behind one another: no window is the last, no state is lost.
-    starts = jnp.arange(config.batch) * (len(symbols) // config.batch)
+    """One training step, on the next window of every stream."""
+    # The text is a ring that the streams read one behind the other: no window is the last, and no state is lost.
+    starts = jnp.arange(options.batch) * (len(symbols) // options.batch)
+    places = starts + train.position + jnp.arange(options.sequence_length + 1)[:, None]
+    window = symbols[places % len(symbols)].astype(jnp.int32)
 
-    def loss_and_state(params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
-        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-        state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean()
-        return jax.lax.pmean(loss, AXIS), state
+    # The streams take turns to restart from the initial state, which validation and sampling start from too.
+    restarts = jnp.arange(options.batch) == train.step % options.batch
+    state = jaxrnn.ops.where(restarts, model.initial_state(train.params, (options.batch,)), train.state)
 
-    gradient_of = jax.shard_map(  # on each device of its streams; the gradients are summed
-        jax.value_and_grad(loss_and_state, has_aux=True),
-        mesh=mesh,
-        in_specs=(SHARED, TIME_BATCH, BATCH, SHARED),
-        out_specs=((SHARED, BATCH), SHARED),
-    )
-
-    def learn(member: Member, window: Array, step: Array) -> tuple[Member, Array]:
-        # The streams take turns to begin anew, as validation and writing do, or the model would forget how to.
-        anew = jnp.arange(config.batch) == step % config.batch
-        state = jaxrnn.ops.where(anew, model.initial_state(member.params, (config.batch,)), member.state)
-        key = jax.random.fold_in(jax.random.wrap_key_data(member.key), step)
-        (loss, state), gradient = gradient_of(member.params, window, state, key)
-        direction, adam = optimizer.update(gradient, member.adam)
-        progress = schedule[0] + schedule[1] * step
-        rate = member.learning_rate * jnp.minimum(1, (step + 1) / 100) * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
-        params = optax.apply_updates(member.params, optax.tree.scale(-rate, direction))
-        return member._replace(params=params, adam=adam, state=state), loss
-
-    def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
-        train, total = carry
-        places = starts + train.position + jnp.arange(config.sequence_length + 1)[:, None]
-        window = symbols[places % len(symbols)].astype(jnp.int32)
-        members, losses = config.each(learn, 0, None, None)(train.members, window, train.step)
-        position = (train.position + config.sequence_length) % len(symbols)
-        return Train(train.step + 1, position, members), total + losses
-
-    train, total = jax.lax.fori_loop(0, updates, one, (train, jnp.zeros_like(train.members.learning_rate)))
-    losses = total / updates + 0 * config.each(optax.tree.norm, 0)(train.members.params)  # finite if parameters are
-    return train, jnp.nanmean(jnp.where(jnp.isfinite(losses), losses, jnp.nan))  # so long as one model learns
+    gradient_of = value_and_grad(partial(loss_fn, model), mesh)
+    (loss, state), gradient = gradient_of(train.params, window, state, key)
+    direction, adam = optimizer.update(gradient, train.adam)
+    scale = -train.learning_rate * warmup_cosine(train.step, progress)
+    params = optax.apply_updates(train.params, optax.tree.scale(scale, direction))
+    position = (train.position + options.sequence_length) % len(symbols)
+    return Train(train.step + 1, position, params, adam, state, train.learning_rate), loss
 
 
-def train_model(config: Config) -> None:
-    text = Text.of(config.data)
-    if text.num_train < config.batch * (config.sequence_length + 1):
-        needed = f"one batch of windows takes {config.batch} * {config.sequence_length + 1}"
+@partial(jax.jit, static_argnames=("model", "length"))
+def generate(model: jaxrnn.Stack, params: Any, prompt: Array, length: int, key: Array, temperature: Array) -> Array:
+    """Samples `length` symbols, each from the model's distribution after all symbols before it."""
+
+    def one(carry: tuple[Any, Array], key: Array) -> tuple[Any, Array]:
+        state, logits = carry
+        symbol = jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
+        return jaxrnn.step(model, params, state, symbol), symbol
+
+    state, logits = jaxrnn.unroll(model, params, prompt)
+    return jax.lax.scan(one, (state, logits[-1]), jax.random.split(key, length))[1]
+
+
+# --- All models of a run: usually one ---
+
+
+def begin_all(options: Options, model: jaxrnn.Stack, num_symbols: int) -> Train:
+    seeds, learning_rates = map(jnp.array, zip(*options.members, strict=True))
+    return Ensemble(len(options.members)).begin(partial(begin, options, model, num_symbols), seeds, learning_rates)
+
+
+def make_steps(options: Options, model: jaxrnn.Stack, mesh: Mesh) -> Steps:
+    """A compiled function that makes many training steps: see `many_steps`."""
+    ensemble = Ensemble(len(options.members))
+    seeds = jnp.array([seed for seed, _ in options.members])
+
+    def keys(step: Array) -> Array:
+        return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(seeds)
+
+    update_all = ensemble.update(partial(update, options, model, mesh))
+    return many_steps(update_all, ensemble.keys(keys), ensemble.size, mean=mean_of_finite)
+
+
+def best_params(options: Options, run: Run, like: Train) -> Any:
+    """The parameters of the best model in the best checkpoint."""
+    train, _ = run.checkpoints.best((like, 0.0))
+    return Ensemble(len(options.members)).member(train.params, best_member(run.best))
+
+
+# --- Training and sampling ---
+
+
+def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
+    text = Text.of(options.data)
+    num_symbols = len(text.alphabet)
+    if text.num_train < options.batch * (options.sequence_length + 1):
+        needed = f"one batch of windows takes {options.batch} * {options.sequence_length + 1}"
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
-    prompt = encode(config.prompt or line_end(text.alphabet), text.alphabet)
-    mesh, model = make_mesh(config.devices, config.batch), make_model(config, len(text.alphabet))
-    of_state = BATCH if config.alone else MEMBERS_BATCH
-    specs = Train(SHARED, SHARED, Member(SHARED, SHARED, of_state, SHARED, SHARED))
-    train = place(begin(config, model, len(text.alphabet)), mesh, specs)
-    run = common.Run(config, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
-    ngram = ngram_losses(text.symbols, text.num_train, len(text.alphabet), ORDER)[-1]
+    prompt = encode(sampling.prompt or line_end(text.alphabet), text.alphabet)
+
+    mesh = make_mesh(options.devices, options.batch)
+    model = make_model(options, num_symbols)
+    ensemble = Ensemble(len(options.members))
+    split_state = BATCH if ensemble.size == 1 else TIME_BATCH
+    train = begin_all(options, model, num_symbols)
+    specs: Any = dict.fromkeys(Train._fields, COPIED) | {"state": split_state}
+    train = place(train, mesh, Train(**specs))
+    steps = make_steps(options, model, mesh)
+
+    run = Run(folder, options, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
+    ngram = ngram_losses(text.symbols, text.num_train, num_symbols, ORDER)[-1]
+    size = count_parameters(train.params) // ensemble.size
     print(f"data    {text}")
     print(f"n-gram  order {ORDER}, interpolated Witten-Bell: {ngram:.3f} nats per character")
-    number = sum(leaf.size for leaf in jax.tree.leaves(train.members.params)) // len(config.members)
-    print(f"model   {model}, {number:,} parameters" + ("" if config.alone else f", {len(config.members)} times"))
+    print(f"model   {model}, {size:,} parameters" + (f", {ensemble.size} models" if ensemble.size > 1 else ""))
     print(f"device  {mesh.size} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
     print(f"run     {run.path}", flush=True)
 
-    symbols, characters = jax.device_put(text.symbols), config.batch * config.sequence_length * len(config.members)
-    more = partial(update, config, model, mesh, symbols[: text.num_train])
-    for stage in common.training(config, run, train, more, items=(characters, "chars")):
-        params, speed = jax.device_get(stage.train.members.params), stage.rate * characters
-        valid = config.each(lambda params: validation_loss(model, params, symbols, text.num_train), 0)(params)
-        losses = ensemble.Losses(valid)
-        stage.record(losses.least, **losses.columns, chars_per_second=speed)
-        run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{config.cell} on {text.name}")
+    symbols = jax.device_put(text.symbols)
+    train_symbols = symbols[: text.num_train]
+    characters = options.batch * options.sequence_length * ensemble.size
+
+    for stage in training(run, train, steps, train_symbols, options.limit, items=(characters, "chars")):
+        params = jax.device_get(stage.train.params)
+        speed = stage.rate * characters
+        valid = ensemble.map(lambda params: validation_loss(model, params, symbols, text.num_train))(params)
+        losses = Losses(valid)
+        stage.record(losses.lowest, **losses.columns, chars_per_second=speed)
+        run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{options.cell} on {text.name}")
         stage.say(f"validation {losses} (order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s")
-        key = jax.random.fold_in(jax.random.key(config.seed), stage.step)
-        written = write(model, config.member(params, losses.best), prompt, 150, key, config.temperature)
-        stage.show(textwrap.indent(decode(written, text.alphabet), "    | ", lambda line: True))
+        key = jax.random.fold_in(jax.random.key(options.seed), stage.step)
+        sample = generate(model, ensemble.member(params, losses.best), prompt, 150, key, sampling.temperature)
+        stage.show(textwrap.indent(decode(sample, text.alphabet), "    | ", lambda line: True))
 
-    beside = f"order-{ORDER} n-gram {ngram:.3f}, every symbol alike {math.log(len(text.alphabet)):.3f}"
-    common.print_table(
-        **config.summary(run, beside),
-        curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
+    uniform = f"uniform over all symbols {math.log(num_symbols):.3f}"
+    print_table(
+        **summary(options, run),
+        baselines=f"order-{ORDER} n-gram {ngram:.3f}, {uniform}",
+        curves=run.curves,
         checkpoints=f"{run.path / 'checkpoints'}: latest {run.checkpoints.step}, best {run.checkpoints.best_step}",
-        write=run.command("--sample", "500"),
+        sample=run.command("--sample", "500"),
     )
+    return run
 
 
-def write_sample(config: Config, length: int) -> None:
-    run_dir = common.existing_run_dir(config)
-    alphabet = common.read_run(run_dir)["notes"]["alphabet"]
-    prompt = encode(config.prompt or line_end(alphabet), alphabet)
-    model = make_model(config, len(alphabet))
-    run = common.Run(replace(config, resume=True), facts=common.read_run(run_dir)["facts"])
-    params = config.best(run, jax.eval_shape(lambda: begin(config, model, len(alphabet))))
-    written = write(model, params, prompt, length, jax.random.key(config.seed), config.temperature)
-    print(config.prompt + decode(written, alphabet))
+def summary(options: Options, run: Run) -> dict[str, str]:
+    """What the models of a run have reached."""
+    last = run.last
+    several = len(options.members) > 1
+    loss = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
+    lines = {"validation": f"{loss}; best {run.best['valid_loss']:.3f} nats{', means of all models' * several}"}
+    for n, (seed, learning_rate) in enumerate(options.members if several else []):
+        reached = last.get(f"member_{n}", 0.0)
+        lines[f"model {n}"] = f"seed {seed}, learning rate {learning_rate:g}: validation {reached:.3f}"
+    lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} steps"
+    lines["time"] = f"{duration(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second"
+    return lines
 
 
-def main() -> None:
-    common.run(lambda config: write_sample(config, config.sample) if config.sample else train_model(config), Config)
+def print_sample(options: Options, folder: RunFolder, sampling: Sampling, length: int) -> None:
+    config = read_config(folder.existing)
+    alphabet = config["notes"]["alphabet"]
+    prompt = encode(sampling.prompt or line_end(alphabet), alphabet)
+    model = make_model(options, len(alphabet))
+    run = Run.open(folder.existing, options)
+    params = best_params(options, run, jax.eval_shape(lambda: begin_all(options, model, len(alphabet))))
+    sample = generate(model, params, prompt, length, jax.random.key(options.seed), sampling.temperature)
+    print(sampling.prompt + decode(sample, alphabet))
+
+
+def main(options: Options, folder: RunFolder, sampling: Sampling) -> None:
+    if sampling.sample is None:
+        train_model(options, folder, sampling)
+    else:
+        print_sample(options, folder, sampling, sampling.sample)
 
 
 if __name__ == "__main__":
-    main()
+    launch(main, Options, RunFolder, Sampling, started=process_start())

@@ -1,12 +1,12 @@
-"""What can be remembered: how many sequences each cell takes to solve tasks that need a memory.
+"""What can be remembered: how many sequences each cell needs to solve tasks that require a memory.
 
-The tasks are adding, copying, temporal order and parity, described in `memory_tasks.py`. Every update has new ones, so
-their number is that of updates times the batch. Solved is meant as by Hochreiter and Schmidhuber: the last 2,000
-sequences trained on were all processed correctly, by the network as it was when they came, and with a small mean error.
-Correct is, in adding, an error below 0.08 (0.04 on their scale), the mean below 0.02 (0.01); elsewhere, that the true
-class's probability is within 0.3 of one at each step that counts, and of each sequence's largest error the mean below
-0.1. A network that has solved its task learns no further and is tested on 2,560 new sequences. They took, with one
-sequence an update, 74,000 sequences for adding at length 100, and 31,390 for temporal order.
+The tasks are adding, copying, temporal order and parity (data/memory_tasks.py). Every training step draws new
+sequences. A task is solved as defined by Hochreiter and Schmidhuber: the last 2,000 training sequences were all
+processed correctly when they were drawn, with a small mean error. For adding, correct is an error below 0.08 (0.04 on
+their scale), and the mean must be below 0.02 (0.01). For the other tasks, correct is that the true class's probability
+is within 0.3 of one at each step that counts; and the mean of each sequence's largest error must be below 0.1. A
+network that has solved its task stops learning and is tested on 2,560 new sequences. With one sequence per training
+step, they needed 74,000 sequences for adding at length 100, and 31,390 for temporal order.
 
 S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997, experiments 4 and 6a; C. Tallec, Y. Ollivier, "Can
 recurrent neural networks warp time?", 2018, for the chrono initializer.
@@ -18,182 +18,354 @@ import dataclasses
 import math
 import sys
 import time
+import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, ClassVar, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-import common  # first: its clock starts the run's
-import course
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import BadInputError
+from data.memory_tasks import TASKS, judge
 from jax import Array
-from memory_results import EACH, TEST, Entry, Results
-from memory_tasks import TASKS, Sequences, judge
+from support.cells import make_cell
+from support.clock import duration, process_start
+from support.command_line import launch
+from support.ensemble import Ensemble
+from support.errors import INTERRUPTED, BadInputError, fail
+from support.files import read_table, write_table
+from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
+from support.plots import GREY, figure
+from support.progress import Interrupt, print_table
+from support.run import Run
+from support.training import Steps, many_steps
 from tqdm import tqdm
 
 import jaxrnn
 
-RECENT, UPDATES = 2000, 4000  # sequences that must be correct; updates of an entry
-optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+RECENT = 2000  # sequences that must be correct
+STEPS_PER_POINT = 100  # training steps per point of the curves
+TEST = 2560  # sequences of the test, as in the paper
+TaskName = Literal["adding", "copying", "order", "parity"]
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
-    minutes: float = 10.0  # After which the run stops; --resume goes on with what is missing
-    steps: int | None = UPDATES  # Updates after which a task counts as not solved
-    task: tuple[Literal["adding", "copying", "order", "parity"], ...] = ("adding", "copying", "order", "parity")
-    length: tuple[int, ...] = ()  # Of the sequences; none given: 100, of parity 50, of copying's pause 10
-    cell: tuple[str, ...] = ()  # Cells of jaxrnn, by name; none given: Elman, GRU, LSTM, LSTM with chrono
+class Options(SavedOptions):
+    steps: int = 4000  # Number of training steps after which a task counts as not solved
+    seed: int = 0  # Random seed
+    task: tuple[Literal["adding", "copying", "order", "parity"], ...] = (
+        "adding",
+        "copying",
+        "order",
+        "parity",
+    )  # Tasks
+    length: tuple[int, ...] = ()  # Lengths of the sequences. None given: 100; parity 50; the pause of copying 10
+    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. None given: Elman, GRU, LSTM, and LSTM with chrono
     forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state
-    hidden_size: int | None = None  # Of each cell's state; None: 16, for copying 64
-    batch: int = 20  # Sequences an update
-    seeds: int = 3  # Networks that are trained at once, of as many seeds
-    learning_rate: float | None = None  # Of Adam; None: the task's
-
-    of_the_call: ClassVar[tuple[str, ...]] = (*common.Config.of_the_call, "minutes")
+    hidden_size: int | None = None  # Hidden size of each cell. None: 16; for copying 64
+    batch: int = 20  # Number of sequences in a batch
+    seeds: int = 3  # Number of networks that train side by side, of as many seeds
+    learning_rate: float | None = None  # Learning rate. None: that of the task
 
     def check(self) -> None:
-        super().check()
-        common.at_least(1, batch=self.batch, seeds=self.seeds, task=len(self.task))
-        common.at_least(1, hidden_size=1 if self.hidden_size is None else self.hidden_size)
-        common.at_least(10, length=min(self.length, default=10))
-        common.above(0, learning_rate=1 if self.learning_rate is None else self.learning_rate)
+        at_least(0, seed=self.seed)
+        at_least(1, steps=self.steps, batch=self.batch, seeds=self.seeds, task=len(self.task))
+        at_least(1, hidden_size=1 if self.hidden_size is None else self.hidden_size)
+        at_least(10, length=min(self.length, default=10))
+        above(0, learning_rate=1 if self.learning_rate is None else self.learning_rate)
         for bias in self.forget_bias:
-            common.above(-math.inf, forget_bias=0 if bias == "chrono" else bias)
-        for entry in self.entries:
-            self.model(entry)
+            above(-math.inf, forget_bias=0 if bias == "chrono" else bias)
+        for entry in entries_of(self):
+            make_model(self, entry)
+
+
+@dataclass(frozen=True)
+class Limit(OptionGroup):
+    minutes: float = 10.0  # Time limit of this call in minutes. --resume continues with what is missing
+
+    def check(self) -> None:
+        above(0, minutes=self.minutes)
+
+
+class Entry(NamedTuple):
+    """An entry of the table: networks of a cell that learn a task. An empty forget bias is the cell's own."""
+
+    task: str
+    length: int
+    cell: str
+    forget_bias: float | Literal["chrono", ""]
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.length} | {self.named_cell}"
 
     @property
-    def updates(self) -> int:
-        return self.steps or UPDATES
-
-    @property
-    def entries(self) -> list[Entry]:
-        cells: list[tuple[str, Any]] = [("Elman", ""), ("GRU", ""), ("LSTM", ""), ("LSTM", "chrono")]
-        if self.cell or self.forget_bias:
-            cells = list(product(self.cell or ("LSTM",), self.forget_bias or ("",)))
-        lengths = [(task, length) for task in self.task for length in self.length or (TASKS[task].length,)]
-        return [Entry(*task, *cell) for task, cell in product(lengths, cells)]
-
-    def model(self, entry: Entry) -> jaxrnn.Stack:
-        cell: Any = common.make_cell(entry.cell, self.hidden_size or TASKS[entry.task].hidden_size)
-        if entry.forget_bias != "":
-            names = {field.name for field in dataclasses.fields(cell)} & {"forget_bias", "update_bias"}
-            if not names:
-                raise BadInputError(f"{entry.cell} has no --forget-bias: it has no gate that keeps its state")
-            bias = jaxrnn.Chrono(entry.length) if entry.forget_bias == "chrono" else entry.forget_bias
-            cell = dataclasses.replace(cell, **dict.fromkeys(names, bias))
-        return jaxrnn.Stack(cell, jaxrnn.Dense(TASKS[entry.task].sizes[1]))
+    def named_cell(self) -> str:
+        return f"{self.cell} {self.forget_bias}".strip()
 
 
-class Learner(NamedTuple):
-    """The networks of an entry. Each array has an axis of the seeds in front."""
+def entries_of(options: Options) -> list[Entry]:
+    cells: list[tuple[str, Any]] = [("Elman", ""), ("GRU", ""), ("LSTM", ""), ("LSTM", "chrono")]
+    if options.cell or options.forget_bias:
+        cells = list(product(options.cell or ("LSTM",), options.forget_bias or ("",)))
+    lengths = [(task, length) for task in options.task for length in options.length or (TASKS[task].length,)]
+    return [Entry(*task, *cell) for task, cell in product(lengths, cells)]
 
-    seed: Array
-    params: Any
-    adam: Any
-    correct: Array  # sequences since the last that was not
-    errors: Array  # their sum over those
-    solved: Array  # after so many sequences; 0: not yet
+
+# --- Models ---
+
+PLAIN_NUMBERS: dict[Any, str] = {jaxrnn.MinLSTM: "forget_bias"}  # keeping gates whose bias must be a number
+
+
+def keep_bias_field(kind: Any) -> str | None:
+    """The argument of a cell that is the initial bias of the gate that keeps its state; None if it has no such gate.
+
+    These biases have different names, but of all arguments only they accept a `Chrono`.
+    """
+    hints = typing.get_type_hints(kind)
+    chrono = [f.name for f in dataclasses.fields(kind) if jaxrnn.initializers.Chrono in typing.get_args(hints[f.name])]
+    return chrono[0] if chrono else PLAIN_NUMBERS.get(kind)
+
+
+def make_model(options: Options, entry: Entry) -> jaxrnn.Stack:
+    task = TASKS[entry.task]
+    cell: Any = make_cell(entry.cell, options.hidden_size or task.hidden_size)
+    if entry.forget_bias != "":
+        name = keep_bias_field(type(cell))
+        if name is None:
+            reason = "no argument of it is the bias of a gate that keeps the state"
+            raise BadInputError(f"{entry.cell} has no --forget-bias: {reason}")
+        if entry.forget_bias != "chrono":
+            bias = entry.forget_bias
+        elif type(cell) in PLAIN_NUMBERS:
+            raise BadInputError(f"the --forget-bias of {entry.cell} must be a number, but it is chrono")
+        else:
+            bias = jaxrnn.initializers.Chrono(entry.length)
+        cell = dataclasses.replace(cell, **{name: bias})
+    return jaxrnn.Stack(cell, jaxrnn.Dense(task.outputs))
+
+
+# --- Training ---
 
 
 class Train(NamedTuple):
+    """Everything that training changes. With several seeds, all but the step have an axis of them in front."""
+
     step: Array
-    learners: Learner
+    params: Any
+    adam: Any
+    correct: Array  # number of sequences since the last incorrect one
+    errors: Array  # sum of their errors
+    solved: Array  # number of sequences after which the task was solved; 0: not yet
 
 
-@partial(jax.jit, static_argnames=("config", "entry"))
-def begin(config: Config, entry: Entry) -> Train:
-    def one(seed: Array) -> Learner:
-        params = config.model(entry).init(jax.random.key(seed), TASKS[entry.task].sizes[0])
-        return Learner(seed, params, optimizer.init(params), jnp.int32(0), jnp.float32(0), jnp.int32(0))
-
-    return Train(jnp.int32(0), jax.vmap(one)(config.seed + jnp.arange(config.seeds)))
+optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
-@partial(jax.jit, static_argnames=("config", "entry"), donate_argnames="train")
-def update(config: Config, entry: Entry, train: Train, updates: Array) -> tuple[Train, Array]:
-    """Makes some updates, each on new sequences; and each seed's measure in their mean."""
-    task, model, rate = TASKS[entry.task], config.model(entry), config.learning_rate or TASKS[entry.task].learning_rate
-
-    def loss_of(params: Any, sequences: Sequences) -> tuple[Array, tuple[Array, Array]]:
-        return judge(task, jaxrnn.unroll(model, params, sequences.xs)[1], sequences)
-
-    def learn(learner: Learner, step: Array) -> tuple[Learner, Array]:
-        sequences = task.draw(jax.random.fold_in(jax.random.key(learner.seed), step), entry.length, config.batch)
-        gradient, (measure, errors) = jax.grad(loss_of, has_aux=True)(learner.params, sequences)
-        goes_on = (errors < task.largest).all()
-        correct = jnp.where(goes_on, learner.correct + config.batch, 0)
-        total = jnp.where(goes_on, learner.errors + errors.sum(), 0.0)
-        solves = (learner.solved == 0) & (correct >= RECENT) & (total < task.mean * correct)
-        solved = jnp.where(solves, (step + 1) * config.batch, learner.solved)
-        change, adam = optimizer.update(gradient, learner.adam)
-        params = jax.tree.map(lambda p, c: jnp.where(solved, p, p - rate * c), learner.params, change)
-        return Learner(learner.seed, params, adam, correct, total, solved), measure
-
-    def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
-        train, total = carry
-        learners, measure = jax.vmap(learn, (0, None))(train.learners, train.step)
-        return Train(train.step + 1, learners), total + measure
-
-    train, total = jax.lax.fori_loop(0, updates, one, (train, jnp.zeros(config.seeds)))
-    return train, total / updates
+def begin(options: Options, entry: Entry, seed: Array) -> Train:
+    params = make_model(options, entry).init(jax.random.key(seed), TASKS[entry.task].inputs)
+    return Train(jnp.int32(0), params, optimizer.init(params), jnp.int32(0), jnp.float32(0), jnp.int32(0))
 
 
-@partial(jax.jit, static_argnames=("config", "entry"))
-def wrong_in_test(config: Config, entry: Entry, learners: Learner) -> Array:
-    """How many of the test's sequences each network processes wrongly."""
+def update(
+    options: Options, entry: Entry, train: Train, data: None, key: Array, progress: Array
+) -> tuple[Train, Array]:
+    """One training step, on new sequences. Returns the task's measure."""
     task = TASKS[entry.task]
+    model = make_model(options, entry)
+    sequences = task.draw(key, entry.length, options.batch)
 
-    def one(learner: Learner) -> Array:
-        sequences = task.draw(jax.random.fold_in(jax.random.key(learner.seed), 2**31 - 1), entry.length, TEST)
-        outputs = jaxrnn.unroll(config.model(entry), learner.params, sequences.xs)[1]
-        return (judge(task, outputs, sequences)[1][1] >= task.largest).sum()
+    def loss_fn(params: Any) -> tuple[Array, tuple[Array, Array]]:
+        _, ys = jaxrnn.unroll(model, params, sequences.xs)
+        return judge(task, ys, sequences)
 
-    return jax.vmap(one)(learners)
+    gradient, (measure, errors) = jax.grad(loss_fn, has_aux=True)(train.params)
+    all_correct = (errors < task.largest_error).all()
+    correct = jnp.where(all_correct, train.correct + options.batch, 0)
+    total = jnp.where(all_correct, train.errors + errors.sum(), 0.0)
+    solves = (train.solved == 0) & (correct >= RECENT) & (total < task.mean_error * correct)
+    step = train.step + 1
+    solved = jnp.where(solves, step * options.batch, train.solved)
+
+    direction, adam = optimizer.update(gradient, train.adam)
+    learning_rate = options.learning_rate or task.learning_rate
+    params = jax.tree.map(lambda p, d: jnp.where(solved, p, p - learning_rate * d), train.params, direction)
+    return Train(step, params, adam, correct, total, solved), measure
 
 
-def train_entry(config: Config, entry: Entry, results: Results, bar: tqdm, interrupt: course.Interrupt) -> None:
-    """Trains until all networks have solved the task or have had their updates. Stopped before, it leaves nothing."""
-    train, started, curves = begin(config, entry), time.perf_counter(), []
-    while train.step < config.updates and not (train.learners.solved > 0).all():
-        if interrupt.requested or time.perf_counter() > course.STARTED + 60 * config.minutes:
-            return
-        updates = min(EACH, config.updates - int(train.step))
-        train, measured = update(config, entry, train, updates)
+def seeds_of(options: Options) -> Array:
+    return options.seed + jnp.arange(options.seeds)
+
+
+def seed_keys(options: Options, number: Any) -> Array:
+    """A random key for each seed, different for each number."""
+    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), number))(seeds_of(options))
+
+
+@partial(jax.jit, static_argnames=("options", "entry"))
+def begin_all(options: Options, entry: Entry) -> Train:
+    return Ensemble(options.seeds).begin(partial(begin, options, entry), seeds_of(options))
+
+
+def make_steps(options: Options, entry: Entry) -> Steps:
+    """A compiled function that makes many training steps of all networks. It returns their measures [seeds]."""
+    ensemble = Ensemble(options.seeds)
+    update_all = ensemble.update(partial(update, options, entry))
+    return many_steps(update_all, ensemble.keys(partial(seed_keys, options)), ensemble.size, mean=ensemble.stacked)
+
+
+@partial(jax.jit, static_argnames=("options", "entry"))
+def wrong_in_test(options: Options, entry: Entry, params: Any) -> Array:
+    """How many of the test sequences each network gets wrong, [seeds]."""
+    task = TASKS[entry.task]
+    model = make_model(options, entry)
+    ensemble = Ensemble(options.seeds)
+
+    def one(params: Any, key: Array) -> Array:
+        sequences = task.draw(key, entry.length, TEST)
+        _, ys = jaxrnn.unroll(model, params, sequences.xs)
+        _, (_, errors) = judge(task, ys, sequences)
+        return (errors >= task.largest_error).sum()
+
+    keys = seed_keys(options, 2**31 - 1)  # no training step has this number
+    return ensemble.stacked(ensemble.map(one)(params, ensemble.each(keys)))
+
+
+def train_entry(
+    options: Options, entry: Entry, out_of_time: Callable[[], bool], report: Callable[[int, float], None]
+) -> list[dict[str, Any]] | None:
+    """Trains until all networks have solved the task or made all steps. Returns a row per network; None if stopped."""
+    began = time.perf_counter()
+    train = begin_all(options, entry)
+    steps = make_steps(options, entry)
+    curves: list[np.ndarray] = []
+    while int(train.step) < options.steps and not (train.solved > 0).all():
+        if out_of_time():
+            return None
+        number = min(STEPS_PER_POINT, options.steps - int(train.step))
+        train, measured = steps(train, None, number, (0.0, 0.0))
         curves.append(np.asarray(measured))
-        bar.set_description(f"{entry}: {TASKS[entry.task].measure} {np.median(curves[-1]):.3f}")
-        bar.update(updates)
-    results.add(entry, train.learners, wrong_in_test(config, entry, train.learners), curves, started)
-    results.plot()
-    bar.write(results.summary(entry))
+        report(number, float(np.median(curves[-1])))
+    solved = Ensemble(options.seeds).stacked(train.solved)
+    wrong = np.asarray(wrong_in_test(options, entry, train.params))
+    seconds = f"{time.perf_counter() - began:.1f}"
+    return [
+        {
+            **entry._asdict(),
+            "seed": seed,
+            "solved_after": after,
+            "wrong": number,
+            "seconds": seconds,
+            "curve": " ".join(f"{measure:.4g}" for measure in curve),
+        }
+        for seed, after, number, curve in zip(seeds_of(options), solved, wrong, np.transpose(curves), strict=True)
+    ]
 
 
-def compare(config: Config) -> None:
-    run = common.Run(config, facts={})
-    results = Results(run.path, config.entries, config.updates, config.batch)
-    print(f"run     {run.path}: {len(config.entries)} entries, each of {config.seeds} networks", flush=True)
-    total, form = len(config.entries) * config.updates, "{percentage:3.0f}% |{bar:24}| {desc}, at most {remaining} left"
-    with course.Interrupt() as interrupt, tqdm(total=total, bar_format=form, disable=not sys.stderr.isatty()) as bar:
-        for n, entry in enumerate(config.entries):
-            if not results.of(entry):
-                train_entry(config, entry, results, bar, interrupt)
-            bar.update((n + 1) * config.updates - bar.n)  # solved sooner, or there before
-    missing = sum(not results.of(entry) for entry in config.entries)
-    if interrupt.requested and missing:
-        common.fail(f"stopped with {missing} entries missing; go on with: {run.command('--resume')}", 130)
-    print("", *map(results.summary, config.entries), "", sep="\n")
-    rest = {"go on with": run.command("--resume")} if missing else {"curves": str(run.path / "curves.png")}
-    common.print_table(results=str(results.path), **rest)
+# --- Results ---
 
 
-def main() -> None:
-    common.run(compare, Config)
+class Results:
+    """results.csv in the run directory: a row per network, written after each entry."""
+
+    def __init__(self, run_dir: Path, options: Options):
+        self.path = run_dir / "results.csv"
+        self.entries = entries_of(options)
+        self.options = options
+        self.rows = read_table(self.path)
+
+    def of(self, entry: Entry) -> list[dict[str, str]]:
+        key = {name: str(value) for name, value in entry._asdict().items()}
+        return [row for row in self.rows if key.items() <= row.items()]
+
+    @property
+    def missing(self) -> list[Entry]:
+        return [entry for entry in self.entries if not self.of(entry)]
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        self.rows += [{name: str(value) for name, value in row.items()} for row in rows]
+        write_table(self.path, self.rows[0], self.rows)
+
+    def summary(self, entry: Entry) -> str:
+        """A line of the table: medians over the networks."""
+        rows = self.of(entry)
+        if not rows:
+            return f"{entry!s:<26} not run"
+        task = TASKS[entry.task]
+        solved = [int(row["solved_after"]) or math.inf for row in rows]
+        median = float(np.median(solved))
+        limit = self.options.steps * self.options.batch
+        after = f"solved after {median:,.0f}" if median < math.inf else f"not solved after {limit:,}"
+        error = np.median([float(row["curve"].split()[-1]) for row in rows])
+        wrong = np.median([int(row["wrong"]) for row in rows])
+        return (
+            f"{entry!s:<26} {after:<26} {sum(map(math.isfinite, solved))} of {len(rows)} networks, {task.measure}"
+            f" {error:.4f} (baseline {task.baseline(entry.length):.3f}), {wrong:,.0f} of {TEST:,} test sequences wrong,"
+            f" {duration(float(rows[0]['seconds']))}"
+        )
+
+    def plot(self) -> None:
+        """Draws the median network's error against the number of sequences: a panel per task, a curve per cell."""
+        entries = [entry for entry in self.entries if self.of(entry)]
+        panels = list(dict.fromkeys(entry[:2] for entry in entries))
+        colours = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(entry.named_cell for entry in entries))}
+        down, across = math.ceil(len(panels) / 2), min(2, len(panels))
+        path = self.path.with_name("curves.png")
+        with figure(path, rows=down, columns=across, figsize=(4.6 * across, 3.3 * down)) as (_, grid):
+            for (name, length), axes in zip(panels, grid.flat, strict=False):
+                for entry in (entry for entry in entries if entry[:2] == (name, length)):
+                    curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
+                    steps = np.minimum(STEPS_PER_POINT * np.arange(1, len(curve) + 1), self.options.steps)
+                    sequences = steps * self.options.batch / 1000
+                    axes.plot(sequences, curve, color=colours[entry.named_cell], label=entry.named_cell)
+                baseline = TASKS[name].baseline(length)
+                axes.axhline(baseline, color=GREY, linestyle="--", label="no memory")
+                axes.set(
+                    title=f"{name} {length}",
+                    xlabel="thousands of sequences",
+                    ylabel=TASKS[name].measure,
+                    ylim=(0, 1.4 * baseline),
+                )
+                axes.grid(alpha=0.25)
+            grid.flat[0].legend(frameon=False, fontsize=8)
+            for axes in grid.flat[len(panels) :]:
+                axes.axis("off")
+
+
+def main(options: Options, folder: RunFolder, limit: Limit) -> None:
+    run = Run(folder, options, facts={})
+    results = Results(run.path, options)
+    number = len(results.entries)
+    print(f"run     {run.path}: {number} entries, each of {options.seeds} networks", flush=True)
+    form = "{percentage:3.0f}% |{bar:24}| {desc}, at most {remaining} left"
+    terminal = sys.stderr.isatty()
+    with Interrupt() as interrupt, tqdm(total=number * options.steps, bar_format=form, disable=not terminal) as bar:
+
+        def out_of_time() -> bool:
+            return interrupt.requested or time.perf_counter() > run.started + 60 * limit.minutes
+
+        for n, entry in enumerate(results.entries):
+
+            def report(steps: int, measure: float, entry: Entry = entry) -> None:
+                bar.set_description(f"{entry}: {TASKS[entry.task].measure} {measure:.3f}")
+                bar.update(steps)
+
+            if entry in results.missing and (rows := train_entry(options, entry, out_of_time, report)):
+                results.add(rows)
+                results.plot()
+                bar.write(results.summary(entry))
+            bar.update((n + 1) * options.steps - bar.n)  # solved sooner, or run before
+    if interrupt.requested and results.missing:
+        fail(
+            f"stopped with {len(results.missing)} entries missing; resume with: {run.command('--resume')}", INTERRUPTED
+        )
+    print("", *map(results.summary, results.entries), "", sep="\n")
+    rest = {"resume": run.command("--resume")} if results.missing else {"curves": str(run.path / "curves.png")}
+    print_table(results=str(results.path), **rest)
 
 
 if __name__ == "__main__":
-    main()
+    launch(main, Options, RunFolder, Limit, started=process_start())

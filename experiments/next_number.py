@@ -1,16 +1,16 @@
-"""The next number: after five numbers the sixth, then the yearly sunspots, one year ahead.
+"""The next number of a series: the sixth after five numbers, and the yearly sunspots one year ahead.
 
-The first part is the tutorials' number prediction, regression with one feature in and one out: of runs such as 10, 20,
-30, 40, 50 the sixth number. The same parameters predict it twice, by steps written by hand and by `unroll`. A line
-through two numbers would do as well; this shows how the pieces fit, no more.
+The first part is the number prediction of many tutorials, regression with one feature in and one out: the sixth number
+of series such as 10, 20, 30, 40, 50. The same parameters predict it twice, by hand-written steps and by `unroll`. A
+line through two numbers would do as well; this part only shows how the pieces fit together.
 
-The second part is a benchmark that a network can lose: sunspots 1921-1955 from those of 1700-1920, scored by the
-average relative variance, ARV = MSE / 1535, beside a linear autoregression of nine years. The prediction is the mean of
-small networks, each of which holds out one of five blocks of the training years; how long to train is chosen by the
-errors on what was held out.
+The second part is a benchmark that a network can lose: sunspots of 1921-1955 from those of 1700-1920, scored by the
+average relative variance, ARV = MSE / 1535, beside a linear autoregression over nine years. The prediction is the mean
+of small networks, each of which holds out one of five blocks of the training years; the errors on the held-out years
+choose how long to train.
 
-A. Weigend, B. Huberman, D. Rumelhart, "Predicting the future: a connectionist approach", 1990, whose data (sunspots.py)
-and score these are; A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active learning", 1995.
+A. Weigend, B. Huberman, D. Rumelhart, "Predicting the future: a connectionist approach", 1990 (data and score);
+A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active learning", 1995.
 """
 
 from __future__ import annotations
@@ -20,36 +20,51 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import common  # first: its clock starts the run's
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from data.sunspots import FIRST, LAST_OF_TRAINING, YEARS, arv, autoregression, blocks, read_numbers
 from jax import Array
-from sunspots import FIRST, LAST_OF_TRAINING, YEARS, arv, autoregression, blocks, plot, read_numbers
+from support.cells import make_cell
+from support.clock import duration, process_start
+from support.command_line import launch
+from support.ensemble import Ensemble
+from support.options import RunFolder, RunOptions, above, at_least
+from support.plots import BLUE, GREY, RED, figure, tidy
+from support.progress import print_table
+from support.run import Run
+from support.schedule import cosine
+from support.training import Steps, many_steps, step_keys, training
 
 import jaxrnn
 
-ORDER, FOLDS = 9, 5  # years that the autoregression reads; blocks of training years
+ORDER = 9  # years that the autoregression reads
+FOLDS = 5  # blocks of training years
 NUM_TRAIN = LAST_OF_TRAINING - FIRST + 1
 BLOCK = blocks(FOLDS)
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
-    data: Path | None = None  # A CSV file, year,sunspots in each line after the first; None: the one beside the script
-    steps: int | None = 600  # Updates
-    cell: str = "GRU"  # A cell of jaxrnn, by name
-    hidden_size: int = 6  # Size of the state of each network for sunspots
-    seeds: int = 8  # Networks for each block held out
-    learning_rate: float = 5e-3  # Its highest value
-    noise: float = 0.1  # Added to the sunspots that are read, in their standard deviations
+class Options(RunOptions):
+    data: Path | None = None  # A CSV file with a header, then year,sunspots in each line. None: the one in data/
+    steps: int | None = 600  # Number of training steps. Overrides --minutes
+    cell: str = "GRU"  # Name of a cell in jaxrnn
+    hidden_size: int = 6  # Hidden size of each network for sunspots
+    seeds: int = 8  # Number of networks per held-out block
+    learning_rate: float = 5e-3  # Peak learning rate
+    noise: float = 0.1  # Noise added to the sunspots that are read, in their standard deviations
 
     def check(self) -> None:
         super().check()
-        common.at_least(1, hidden_size=self.hidden_size, seeds=self.seeds)
-        common.above(0, learning_rate=self.learning_rate)
-        common.at_least(0, noise=self.noise)
+        at_least(1, hidden_size=self.hidden_size, seeds=self.seeds)
+        above(0, learning_rate=self.learning_rate)
+        at_least(0, noise=self.noise)
+
+    @property
+    def networks(self) -> int:
+        """Number of networks for sunspots."""
+        return self.seeds * FOLDS
 
 
 class Learner(NamedTuple):
@@ -57,33 +72,39 @@ class Learner(NamedTuple):
     adam: Any
 
 
-class Train(NamedTuple):  # all that training changes
+class Train(NamedTuple):
+    """Everything that training changes."""
+
     step: Array
-    runs: Learner  # of the first part
-    sunspots: Learner  # each array with an axis of the networks in front: of each seed, one for each block
+    series: Learner  # the network of the first part
+    sunspots: Learner  # the networks of the second part: for each seed, one per block
 
 
 optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0.99), optax.add_decayed_weights(1e-2))
 
 
-def make_models(config: Config) -> tuple[jaxrnn.Stack, jaxrnn.Stack]:
-    """For runs of numbers, and for sunspots."""
-    cell = partial(common.make_cell, config.cell)
-    return jaxrnn.Stack(cell(32), jaxrnn.Dense(1)), jaxrnn.Stack(cell(config.hidden_size), jaxrnn.Dense(1))
+def make_models(options: Options) -> tuple[jaxrnn.Stack, jaxrnn.Stack]:
+    """The models for series of numbers, and for sunspots."""
+    cell = partial(make_cell, options.cell)
+    return jaxrnn.Stack(cell(32), jaxrnn.Dense(1)), jaxrnn.Stack(cell(options.hidden_size), jaxrnn.Dense(1))
 
 
-def begin(config: Config) -> Train:
-    def one(model: jaxrnn.Stack, key: Array) -> Learner:
+def begin(options: Options) -> Train:
+    def learner(model: jaxrnn.Stack, key: Array) -> Learner:
         params = model.init(key, 1)
         return Learner(params, optimizer.init(params))
 
-    runs, sunspots = make_models(config)
-    key, *keys = jax.random.split(jax.random.key(config.seed), 1 + config.seeds * FOLDS)
-    return Train(jnp.int32(0), one(runs, key), jax.vmap(partial(one, sunspots))(jnp.stack(keys)))
+    series, sunspots = make_models(options)
+    keys = jax.random.split(jax.random.key(options.seed), 1 + options.networks)
+    sunspots_learners = Ensemble(options.networks).begin(partial(learner, sunspots), keys[1:])
+    return Train(jnp.int32(0), learner(series, keys[0]), sunspots_learners)
 
 
-def draw_runs(key: Array, number: int) -> tuple[Array, Array]:
-    """Five numbers [5, number, 1] in even steps, and the sixth [number]; in hundreds."""
+# --- Series of numbers ---
+
+
+def draw_series(key: Array, number: int) -> tuple[Array, Array]:
+    """Returns five equally spaced numbers, shape [5, number, 1], and the sixth, shape [number], all divided by 100."""
     k_start, k_step = jax.random.split(key)
     start = jax.random.uniform(k_start, (number,), minval=-1, maxval=1)
     step = jax.random.uniform(k_step, (number,), minval=-0.2, maxval=0.2)
@@ -92,8 +113,9 @@ def draw_runs(key: Array, number: int) -> tuple[Array, Array]:
 
 
 def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
-    """The number after those read [batch]."""
-    state, y = model.initial_state(params, xs.shape[1:-1]), xs[-1]
+    """Predicts the number after those read, shape [batch], step by step."""
+    state = model.initial_state(params, xs.shape[1:-1])
+    y = xs[-1]
     for x in xs:
         state, y = jaxrnn.step(model, params, state, x)
     return y[:, 0]
@@ -101,99 +123,144 @@ def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
 
 def by_unroll(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
     """The same in one call."""
-    return jaxrnn.unroll(model, params, xs)[1][-1, :, 0]
+    _, ys = jaxrnn.unroll(model, params, xs)
+    return ys[-1, :, 0]
+
+
+def series_loss(model: jaxrnn.Stack, params: Any, key: Array) -> Array:
+    xs, sixth = draw_series(key, 64)
+    return ((by_unroll(model, params, xs) - sixth) ** 2).mean()
+
+
+# --- Sunspots ---
 
 
 def predict(model: jaxrnn.Stack, params: Any, numbers: Array) -> Array:
-    """What is expected after each number of a series [time], from it and all before it."""
-    return jaxrnn.unroll(model, params, numbers[:, None])[1][:, 0]
+    """Predicts the number after each one of a series [time], from it and all numbers before it."""
+    _, ys = jaxrnn.unroll(model, params, numbers[:, None])
+    return ys[:, 0]
 
 
-@partial(jax.jit, static_argnames="config", donate_argnames="train")
-def update(config: Config, numbers: Array, train: Train, updates: Array, schedule: Any) -> tuple[Train, Array]:
-    """Makes some updates of all networks and returns their mean loss on sunspots."""
-    model_of_runs, model = make_models(config)
-    held_out = jnp.tile(jnp.arange(FOLDS), config.seeds)
+def sunspots_loss(
+    options: Options, model: jaxrnn.Stack, numbers: Array, held_out: Array, params: Any, key: Array
+) -> Array:
+    """The mean squared error on the training years outside of the held-out block."""
+    noise = options.noise * jax.random.normal(key, numbers[1:].shape)
+    errors = predict(model, params, numbers[:-1] + noise) - numbers[1:]
+    block = BLOCK[1:NUM_TRAIN]
+    return jnp.mean(errors**2, where=(block >= 0) & (block != held_out))
 
-    def loss_of_runs(params: Any, key: Array) -> Array:
-        xs, sixth = draw_runs(key, 64)
-        return ((by_unroll(model_of_runs, params, xs) - sixth) ** 2).mean()
 
-    def loss_of_sunspots(held_out: Array, params: Any, key: Array) -> Array:
-        noise = config.noise * jax.random.normal(key, numbers[1:].shape)
-        errors = predict(model, params, numbers[:-1] + noise) - numbers[1:]
-        return jnp.mean(errors**2, where=(BLOCK[1:NUM_TRAIN] >= 0) & (BLOCK[1:NUM_TRAIN] != held_out))
+# --- Training ---
 
-    def learn(loss: Any, learner: Learner, key: Array, rate: Array) -> tuple[Learner, Array]:
-        value, gradient = jax.value_and_grad(loss)(learner.params, key)
+
+def update(options: Options, train: Train, numbers: Array, keys: Array, progress: Array) -> tuple[Train, Array]:
+    """One training step of all networks. Returns the mean loss on sunspots."""
+    series, sunspots = make_models(options)
+
+    def learn(loss_fn: Any, learner: Learner, key: Array, learning_rate: Array) -> tuple[Learner, Array]:
+        loss, gradient = jax.value_and_grad(loss_fn)(learner.params, key)
         direction, adam = optimizer.update(gradient, learner.adam, learner.params)
-        params = optax.apply_updates(learner.params, optax.tree.scale(-rate, direction))
-        return Learner(params, adam), value
+        params = optax.apply_updates(learner.params, optax.tree.scale(-learning_rate, direction))
+        return Learner(params, adam), loss
 
-    def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
-        train, total = carry
-        key, *keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), train.step), 1 + len(held_out))
-        rate = 0.5 + 0.5 * jnp.cos(jnp.pi * (schedule[0] + schedule[1] * train.step))
-        runs, _loss = learn(loss_of_runs, train.runs, key, 1e-2 * rate)
-        each = jax.vmap(lambda block, *rest: learn(partial(loss_of_sunspots, block), *rest), in_axes=(0, 0, 0, None))
-        sunspots, losses = each(held_out, train.sunspots, jnp.stack(keys), config.learning_rate * rate)
-        return Train(train.step + 1, runs, sunspots), total + losses.mean()
+    def learn_sunspots(held_out: Array, learner: Learner, key: Array) -> tuple[Learner, Array]:
+        loss_fn = partial(sunspots_loss, options, sunspots, numbers, held_out)
+        return learn(loss_fn, learner, key, options.learning_rate * cosine(progress))
 
-    train, total = jax.lax.fori_loop(0, updates, one, (train, 0.0))
-    return train, total / updates
+    of_series, _ = learn(partial(series_loss, series), train.series, keys[0], 1e-2 * cosine(progress))
+    held_out = jnp.tile(jnp.arange(FOLDS), options.seeds)
+    of_sunspots, losses = Ensemble(options.networks).map(learn_sunspots)(held_out, train.sunspots, keys[1:])
+    return Train(train.step + 1, of_series, of_sunspots), losses.mean()
 
 
-def main(config: Config) -> None:
-    numbers = read_numbers(config.data)
+def make_steps(options: Options) -> Steps:
+    """A compiled function that makes many training steps: see `many_steps`."""
+    keys = step_keys(options.seed)
+    return many_steps(
+        partial(update, options),
+        lambda step: jax.random.split(keys(step), 1 + options.networks),
+        params_of=lambda train: (train.series.params, train.sunspots.params),
+    )
+
+
+def plot(path: Path, numbers: np.ndarray, predictions: np.ndarray, linear: np.ndarray, title: str) -> None:
+    """Draws predictions [networks, years] of the last years beside the data."""
+    shown = YEARS >= 1880
+    years = YEARS[shown]
+    low, high = np.percentile(predictions[:, shown], (5, 95), axis=0)
+    with figure(path, figsize=(9, 4.2)) as (_, grid):
+        axes = grid[0, 0]
+        test = LAST_OF_TRAINING + 0.5, YEARS[-1] + 0.5
+        axes.axvspan(*test, color=GREY, alpha=0.15, linewidth=0, label="test years")
+        axes.plot(years, numbers[shown], "o", color="#222222", markersize=4, label="sunspots")
+        axes.fill_between(years, low, high, color=BLUE, alpha=0.25, linewidth=0, label="nine of ten networks")
+        axes.plot(years, predictions.mean(0)[shown], color=BLUE, linewidth=1.8, label="their mean")
+        axes.plot(years, linear[shown], color=RED, linestyle="--", linewidth=1.3, label="autoregression")
+        axes.set(xlabel="year", ylabel="sunspots, predicted from the years before", title=title)
+        tidy(axes)
+        axes.legend(frameon=False, ncols=2)
+
+
+def main(options: Options, folder: RunFolder) -> None:
+    numbers = read_numbers(options.data)
     mean, deviation = numbers[:NUM_TRAIN].mean(), numbers[:NUM_TRAIN].std()
     scaled = jnp.asarray((numbers - mean) / deviation, jnp.float32)
     learnt, test = BLOCK >= 0, YEARS > LAST_OF_TRAINING
     linear = autoregression(numbers, ORDER, YEARS <= LAST_OF_TRAINING)
     linear_held_out = [autoregression(numbers, ORDER, learnt & (n != BLOCK)) for n in range(FOLDS)]
-    (model_of_runs, model), run = make_models(config), common.Run(config, facts={"data": numbers.tolist()})
+    series, sunspots = make_models(options)
+    train = begin(options)
+    like = jax.eval_shape(lambda: (train, 0.0))
+    run = Run(folder, options, facts={"data": numbers.tolist()})
     print(f"data    {len(numbers)} years of sunspots, {YEARS[0]}-{YEARS[-1]}, test from {LAST_OF_TRAINING + 1} on")
-    print(f"models  {config.seeds} times {FOLDS} of {model}")
+    print(f"models  {options.seeds} times {FOLDS} of {sunspots}")
     print(f"run     {run.path}", flush=True)
 
-    def predictions(params: Any) -> np.ndarray:  # [networks, years]; the first year's is the mean
-        expected = jax.jit(jax.vmap(partial(predict, model), in_axes=(0, None)))(params, scaled[:-1])
-        return np.pad(np.asarray(expected), ((0, 0), (1, 0))) * deviation + mean
+    def predictions(params: Any) -> np.ndarray:
+        """Of all networks, [networks, years]. For the first year, it is the mean."""
+        scaled_predictions = jax.jit(jax.vmap(partial(predict, sunspots), in_axes=(0, None)))(params, scaled[:-1])
+        return np.pad(np.asarray(scaled_predictions), ((0, 0), (1, 0))) * deviation + mean
 
-    def held_out_arv(of_blocks: Any) -> float:  # each block's years by what did not learn them
-        return arv(np.choose(BLOCK.clip(0), of_blocks), numbers, learnt)
+    def held_out_arv(by_block: Any) -> float:
+        """The ARV of the training years, each predicted by what did not learn it."""
+        return arv(np.choose(BLOCK.clip(0), by_block), numbers, learnt)
 
-    for stage in common.training(config, run, begin(config), partial(update, config, scaled[:NUM_TRAIN])):
-        of_blocks = predictions(stage.train.sunspots.params).reshape(config.seeds, FOLDS, -1).mean(0)
-        held_out = held_out_arv(of_blocks)
+    for stage in training(run, train, make_steps(options), scaled[:NUM_TRAIN], options.limit):
+        by_block = predictions(stage.train.sunspots.params).reshape(options.seeds, FOLDS, -1).mean(0)
+        held_out = held_out_arv(by_block)
         stage.record(held_out, held_out_arv=held_out)
-        stage.say(f"ARV of the years held out {held_out:.4f}")
+        stage.say(f"ARV of the held-out years {held_out:.4f}")
 
-    like = jax.eval_shape(lambda: (begin(config), 0.0))
-    params = run.checkpoints.latest(like)[0].runs.params
-    xs, sixth = draw_runs(jax.random.key(config.seed + 1), 1000)
-    unrolled, stepped = by_unroll(model_of_runs, params, xs), by_hand(model_of_runs, params, xs)
+    params = run.checkpoints.latest(like)[0].series.params
+    xs, sixth = draw_series(jax.random.key(options.seed + 1), 1000)
+    unrolled = by_unroll(series, params, xs)
+    stepped = by_hand(series, params, xs)
     for n in range(4):
         five = ", ".join(f"{x:.1f}" for x in 100 * xs[:, n, 0])
-        print(
-            f"  {five} -> {100 * stepped[n]:.2f} by hand, {100 * unrolled[n]:.2f} by unroll, right {100 * sixth[n]:.2f}"
-        )
+        predicted = f"{100 * stepped[n]:.2f} by hand, {100 * unrolled[n]:.2f} by unroll"
+        print(f"  {five} -> {predicted}, true {100 * sixth[n]:.2f}")
     error, last = (100 * jnp.sqrt(jnp.mean((guess - sixth) ** 2)) for guess in (unrolled, xs[-1, :, 0]))
-    of_networks = predictions(run.checkpoints.best(like)[0].sunspots.params)
-    alone = [arv(predicted, numbers, test) for predicted in of_networks]
-    score, baseline = arv(of_networks.mean(0), numbers, test), arv(linear, numbers, test)
-    title = f"ARV of {LAST_OF_TRAINING + 1}-{YEARS[-1]}: {config.cell} {score:.3f}, AR({ORDER}) {baseline:.3f}"
-    plot(run.path / "sunspots.png", numbers, of_networks, linear, title)
-    common.print_table(
-        runs=f"error {error:.2f} in the mean of 1000 runs, {last:.2f} by repeating the last number; by hand and by "
-        f"unroll differ by at most {100 * jnp.abs(stepped - unrolled).max():.0e}",
+    difference = 100 * jnp.abs(stepped - unrolled).max()
+
+    each = predictions(run.checkpoints.best(like)[0].sunspots.params)
+    alone = [arv(predicted, numbers, test) for predicted in each]
+    score, baseline = arv(each.mean(0), numbers, test), arv(linear, numbers, test)
+    repeating = arv(np.roll(numbers, 1), numbers, test)
+    title = f"ARV of {LAST_OF_TRAINING + 1}-{YEARS[-1]}: {options.cell} {score:.3f}, AR({ORDER}) {baseline:.3f}"
+    picture = run.path / "sunspots.png"
+    plot(picture, numbers, each, linear, title)
+    print_table(
+        series=f"root mean square error {error:.2f} over 1000 series, {last:.2f} by repeating the last number; by hand "
+        f"and by unroll differ by at most {difference:.0e}",
         sunspots=f"ARV {score:.3f} in the test years; one network alone {np.mean(alone):.3f} +- {np.std(alone):.3f}",
-        beside=f"AR({ORDER}) {baseline:.3f}, repeating the last year {arv(np.roll(numbers, 1), numbers, test):.3f}",
+        baselines=f"AR({ORDER}) {baseline:.3f}, repeating the last year {repeating:.3f}",
         held_out=f"ARV {run.best['held_out_arv']:.3f}, AR({ORDER}) {held_out_arv(linear_held_out):.3f}",
-        updates=f"{run.rows[-1]['step']:,.0f}, the best after {run.best['step']:,.0f}",
-        time=common.span(run.rows[-1]["seconds"]),
-        plot=str(run.path / "sunspots.png"),
+        steps=f"{run.last['step']:,.0f}, the best after {run.best['step']:,.0f}",
+        time=duration(run.last["seconds"]),
+        plot=str(picture),
     )
 
 
 if __name__ == "__main__":
-    common.run(main, Config)
+    launch(main, Options, RunFolder, started=process_start())

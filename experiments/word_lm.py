@@ -1,106 +1,119 @@
 """A word language model: embedding, recurrent layers, softmax; beside a Kneser-Ney n-gram of the same text.
 
-The state goes on from one window of the text to the next, the gradient does not (truncated backpropagation through
-time). `--optimizer sgd` is the classic recipe: plain gradient steps whose rate is divided by 4 after each epoch
-that does not improve on the best validation loss. `--optimizer adam` follows a cosine instead.
+The state carries over from one window of the text to the next, the gradient does not (truncated backpropagation
+through time). `--optimizer sgd` is the classic recipe: plain gradient steps whose learning rate is divided by 4 after
+each epoch that does not improve the best validation loss. `--optimizer adam` uses a cosine schedule instead.
 
 References: W. Zaremba et al., "Recurrent neural network regularization", 2014 (dropout between layers); Y. Gal,
 Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016 (--variational);
 O. Press, L. Wolf, "Using the output embedding to improve language models", 2017 (--tied); PyTorch's example
-word_language_model (the classic recipe's numbers).
+word_language_model (the numbers of the classic recipe).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import common  # first: its clock starts the run's
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import BadInputError
+from char_lm import generate
+from data.words import END, Corpus, best_ngram, windows_of
 from jax import Array
-from text import write
-from words import END, Corpus, best_ngram, windows_of
+from support.cells import count_parameters, make_cell
+from support.clock import duration, process_start
+from support.command_line import launch
+from support.errors import BadInputError
+from support.options import RunFolder, RunOptions, above, at_least, rate
+from support.progress import print_table
+from support.run import Run
+from support.schedule import warmup_cosine
+from support.training import many_steps, step_keys, training
 
 import jaxrnn
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
-    data: Path | None = None  # A folder of train.txt, valid.txt, test.txt; None: source of the standard library
-    vocabulary: int = 2000  # Most frequent words that are kept
-    cell: str = "LSTM"  # A cell of jaxrnn, by name
-    hidden_size: int = 128  # Size of the embedding and of each layer's state
-    layers: int = 1  # Recurrent layers
-    tied: bool = True  # Whether the softmax uses the embedding's vectors
-    dropout: float = 0.3  # Share dropped after the embedding and after each layer
-    variational: bool = False  # Whether the same is dropped on all words of a window
-    sequence_length: int = 35  # Words the gradient goes back; the state goes on
-    batch: int = 20  # Places in the text read side by side
-    optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 5e-3  # Its highest value
-    clip: float = 1.0  # The longest a gradient may be
-    epochs: int | None = None  # How often the text is read; if given, --steps and --minutes say nothing
+class Options(RunOptions):
+    data: Path | None = None  # A folder of train.txt, valid.txt and test.txt. None: source of the standard library
+    vocabulary: int = 2000  # Number of words to keep, the most frequent ones
+    cell: str = "LSTM"  # Name of a cell in jaxrnn
+    hidden_size: int = 128  # Size of the embedding, and hidden size of each layer
+    layers: int = 1  # Number of recurrent layers
+    tied: bool = True  # Whether the softmax uses the vectors of the embedding
+    dropout: float = 0.3  # Dropout rate after the embedding and after each layer
+    variational: bool = False  # Whether the same units are dropped for all words of a window
+    sequence_length: int = 35  # Length of each training window; the state carries over to the next one
+    batch: int = 20  # Number of places in the text read side by side
+    optimizer: Literal["adam", "sgd"] = "adam"  # Adam with a cosine schedule, or the classic recipe
+    learning_rate: float = 5e-3  # Peak learning rate
+    clip: float = 1.0  # Largest norm of a gradient
+    epochs: int | None = None  # Passes through the text. Overrides --steps and --minutes
 
     def check(self) -> None:
         super().check()
-        common.at_least(2, vocabulary=self.vocabulary)
-        common.at_least(1, hidden_size=self.hidden_size, layers=self.layers, batch=self.batch)
-        common.at_least(1, sequence_length=self.sequence_length, epochs=1 if self.epochs is None else self.epochs)
-        common.above(0, learning_rate=self.learning_rate, clip=self.clip)
-        if not 0 <= self.dropout < 1:
-            raise BadInputError(f"--dropout must be from 0 to below 1, but it is {self.dropout}")
+        at_least(2, vocabulary=self.vocabulary)
+        at_least(1, hidden_size=self.hidden_size, layers=self.layers, batch=self.batch)
+        at_least(1, sequence_length=self.sequence_length, epochs=1 if self.epochs is None else self.epochs)
+        above(0, learning_rate=self.learning_rate, clip=self.clip)
+        rate(dropout=self.dropout)
 
 
-def make_model(config: Config, num_words: int) -> jaxrnn.Stack:
-    cell = common.make_cell(config.cell, config.hidden_size)
-    dropout = [jaxrnn.Dropout(config.dropout, shared=config.variational)] if config.dropout else []
-    layers = (jaxrnn.Embedding(config.hidden_size), *dropout, *[cell, *dropout] * config.layers)
+def make_model(options: Options, num_words: int) -> jaxrnn.Stack:
+    cell = make_cell(options.cell, options.hidden_size)
+    dropout = [jaxrnn.Dropout(options.dropout, shared=options.variational)] if options.dropout else []
+    layers = (jaxrnn.Embedding(options.hidden_size), *dropout, *[cell, *dropout] * options.layers)
     return jaxrnn.Stack(*layers, jaxrnn.Dense(num_words))
 
 
 class Train(NamedTuple):
-    """All that training changes."""
+    """Everything that training changes."""
 
     step: Array
-    params: Any  # of tied weights only one
+    params: Any  # tied weights are here once
     optimizer: Any
-    state: Any  # of the streams
-    rate: Array  # by which plain gradient steps are multiplied
-    best: Array  # validation loss after an epoch
+    state: Any  # recurrent state of the streams
+    rate: Array  # factor of the learning rate, for plain gradient steps
+    best: Array  # lowest validation loss after an epoch
 
 
-def optimizer_of(config: Config) -> optax.GradientTransformation:
-    direction = optax.scale_by_adam() if config.optimizer == "adam" else optax.identity()
-    return optax.chain(optax.clip_by_global_norm(config.clip), direction)
+def make_optimizer(options: Options) -> optax.GradientTransformation:
+    direction = optax.scale_by_adam() if options.optimizer == "adam" else optax.identity()
+    return optax.chain(optax.clip_by_global_norm(options.clip), direction)
 
 
-def begin(config: Config, model: jaxrnn.Stack, num_words: int) -> Train:
-    params = model.init(jax.random.key(config.seed), num_words)
-    if config.tied:
+def begin(options: Options, model: jaxrnn.Stack, num_words: int) -> Train:
+    params = model.init(jax.random.key(options.seed), num_words)
+    if options.tied:
         if params[0].w.shape[1] != params[-1].w.shape[0]:
-            raise BadInputError(f"--tied needs outputs of the embedding's size, but those of {config.cell} differ")
+            raise BadInputError(
+                f"--tied needs outputs of the embedding's size, but the outputs of {options.cell} have another size"
+            )
         params = (*params[:-1], params[-1]._replace(w=None))
-    state = model.initial_state(whole(params), (config.batch,))
-    one = jnp.float32(1)
-    return Train(jnp.int32(0), params, optimizer_of(config).init(params), state, one, math.inf * one)
+    state = model.initial_state(untie(params), (options.batch,))
+    return Train(
+        step=jnp.int32(0),
+        params=params,
+        optimizer=make_optimizer(options).init(params),
+        state=state,
+        rate=jnp.float32(1),
+        best=jnp.float32(math.inf),
+    )
 
 
-def whole(params: Any) -> Any:
-    """The model's parameters, from those that are trained: where weights are tied, one leaf stands in two places."""
+def untie(params: Any) -> Any:
+    """The model's parameters, from those that are trained: tied weights appear in both places."""
     return (*params[:-1], params[-1]._replace(w=params[0].w.T)) if params[-1].w is None else params
 
 
 @partial(jax.jit, static_argnames=("model", "window", "streams"))
 def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, streams: int = 10) -> Array:
-    """The mean loss over all words, read in streams side by side, each with the word before it."""
+    """The mean loss over all words but the first, read in streams side by side."""
     windows = -(-len(words) // (streams * window))
     places = jnp.arange(streams) * windows * window + jnp.arange(windows * window)[:, None]
     places = places.reshape(windows, window, streams)
@@ -114,85 +127,81 @@ def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, s
     return jax.lax.scan(read, state, places)[1].sum() / (len(words) - 1)
 
 
-@partial(jax.jit, static_argnames=("config", "model"), donate_argnames="train")
 def update(
-    config: Config, model: jaxrnn.Stack, words: Array, valid: Array, train: Train, updates: Array, schedule: Any
+    options: Options, model: jaxrnn.Stack, train: Train, data: tuple[Array, Array], key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """Makes some updates and returns their mean loss. Each reads the next window of every stream.
+    """One training step, on the next window of every stream.
 
     Args:
-      words: [windows, sequence_length + 1, batch].
-      valid: words at which the end of an epoch looks to choose the rate of plain gradient steps.
+      data: windows [windows, sequence_length + 1, batch], and the validation words on which plain gradient steps
+        choose their learning rate at the end of an epoch.
     """
+    windows, valid = data
+    place = train.step % len(windows)
+    state = jaxrnn.ops.where(place == 0, model.initial_state(untie(train.params), (options.batch,)), train.state)
 
-    def loss_and_state(params: Any, window: Array, state: Any, key: Array | None) -> tuple[Array, Any]:
-        state, logits = jaxrnn.unroll(model, whole(params), window[:-1], state, key=key)
+    def loss_fn(params: Any, window: Array, state: Any) -> tuple[Array, Any]:
+        state, logits = jaxrnn.unroll(model, untie(params), window[:-1], state, key=key if options.dropout else None)
         return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
 
-    gradient_of = jax.value_and_grad(loss_and_state, has_aux=True)
-
     def anneal(train: Train) -> Train:
-        loss = evaluate(model, whole(train.params), valid)
-        return train._replace(
-            rate=train.rate * jnp.where(loss < train.best, 1, 0.25), best=jnp.minimum(loss, train.best)
-        )
+        loss = evaluate(model, untie(train.params), valid)
+        factor = jnp.where(loss < train.best, 1, 0.25)
+        return train._replace(rate=train.rate * factor, best=jnp.minimum(loss, train.best))
 
-    def one(_: int, carry: tuple[Train, Array]) -> tuple[Train, Array]:
-        train, total = carry
-        key = jax.random.fold_in(jax.random.key(config.seed), train.step) if config.dropout else None
-        place = train.step % len(words)
-        state = jaxrnn.ops.where(place == 0, model.initial_state(whole(train.params), (config.batch,)), train.state)
-        (loss, state), gradient = gradient_of(train.params, words[place], state, key)
-        direction, optimizer = optimizer_of(config).update(gradient, train.optimizer)
-        progress = schedule[0] + schedule[1] * train.step
-        cosine = jnp.minimum(1, (train.step + 1) / 100) * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
-        rate = config.learning_rate * (cosine if config.optimizer == "adam" else train.rate)
-        params = optax.apply_updates(train.params, optax.tree.scale(-rate, direction))
-        train = train._replace(step=train.step + 1, params=params, optimizer=optimizer, state=state)
-        if config.optimizer == "sgd":
-            train = jax.lax.cond(train.step % len(words) == 0, anneal, lambda train: train, train)
-        return train, total + loss
-
-    train, total = jax.lax.fori_loop(0, updates, one, (train, jnp.float32(0)))
-    return train, total / updates + 0 * optax.tree.norm(train.params)  # not finite if the parameters are not
+    (loss, state), gradient = jax.value_and_grad(loss_fn, has_aux=True)(train.params, windows[place], state)
+    direction, optimizer = make_optimizer(options).update(gradient, train.optimizer)
+    scale = warmup_cosine(train.step, progress) if options.optimizer == "adam" else train.rate
+    params = optax.apply_updates(train.params, optax.tree.scale(-options.learning_rate * scale, direction))
+    train = train._replace(step=train.step + 1, params=params, optimizer=optimizer, state=state)
+    if options.optimizer == "sgd":
+        train = jax.lax.cond(train.step % len(windows) == 0, anneal, lambda train: train, train)
+    return train, loss
 
 
-def main(config: Config) -> None:
-    corpus = Corpus.of(config.data, config.vocabulary)
-    size, windows = len(corpus.vocabulary), jnp.asarray(windows_of(corpus.train, config.batch, config.sequence_length))
-    model = make_model(config, size)
-    train = begin(config, model, size)
-    run = common.Run(config, facts={"data": corpus.digest})
-    order, of_valid, of_test = best_ngram(corpus)
-    name = f"Kneser-Ney {order}-gram"
+def main(options: Options, folder: RunFolder) -> None:
+    corpus = Corpus.of(options.data, options.vocabulary)
+    size = len(corpus.vocabulary)
+    windows = jnp.asarray(windows_of(corpus.train, options.batch, options.sequence_length))
+    model = make_model(options, size)
+    train = begin(options, model, size)
+    run = Run(folder, options, facts={"data": corpus.digest})
+    order, ngram_valid, ngram_test = best_ngram(corpus)
+    ngram = f"Kneser-Ney {order}-gram"
     print(f"data    {corpus}")
-    print(f"n-gram  {name}: validation perplexity {math.exp(of_valid):.2f}")
-    print(f"model   {model}, {sum(leaf.size for leaf in jax.tree.leaves(train.params)):,} parameters")
+    print(f"n-gram  {ngram}: validation perplexity {math.exp(ngram_valid):.2f}")
+    print(f"model   {model}, {count_parameters(train.params):,} parameters")
     print(f"run     {run.path}", flush=True)
 
     valid = jnp.asarray(corpus.valid)
-    limit = dataclasses.replace(config, steps=config.epochs * len(windows) if config.epochs else config.steps)
-    more, items = partial(update, config, model, windows, valid), config.batch * config.sequence_length
-    for stage in common.training(limit, run, train, more, items=(items, "words"), stages=config.epochs or 20):
-        loss = float(evaluate(model, whole(stage.train.params), valid))
-        stage.record(loss, valid_loss=loss, epoch=stage.step / len(windows), words_per_second=stage.rate * items)
-        run.plot({name: of_valid}, "nats a word", f"{config.cell} on {corpus.name}")
-        perplexity = f"validation perplexity {math.exp(loss):.2f} ({name} {math.exp(of_valid):.2f})"
-        stage.say(f"epoch {stage.step / len(windows):.1f}, {perplexity}, {stage.rate * items:,.0f} words/s")
+    steps = many_steps(partial(update, options, model), step_keys(options.seed))
+    limit = (options.epochs * len(windows), 0.0) if options.epochs else options.limit
+    words = options.batch * options.sequence_length
+    stages = options.epochs or 20
+    for stage in training(run, train, steps, (windows, valid), limit, items=(words, "words"), stages=stages):
+        epoch = stage.step / len(windows)
+        speed = stage.rate * words
+        loss = float(evaluate(model, untie(stage.train.params), valid))
+        stage.record(loss, valid_loss=loss, epoch=epoch, words_per_second=speed)
+        run.plot({ngram: ngram_valid}, "nats per word", f"{options.cell} on {corpus.name}")
+        perplexity = f"validation perplexity {math.exp(loss):.2f} ({ngram} {math.exp(ngram_valid):.2f})"
+        stage.say(f"epoch {epoch:.1f}, {perplexity}, {speed:,.0f} words/s")
 
-    (train, _), last = run.checkpoints.best(jax.eval_shape(lambda: (begin(config, model, size), 0.0))), run.rows[-1]
-    params, best = whole(train.params), min(row["valid_loss"] for row in run.rows)
+    train, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin(options, model, size), 0.0)))
+    params = untie(train.params)
     loss = float(evaluate(model, params, jnp.asarray(corpus.test)))
-    written = write(model, params, np.zeros(1, int), 60, jax.random.key(config.seed), jnp.float32(0.8))
-    print("    | " + " ".join(corpus.vocabulary[n] for n in written).replace(f" {END} ", "\n    | "))
-    common.print_table(
-        test=f"perplexity {math.exp(loss):.2f} ({loss:.3f} nats a word)",
-        beside=f"{name} {math.exp(of_test):.2f}, every word alike {size:,}",
-        validation=f"perplexity {math.exp(best):.2f}, the best; {name} {math.exp(of_valid):.2f}",
-        time=f"{common.span(last['seconds'])}, {last['epoch']:.1f} epochs, {last['words_per_second']:,.0f} words/s",
-        curves=f"{run.path / 'curves.png'}, {run.path / 'metrics.csv'}",
+    best = min(row["valid_loss"] for row in run.rows)
+    sample = generate(model, params, np.zeros(1, int), 60, jax.random.key(options.seed), jnp.float32(0.8))
+    print("    | " + " ".join(corpus.vocabulary[n] for n in sample).replace(f" {END} ", "\n    | "))
+    speed = f"{run.last['epoch']:.1f} epochs, {run.last['words_per_second']:,.0f} words/s"
+    print_table(
+        test=f"perplexity {math.exp(loss):.2f} ({loss:.3f} nats per word)",
+        baselines=f"{ngram} {math.exp(ngram_test):.2f}, uniform over all words {size:,}",
+        validation=f"perplexity {math.exp(best):.2f}, the best; {ngram} {math.exp(ngram_valid):.2f}",
+        time=f"{duration(run.last['seconds'])}, {speed}",
+        curves=run.curves,
     )
 
 
 if __name__ == "__main__":
-    common.run(main, Config)
+    launch(main, Options, RunFolder, started=process_start())

@@ -1,50 +1,59 @@
-"""`python -m jaxrnn`: the table of all cells, as it stands in the README."""
+"""`python -m jaxrnn` lists all cells, and `python -m jaxrnn LSTM` describes one."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from pathlib import Path
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any
 
-import jaxrnn
-from jaxrnn.layer import Cell
-
-FOLDER = "jaxrnn/cells/"
-CITATION = re.compile(r"References: (?P<authors>[^\"]+), \"(?P<title>[^\"]+)\",(?: [^,.;]*,)? (?P<year>\d{4})")
+from jaxrnn import _catalogue as catalogue
 
 
-def citation(cell: type[Cell]) -> dict[str, str]:
-    """Authors, title and year of the paper that a cell's docstring names first."""
-    found = CITATION.search(" ".join((cell.__doc__ or "").split()))
-    if found is None:
-        raise ValueError(f'{cell.__name__} must have References: authors, "title", year, but its docstring has none')
-    return found.groupdict()
-
-
-def row(cell: type[Cell]) -> str:
-    """A cell's line of the table."""
-    cited = citation(cell)
-    first, *others = re.split(r", | and ", re.sub(r"\b(?:[A-Z]\.[ -]?)+", "", cited["authors"]).strip())
-    authors = f"{first} et al." if len(others) > 1 else " and ".join([first, *others])
-    state = ", ".join(getattr(jaxrnn, f"{cell.__name__}State")._fields)
-    linear = "yes" if issubclass(cell, jaxrnn.LinearCell) else ""
-    file = Path(inspect.getfile(cell)).name
-    cells = (
-        f"`{cell.__name__}`",
-        f"{authors}, {cited['title']}",
-        cited["year"],
-        state,
-        linear,
-        f"[{file}]({FOLDER}{file})",
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints what the command line asks for and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxrnn",
+        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at some size, "
+        "its paper, the loops that can run it, and an example.",
+        epilog="Without sizes, a cell has those of its example.",
     )
-    return f"| {' | '.join(cells)} |"
+    parser.add_argument("cell", nargs="?", help="name of a cell, in any case, such as LSTM")
+    parser.add_argument("--hidden-size", type=int, metavar="INT", help="hidden size of the cell")
+    parser.add_argument(
+        "--input-size",
+        type=_size,
+        metavar="INT[,INT...]",
+        help="number of input features; of images, also the shape",
+    )
+    parser.add_argument("--markdown", action="store_true", help="write jaxrnn/cells/README.md to standard output")
+    options = parser.parse_args(arguments)
+    if options.cell is None and (options.hidden_size, options.input_size) != (None, None):
+        parser.error("sizes are those of a cell: name one, as in `python -m jaxrnn LSTM --hidden-size 128`")
+    if options.cell is not None and options.markdown:
+        parser.error("--markdown writes the list of all cells: leave out the cell")
+    try:
+        if options.cell is not None:
+            text = catalogue.page(catalogue.find(options.cell), options.hidden_size, options.input_size)
+        else:
+            text = catalogue.markdown().rstrip("\n") if options.markdown else catalogue.listing()
+    except (LookupError, ValueError) as error:
+        print(f"python -m jaxrnn: {error.args[0]}", file=sys.stderr)
+        return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # Greek letters, where the terminal has none
+    print(text)
+    return 0
 
 
-def table() -> str:
-    """All cells, by name, in Markdown."""
-    lines = ["| cell | paper | year | state | linear | file |", "|---|---|---|---|---|---|"]
-    return "\n".join(lines + [row(cell) for cell in jaxrnn.cells.all()])
+def _size(text: str) -> Any:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or several such as 16,16,3, but it is {text!r}") from None
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 if __name__ == "__main__":
-    print(table())
+    sys.exit(main())

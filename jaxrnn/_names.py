@@ -8,8 +8,9 @@ import jax
 
 
 def to_dict(tree: Any) -> dict[str, Any]:
-    """Converts a pytree to nested dicts, whose keys are the names of fields and keys; the first entry of a tuple or a
-    list is `layers_0`.
+    """Converts a pytree to nested dicts.
+
+    The keys are the names of fields and the keys of dicts. Entry `n` of a tuple or list has the key `layers_n`.
     """
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -22,7 +23,7 @@ def to_dict(tree: Any) -> dict[str, Any]:
 
 
 def from_dict(tree: Any, like: Any) -> Any:
-    """Converts what `to_dict` returned to a pytree with the structure of `like`."""
+    """Converts nested dicts from `to_dict` to a pytree with the structure of `like`."""
     leaves = []
     for path, _ in jax.tree_util.tree_leaves_with_path(like):
         node = tree

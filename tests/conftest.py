@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"  # before anyone imports keras
@@ -63,10 +61,3 @@ def _clear():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
-
-
-@pytest.fixture(autouse=True)
-def _minutes(monkeypatch):
-    """A script's minutes begin with its process; those of a script that a test calls, with the test."""
-    if "course" in sys.modules:
-        monkeypatch.setattr(sys.modules["course"], "STARTED", time.perf_counter())

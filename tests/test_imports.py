@@ -38,7 +38,8 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "linen": PACKAGES | {"_flax", "flax"},
     "nnx": PACKAGES | {"_flax", "flax"},
     "__init__": PACKAGES | {"_saving", "_serving", "convert", "testing", "linen", "nnx"},
-    "__main__": {"jaxrnn", "layer", "cells"},
+    "_catalogue": {"jaxrnn", "layer", "cells", "loops"},
+    "__main__": {"_catalogue"},
 }
 OPTIONAL = {("convert", "equinox")}  # a converter returns another library's module, imported where it is made
 EVERYWHERE = {"jax", "numpy"} | sys.stdlib_module_names

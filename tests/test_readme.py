@@ -1,44 +1,205 @@
-"""The README's Python blocks run as they stand."""
+"""What the pages and docstrings show is true: code blocks and examples run, and links lead somewhere."""
 
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
 import re
-import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxrnn
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+PAGES = [
+    ROOT / "README.md",
+    *(page for room in ("jaxrnn", "experiments", "tests") for page in sorted((ROOT / room).rglob("README.md"))),
+]
+ROOMS = ["cells", "convert", "initializers", "layers", "linen", "loops", "nnx", "ops", "testing", "trees", "weights"]
+MODULES = [jaxrnn, jaxrnn.wrappers, *(importlib.import_module(f"jaxrnn.{room}") for room in ROOMS)]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)\s]*)\)|src=\"(?!https?:)([^\"]+)\"")
+EXAMPLE = re.compile(r"^Examples?:\n(?:[ \n].*\n?)+", flags=re.MULTILINE)
 
 
-def test_there_are_blocks():
-    assert len(BLOCKS) >= 4
+class Block(NamedTuple):
+    code: str
+    output: str | None  # what the page says that the code prints
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
-def test_block_runs(block, tmp_path):
-    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
 
 
-def test_table_of_cells_is_that_of_the_package():
-    done = subprocess.run([sys.executable, "-m", "jaxrnn"], capture_output=True, text=True, check=True)
-    assert done.stdout in README, "put what `python -m jaxrnn` prints into the README"
+def blocks_of(text):
+    """Returns the Python blocks of a page, each with the `text` block directly after it."""
+    blocks, end = [], 0
+    for found in BLOCK.finditer(text):
+        language, content = found.groups()
+        if language == "python":
+            blocks.append(Block(content, None))
+        elif language == "text" and blocks and not text[end : found.start()].strip():
+            blocks[-1] = blocks[-1]._replace(output=content)
+        end = found.end()
+    return blocks
 
 
-def test_a_cell_without_a_citation_has_no_row():
-    from jaxrnn.__main__ import row
-
-    class Uncited(jaxrnn.GRU):
-        """An equation of nobody."""
-
-    with pytest.raises(ValueError, match='Uncited must have References: authors, "title", year'):
-        row(Uncited)
+def anchors_of(page):
+    """Returns the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)|src=\"([^\"]+)\"", README))))
-def test_every_link_leads_somewhere(path):
-    assert (ROOT / "".join(path)).exists()
+def run_blocks(blocks, name):
+    """Runs the blocks of a page in one namespace, and compares what they print."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module  # so that classes defined in a block can be pickled
+    try:
+        for number, block in enumerate(blocks):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block.code, f"<block {number} of {name}>", "exec"), vars(module))
+            if block.output is not None:
+                assert printed.getvalue() == block.output, f"block {number} does not print what the page shows"
+    finally:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_run_in_their_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(blocks_of(page.read_text()), "page")
+
+
+def test_blocks_are_found_with_their_output():
+    text = "```python\nprint(1)\n```\n\n```text\n1\n```\n\nWords\n\n```text\nother\n```\n\n```python\nx = 1\n```\n"
+    assert blocks_of(text) == [("print(1)\n", "1\n"), ("x = 1\n", None)]
+    assert len(blocks_of((ROOT / "README.md").read_text())) >= 5
+
+
+def test_wrong_output_is_found():
+    with pytest.raises(AssertionError, match="block 1 does not print what the page shows"):
+        run_blocks([Block("x = 1", None), Block("print(x)", "2\n")], "page")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    for link in LINK.findall(BLOCK.sub("", page.read_text())):
+        path, _, anchor = "".join(link).partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{path} does not exist"
+        assert not anchor or anchor in anchors_of(target), f"{path} has no heading for #{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_name_scripts_that_exist(page):
+    commands = [content for language, content in BLOCK.findall(page.read_text()) if language == "sh"]
+    for path in re.findall(r"\b(?:experiments|tests)(?:/[\w.]+)+", "\n".join(commands)):
+        assert (ROOT / path).exists(), f"{path} does not exist"
+
+
+def test_readme_has_the_commands_of_a_newcomer():
+    """CI runs the second one."""
+    text = (ROOT / "README.md").read_text()
+    starts = re.findall(r"^python3 -m venv \.venv && .*$", text, flags=re.MULTILINE)
+    assert [start.rsplit(" ", 1)[-1] for start in starts] == ["experiments/char_lm.py", "-q"]
+    assert starts[1].endswith(".venv/bin/python -m pytest -q")
+
+
+def test_readme_counts_the_cells():
+    assert f" {len(jaxrnn.cells.all())} cells from the literature" in (ROOT / "README.md").read_text()
+
+
+def test_readme_has_no_long_table():
+    tables = re.findall(r"(?:^\|.*\n)+", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert tables
+    assert max(table.count("\n") - 2 for table in tables) <= 15
+
+
+def public_names(module):
+    if hasattr(module, "__all__"):
+        return module.__all__
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    return [name for name in own if not name.startswith("_")]
+
+
+def needs_an_example(value):
+    """Returns whether a public name is a class to be used, or a function, of this library."""
+    if not getattr(value, "__module__", "").startswith("jaxrnn"):
+        return False
+    if not inspect.isclass(value):
+        return inspect.isfunction(value)
+    is_named_tuple = issubclass(value, tuple) and hasattr(value, "_fields")  # parameters, states and inputs
+    return not is_named_tuple and not inspect.isabstract(value)
+
+
+def collect():
+    found = {}
+    for module in MODULES:
+        for name in public_names(module):
+            value = getattr(module, name)
+            if needs_an_example(value) and value not in found.values():
+                found[f"{module.__name__}.{name}"] = value
+    return found
+
+
+PUBLIC = collect()
+IN_CELLS = [name for name, value in PUBLIC.items() if value.__module__.startswith("jaxrnn.cells.")]
+CELLS_BY_DEFAULT = {f"jaxrnn.{name}" for name in ("LSTM", "GRU", "GRUD", "ConvLSTM")}  # the slow tier runs all
+SLOW = set(IN_CELLS) - CELLS_BY_DEFAULT
+
+
+def run_example(name, value):
+    example = EXAMPLE.search((inspect.getdoc(value) or "") + "\n")
+    assert example, f"the docstring of {name} must have a section `Example:`"
+    names = {"jax": jax, "jnp": jnp, "np": np, "jaxrnn": jaxrnn}
+    test = doctest.DocTestParser().get_doctest(example[0], names, name, None, None)
+    assert test.examples, f"the example of {name} must have prompts, >>>"
+    report = io.StringIO()
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=report.write)
+    assert not report.getvalue(), report.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PUBLIC]
+)
+def test_example_in_docstring(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_example(name, PUBLIC[name])
+
+
+@pytest.mark.parametrize("name", IN_CELLS)
+def test_every_cell_has_an_example(name):
+    assert ">>> " in EXAMPLE.search(inspect.getdoc(PUBLIC[name]))[0]
+
+
+def test_public_names_are_found():
+    assert {"jaxrnn.LSTM", "jaxrnn.unroll", "jaxrnn.loops.Scan", "jaxrnn.ops.affine"} <= set(PUBLIC)
+    assert not {"jaxrnn.Cell", "jaxrnn.Plan", "jaxrnn.cells.LSTMParams", "jaxrnn.ops.tanh"} & set(PUBLIC)
+    assert not CELLS_BY_DEFAULT - set(IN_CELLS)
+
+
+def documented(text):
+    def function():
+        pass
+
+    function.__doc__ = text
+    return function
+
+
+def test_a_wrong_example_is_found():
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
+        run_example("f", documented("Adds.\n\nExample:\n  >>> 1 + 1\n  3\n\nArgs:\n  x: A number."))
+    with pytest.raises(AssertionError, match="must have prompts"):
+        run_example("f", documented("Adds.\n\nExample:\n  1 + 1"))
+    with pytest.raises(AssertionError, match="must have a section"):
+        run_example("f", documented("Adds.\n\nArgs:\n  x: A number."))
+    run_example("f", documented("Adds.\n\nExample:\n  >>> 1 + 1\n  2\n\nArgs:\n  x: A number."))

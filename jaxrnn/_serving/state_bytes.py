@@ -27,9 +27,9 @@ def from_bytes(data: bytes, like: State) -> State:
     except safetensors.SafetensorError as error:
         raise ValueError(f"state must be bytes from state or evict, but they are damaged: {error}") from None
     zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), like)
-    expected = _forms(dict(safetensors.deserialize(to_bytes(zeros))))
-    if expected != _forms(given):
-        raise ValueError(f"state must be that of an equal layer, {expected}, but it holds {_forms(given)}")
+    expected, found = (_forms(tensors) for tensors in (dict(safetensors.deserialize(to_bytes(zeros))), given))
+    if expected != found:
+        raise ValueError(f"state must hold the arrays {expected} of this layer's state, but it holds {found}")
     return jax.tree_util.tree_map_with_path(
         lambda path, s: np.frombuffer(given["/".join(names_along(path))]["data"], s.dtype).reshape(s.shape), zeros
     )

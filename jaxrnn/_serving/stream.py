@@ -229,7 +229,9 @@ class Stream:
     def _check(self, slots: Any) -> None:
         for slot in slots:
             if not (isinstance(slot, int | np.integer) and 0 <= slot < self.slots and self._taken[slot]):
-                raise ValueError(f"slot {slot!r} holds no sequence, only {self.taken} do: call insert first")
+                raise ValueError(
+                    f"slot {slot!r} must hold a sequence, but the taken slots are {self.taken}: call insert first"
+                )
 
     def _step(self, xs: Any, fed: np.ndarray) -> Any:
         self._state, ys = step_slots(self.layer, self._dtype, self.params, self._state, xs, fed, self._fresh)

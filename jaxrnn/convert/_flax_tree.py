@@ -26,7 +26,7 @@ def read_layer(tree: Any, read_cell: Callable[[Leaves], tuple[Cell, Any]]) -> tu
     """Converts the tree of a cell, or of a bidirectional pair of cells, below the names of the modules around it."""
     if not isinstance(tree, Mapping):
         raise TypeError(
-            "weights must be a tree of names and arrays, as init or nnx.state returns it, "
+            "weights must be a tree of names and arrays, as returned by init or nnx.state, "
             f"but they are of type {type(tree).__name__}"
         )
     tree = {name: node for name, node in tree.items() if name != "rngs"}

@@ -50,7 +50,7 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]]) -> tuple[Cell, Any]:
     mappings = [params, *(params.values() if isinstance(params, Mapping) else [])]
     if not all(isinstance(mapping, Mapping) for mapping in mappings):
         kinds = " of ".join(dict.fromkeys(type(mapping).__name__ for mapping in mappings))
-        raise TypeError(f"params must be a dict of dicts, as hk.transform(...).init returns it, but they are {kinds}")
+        raise TypeError(f"params must be a dict of dicts, as returned by hk.transform(...).init, but they are {kinds}")
     modules = {name: {key: as_array(leaf) for key, leaf in params[name].items()} for name in sorted(params)}
     names, keys = [*modules], [set(module) for module in modules.values()]
     if keys == [{"w_i", "w_h", "b"}]:

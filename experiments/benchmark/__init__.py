@@ -1,0 +1,1 @@
+"""Speed of recurrent layers beside other libraries: run by `python experiments/benchmark`."""

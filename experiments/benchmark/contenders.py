@@ -1,0 +1,227 @@
+"""What the benchmark compares: recurrent layers of JAX libraries and of PyTorch, all with our weights.
+
+Weights are converted to a library's own form before anything is timed, and gradients are with respect to that form.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+import jaxrnn
+from jaxrnn import convert
+
+OURS = "jaxrnn"
+
+
+class Layer(NamedTuple):
+    """A recurrent layer in JAX, whose initial state is zero."""
+
+    params: Any
+    run: Callable[[Any, Array], Any]  # (params, xs) -> outputs of all steps
+    batch_major: bool = False  # whether the library has no other layout
+    reads_symbols: bool = False  # whether it reads integers instead of one-hot vectors
+
+
+Build = Callable[[Any, Any], Layer]  # (a cell of ours, its parameters) -> layer
+
+
+# --- Ours, and what a user of JAX writes without a library ---
+
+
+def unrolled(loop: jaxrnn.loops.Loop) -> Build:
+    def build(cell: Any, params: Any) -> Layer:
+        return Layer(params, lambda params, xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1], reads_symbols=True)
+
+    return build
+
+
+def textbook(cell: Any, params: Any) -> Layer:
+    """The whole step, including the product with the input, in `lax.scan`."""
+
+    def run(params: Any, xs: Array) -> Array:
+        return jax.lax.scan(partial(cell, params), cell.initial_state(params, xs.shape[1:2]), xs)[1]
+
+    return Layer(params, run)
+
+
+# --- Flax, in its own loop and in ours ---
+
+
+def linen(kind: str, rnn: str = "flax.linen") -> Build:
+    def build(cell: Any, params: Any) -> Layer:
+        from flax import linen as nn
+
+        inner = getattr(nn, kind)(cell.hidden_size)
+        run = importlib.import_module(rnn).RNN(inner, time_major=True)
+        return Layer({"params": {"cell": convert.to_linen(cell, params)}}, lambda params, xs: run.apply(params, xs))
+
+    return build
+
+
+def nnx(kind: str, rnn: str = "flax.nnx") -> Build:
+    def build(cell: Any, params: Any) -> Layer:
+        from flax import nnx
+
+        inner = getattr(nnx, kind)(params.w_x.shape[0], cell.hidden_size, rngs=nnx.Rngs(0))
+        nnx.update(inner, convert.to_nnx(cell, params, optimized=True))
+        run = importlib.import_module(rnn).RNN(inner, time_major=True)
+        graph, own, rest = nnx.split(run, nnx.Param, ...)
+        return Layer(own, lambda own, xs: nnx.merge(graph, own, rest)(xs, rngs=nnx.Rngs(0)))
+
+    return build
+
+
+# --- Haiku, Keras, Equinox; Haiku and Equinox also in our loop ---
+
+
+def haiku(kind: str) -> Build:
+    def build(cell: Any, params: Any) -> Layer:
+        import haiku as hk
+
+        def forward(xs: Array) -> Any:
+            core = getattr(hk, kind)(cell.hidden_size)
+            return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
+
+        return Layer(convert.to_haiku(cell, params), hk.without_apply_rng(hk.transform(forward)).apply)
+
+    return build
+
+
+def adopted_haiku(kind: str) -> Build:
+    def build(cell: Any, params: Any) -> Layer:
+        import haiku as hk
+
+        core = hk.without_apply_rng(hk.transform(lambda x, state: getattr(hk, kind)(cell.hidden_size)(x, state)))
+        begin = hk.without_apply_rng(hk.transform(lambda: getattr(hk, kind)(cell.hidden_size).initial_state(None)))
+
+        def first_state(params: Any, batch_shape: tuple[int, ...]) -> Any:
+            return jax.tree.map(lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), begin.apply({}))
+
+        adopted = jaxrnn.adopt(lambda params, state, x: core.apply(params, x, state)[::-1], first_state)
+        return Layer(convert.to_haiku(cell, params), lambda params, xs: jaxrnn.unroll(adopted, params, xs)[1])
+
+    return build
+
+
+def keras_layer(cell: Any, params: Any) -> Layer:
+    os.environ["KERAS_BACKEND"] = "jax"  # Keras reads it when it is imported
+    import keras
+
+    config, weights = convert.to_keras(cell, params)
+    layer = keras.layers.deserialize(config)
+    layer.build((None, None, params.w_x.shape[0]))
+
+    def run(weights: Any, xs: Array) -> Any:
+        fixed = [variable.value for variable in layer.non_trainable_variables]
+        return layer.stateless_call(list(weights), fixed, xs)[0]
+
+    return Layer(tuple(map(jnp.asarray, weights)), run, batch_major=True)
+
+
+def of_equinox(inner: Any, state: Any, x: Array) -> tuple[Any, Array]:
+    state = inner(x, state)
+    return state, state[0] if isinstance(state, tuple) else state
+
+
+def zeros(inner: Any, batch_shape: tuple[int, ...]) -> Any:
+    """The initial state of a cell of Equinox: one array for a GRU, two for an LSTM."""
+    import equinox
+
+    zero = jnp.zeros((*batch_shape, inner.hidden_size))
+    return zero if isinstance(inner, equinox.nn.GRUCell) else (zero, zero)
+
+
+def equinox_layer(cell: Any, params: Any) -> Layer:
+    def one(inner: Any, xs: Array) -> Array:
+        return jax.lax.scan(partial(of_equinox, inner), zeros(inner, ()), xs)[1]
+
+    return Layer(convert.to_equinox(cell, params), jax.vmap(one, in_axes=(None, 1), out_axes=1))
+
+
+def adopted_equinox(cell: Any, params: Any) -> Layer:
+    adopted = jaxrnn.adopt(of_equinox, zeros, batched=False)
+    return Layer(convert.to_equinox(cell, params), lambda inner, xs: jaxrnn.unroll(adopted, inner, xs)[1])
+
+
+# --- cuDNN, by jax.experimental.rnn ---
+
+
+def cudnn(cell: Any, params: Any) -> Layer:
+    """The weights are matrices, like those of all contenders; flattening them into one vector is part of a call."""
+    from jax.experimental import rnn
+
+    def run(weights: dict[str, Array], xs: Array) -> Array:
+        (batch, _, size), hidden = xs.shape, cell.hidden_size
+        flat = jnp.concatenate([weights[name].ravel() for name in ("w_ih", "w_hh", "b_ih", "b_hh")])
+        zero, lengths = jnp.zeros((1, batch, hidden)), jnp.full(batch, xs.shape[1], jnp.int32)
+        precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+        out: Any = rnn.lstm(xs, zero, zero, flat, lengths, size, hidden, 1, 0.0, False, precision)
+        return out[0]
+
+    weights = {"w_ih": params.w_x.T, "w_hh": params.w_h.T, "b_ih": params.b, "b_hh": jnp.zeros_like(params.b)}
+    return Layer(weights, run, batch_major=True)
+
+
+ANY = ""  # any cell of jaxrnn
+BUILDS: dict[str, dict[str, Build]] = {
+    OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
+    "jaxrnn Scan": {ANY: unrolled(jaxrnn.loops.Scan())},
+    "lax.scan": {ANY: textbook},
+    "flax linen": {"LSTM": linen("LSTMCell"), "GRU": linen("GRUCell"), "Elman": linen("SimpleCell")},
+    "flax linen, our loop": {
+        "LSTM": linen("LSTMCell", "jaxrnn.linen"),
+        "GRU": linen("GRUCell", "jaxrnn.linen"),
+        "Elman": linen("SimpleCell", "jaxrnn.linen"),
+    },
+    "flax linen, optimized": {"LSTM": linen("OptimizedLSTMCell")},
+    "flax linen, optimized, our loop": {"LSTM": linen("OptimizedLSTMCell", "jaxrnn.linen")},
+    "flax nnx": {"LSTM": nnx("OptimizedLSTMCell"), "GRU": nnx("GRUCell"), "Elman": nnx("SimpleCell")},
+    "flax nnx, our loop": {
+        "LSTM": nnx("OptimizedLSTMCell", "jaxrnn.nnx"),
+        "GRU": nnx("GRUCell", "jaxrnn.nnx"),
+        "Elman": nnx("SimpleCell", "jaxrnn.nnx"),
+    },
+    "haiku": {"LSTM": haiku("LSTM"), "ResetBeforeGRU": haiku("GRU"), "ReluElman": haiku("VanillaRNN")},
+    "haiku, our loop": {
+        "LSTM": adopted_haiku("LSTM"),
+        "ResetBeforeGRU": adopted_haiku("GRU"),
+        "ReluElman": adopted_haiku("VanillaRNN"),
+    },
+    "keras": dict.fromkeys(("LSTM", "GRU", "ResetBeforeGRU", "Elman", "ReluElman"), keras_layer),
+    "equinox": {"LSTM": equinox_layer, "GRU": equinox_layer},
+    "equinox, our loop": {"LSTM": adopted_equinox, "GRU": adopted_equinox},
+    "jax.experimental.rnn": {"LSTM": cudnn},
+}
+NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}
+SLEEPING = "torch, threads asleep"
+NAMES = [*BUILDS, "torch", SLEEPING, "torch.compile"]
+TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
+
+
+def knows(name: str, cell: str) -> bool:
+    """Whether a contender has a cell."""
+    return cell in TORCH if name.startswith("torch") else bool({cell, ANY} & BUILDS[name].keys())
+
+
+def unfit(name: str, precision: str) -> str | None:
+    """Why a contender does not run on this machine, or in this precision; None if it does."""
+    if name != "jax.experimental.rnn":
+        return None
+    if jax.default_backend() != "gpu":
+        return "needs an NVIDIA GPU"
+    return "has no bfloat16" if precision == "bfloat16" else None
+
+
+def missing(name: str) -> str | None:
+    """The package that a contender needs and that is not installed; None if nothing is missing."""
+    package = NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
+    return package if package and importlib.util.find_spec(package) is None else None

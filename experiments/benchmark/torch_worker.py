@@ -1,0 +1,124 @@
+"""PyTorch's part of the benchmark, in a process of its own, with no other threads and with its own settings.
+
+Reads pickled requests from stdin and answers on stdout: work to set up, its results, its time.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def make_rnn(name: str, layers: list[dict[str, Any]], device: str) -> nn.RNNBase:
+    kinds = {"LSTM": nn.LSTM, "GRU": nn.GRU, "Elman": nn.RNN, "ReluElman": nn.RNN}
+    options: dict[str, Any] = {"nonlinearity": "relu"} if name == "ReluElman" else {}
+    size, hidden = len(layers[0]["w_x"]), len(layers[0]["w_h"])
+    module = kinds[name](size, hidden, len(layers), **options)
+    for n, p in enumerate(layers):
+        b_h = torch.zeros(len(p["b"]))
+        if name == "GRU":
+            b_h[-hidden:] = torch.tensor(p["b_n"])
+        for weight, value in {"weight_ih": p["w_x"].T, "weight_hh": p["w_h"].T, "bias_ih": p["b"]}.items():
+            getattr(module, f"{weight}_l{n}").data.copy_(torch.tensor(value))
+        getattr(module, f"bias_hh_l{n}").data.copy_(b_h)
+    return module.to(device)
+
+
+def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], list[Any]]:
+    """The outputs, or the gradient with respect to inputs and parameters."""
+    dtype = getattr(torch, case["dtype"])
+    module = make_rnn(case["name"], case["params"], device).to(dtype)
+    xs, weights = (torch.tensor(case[name], device=device).to(dtype) for name in ("xs", "weights"))
+    xs.requires_grad_(mode == "gradient")
+
+    def forward() -> list[Any]:
+        with torch.inference_mode():
+            return [module(xs)[0]]
+
+    def gradient() -> list[Any]:
+        ys, _ = module(xs)
+        return list(torch.autograd.grad((ys * weights).sum(), [xs, *module.parameters()]))
+
+    return forward if mode == "forward" else gradient
+
+
+def make_model(case: dict[str, Any], device: str, clip: float, rate: float, compiled: bool) -> Callable[[], list[Any]]:
+    """The loss of one training step after another."""
+    module = make_rnn(case["name"], case["params"], device)
+    head = nn.Linear(*case["weights"].shape).to(device)
+    head.weight.data.copy_(torch.tensor(case["weights"].T))
+    head.bias.data.zero_()
+    symbols = torch.tensor(case["xs"], device=device).long()
+    xs, targets = symbols[:-1], symbols[1:]
+    parameters = [*module.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, rate, fused=True)
+
+    def loss() -> Any:
+        ys, _ = module(functional.one_hot(xs, head.out_features).float())
+        return functional.cross_entropy(head(ys).flatten(0, 1), targets.flatten())
+
+    if compiled:
+        loss = torch.compile(loss)
+        loss().backward()
+
+    def update() -> list[Any]:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        return [value]
+
+    return update
+
+
+def make_product(a: Any, device: str) -> Callable[[], list[Any]]:
+    b = torch.tensor(a, device=device)
+    return lambda: [b @ b]
+
+
+def serve(requests: Any, answers: Any) -> None:
+    """Answers `("make", tf32, device, maker, arguments)`, `("results",)` and `("milliseconds",)`."""
+    makers: dict[str, Any] = {"layers": make_layers, "model": make_model, "product": make_product}
+    call, device = list, "cpu"
+    while True:
+        try:
+            what, *arguments = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer: Any = None
+            if what == "make":
+                tf32, device, maker, options = arguments
+                torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+                call = makers[maker](device=device, **options)
+            elif what == "results":
+                answer = [array.detach().float().cpu().numpy() for array in call()]
+            else:
+                started = time.perf_counter()
+                call()
+                wait(device)
+                answer = 1e3 * (time.perf_counter() - started)
+        except Exception as error:  # such as no compiler, no CUDA: the benchmark reports it
+            answer = RuntimeError(str(error).strip().splitlines()[0] if str(error).strip() else repr(error))
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # prints must not mix with the answers
+        serve(sys.stdin.buffer, answers)

@@ -1,0 +1,1 @@
+"""Data sets of the experiments, read from files or generated, with the baselines computed from them."""

@@ -1,0 +1,1 @@
+"""Shared by all experiments: command line, run directory, training loop, plots."""

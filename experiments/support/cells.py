@@ -1,0 +1,54 @@
+"""Cells of jaxrnn by their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+import jax
+
+import jaxrnn
+from support.errors import BadInputError
+
+
+def cell_class(name: str) -> type[jaxrnn.Cell]:
+    cells = {kind.__name__: kind for kind in jaxrnn.cells.all()}
+    if name not in cells:
+        close = difflib.get_close_matches(name, cells, cutoff=0.4)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise BadInputError(f"there is no cell {name!r}: {meant}python -m jaxrnn lists all {len(cells)}")
+    return cells[name]
+
+
+def make_cell(name: str, hidden_size: int, num_symbols: int | None = None, **given: Any) -> jaxrnn.Cell:
+    """Makes a cell by its name in jaxrnn. Other sizes that it needs and that are not given are half the hidden size.
+
+    If a number of symbols is given, the cell must be able to read symbols without an embedding.
+    """
+    kind = cell_class(name)
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]  # type: ignore[arg-type]
+    sizes = {n: hidden_size if n == "hidden_size" else max(1, hidden_size // 2) for n in needed}
+    try:
+        cell = kind(**sizes | given)
+        if num_symbols is not None:
+            params = jax.eval_shape(lambda: cell.init(jax.random.key(0), num_symbols))
+            symbols = jax.ShapeDtypeStruct((1, 3), "int32")  # nothing is computed: devices may not be chosen yet
+            jax.eval_shape(lambda p, xs: jaxrnn.unroll(cell, p, xs), params, symbols)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"--cell {name} cannot be of size {hidden_size} here: {error}") from None
+    return cell
+
+
+def scale_input_weights(layer: jaxrnn.Layer, params: Any, num_symbols: int) -> Any:
+    """Enlarges the weights from the input by sqrt(num_symbols), for a layer that reads symbols.
+
+    Initialisers expect all input features at once, but a symbol is a single one. Weights from the input are the
+    arrays whose shape depends on the input size.
+    """
+    one_more = jax.eval_shape(lambda: layer.init(jax.random.key(0), num_symbols + 1))
+    return jax.tree.map(lambda p, other: p if p.shape == other.shape else p * num_symbols**0.5, params, one_more)
+
+
+def count_parameters(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,108 @@
+"""When a process began, how far a run is, and how long is left."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+
+
+def process_start() -> float:
+    """The time, by `time.perf_counter`, at which this process began: a run's minutes include its imports.
+
+    Where the system has no /proc, the processor time spent so far is used instead.
+    """
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return time.perf_counter() - time.process_time()
+    after_name = stat.read_text().rpartition(")")[2].split()  # the process's name may contain blanks
+    ticks = int(after_name[19])  # since boot
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter() - age
+
+
+class Clock:
+    """How far a run is: by its training steps, or by the time since its start if that is what is limited.
+
+    Args:
+      steps: training steps of the run; None: the time counts.
+      minutes: time limit of the run.
+      started: when this process's part of the run began, by `time.perf_counter`.
+      step: training steps made by earlier processes of a resumed run.
+      seconds: time they took.
+      stages: number of parts of the run; something is due at the end of each.
+    """
+
+    def __init__(
+        self, steps: int | None, minutes: float, started: float, step: int = 0, seconds: float = 0.0, stages: int = 20
+    ):
+        self.steps = steps
+        self.limit = 60 * minutes
+        self.stages = stages
+        self.step = step
+        self.rate = math.nan  # training steps per second
+        self._started = started
+        self._before = seconds
+        self._stage = self._stage_at(step / steps if steps else seconds / self.limit)
+        self._compiled = False
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.steps if self.steps else self.seconds / self.limit
+
+    @property
+    def schedule(self) -> tuple[float, float]:
+        """(a, b) such that the run's progress at a step is a + b * step.
+
+        With a number of steps it is exact for each step, however the steps are divided into calls.
+        """
+        return (0.0, 1 / self.steps) if self.steps else (min(self.progress, 1.0), 0.0)
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.steps - self.step) / self.rate if self.steps else self.limit - self.seconds
+
+    def steps_to_make(self, seconds: float = 0.5) -> int:
+        """How many steps to make before looking again: about `seconds` of them, but not past what is due."""
+        if math.isnan(self.rate):
+            return 1
+        if self.steps:
+            most = math.ceil((self._stage + 1) * self.steps / self.stages) - self.step
+        else:
+            most = int(self.rate * self.seconds_left)
+        return max(1, min(int(self.rate * seconds), most))
+
+    def made(self, steps: int, seconds: float) -> None:
+        """Records steps and the time they took. The first call compiles and is not timed."""
+        self.step += steps
+        if self._compiled:
+            rate = steps / seconds
+            self.rate = rate if math.isnan(self.rate) else 0.8 * self.rate + 0.2 * rate
+        self._compiled = True
+
+    @property
+    def due(self) -> bool:
+        """Whether a stage has just ended. True once per stage."""
+        if math.isnan(self.rate) and self.progress < 1:  # so far only the time of compilation is known
+            return False
+        stage = self._stage_at(self.progress)
+        ended = stage > self._stage
+        self._stage = max(stage, self._stage)
+        return ended
+
+    def _stage_at(self, progress: float) -> int:
+        return min(self.stages, int(progress * self.stages + 1e-9))
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people write it: 1:05, 2:03:04."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,52 @@
+"""Splitting each batch over several devices: GPUs, or the cores of a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Devices = Literal["one", "all"]
+AXIS = "devices"
+COPIED = PartitionSpec()  # each device has all of it
+BATCH = PartitionSpec(AXIS)  # [batch, ...], split over the devices
+TIME_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...], or [models, batch, ...]
+
+
+def make_mesh(which: Devices, batch: int) -> Mesh:
+    """One device, or as many as divide the batch evenly. Before JAX is used, each core of the CPU is one."""
+    if which == "all":
+        with contextlib.suppress(RuntimeError):  # JAX is in use already: its devices are what they are
+            jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    most = len(jax.devices()) if which == "all" else 1
+    return Mesh(jax.devices()[: max(n for n in range(1, most + 1) if batch % n == 0)], AXIS)
+
+
+def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
+    """Puts a pytree on the mesh. `specs` is a prefix of it that says how each part is split."""
+    return jax.device_put(tree, jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs))
+
+
+def value_and_grad(loss: Callable[..., tuple[Array, Any]], mesh: Mesh) -> Callable[..., Any]:
+    """Like `jax.value_and_grad(loss, has_aux=True)`, with each device computing its part of the batch.
+
+    Args:
+      loss: (params, window [time, batch], state [batch, ...], key) -> (mean loss over the batch, state).
+      mesh: the devices. Each has a key of its own; losses are averaged and gradients summed over them.
+    """
+
+    def on_device(params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
+        value, state = loss(params, window, state, jax.random.fold_in(key, jax.lax.axis_index(AXIS)))
+        return jax.lax.pmean(value, AXIS), state
+
+    return jax.shard_map(
+        jax.value_and_grad(on_device, has_aux=True),
+        mesh=mesh,
+        in_specs=(COPIED, TIME_BATCH, BATCH, COPIED),
+        out_specs=((COPIED, BATCH), COPIED),
+    )

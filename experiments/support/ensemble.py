@@ -1,0 +1,102 @@
+"""Several models of one kind trained side by side as one compiled program: of several seeds, or learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+SHARED = ("step", "position")  # fields of a training state that all models share
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that train side by side. Functions of one model become functions of all.
+
+    Arrays of an ensemble have an axis of models in front. An ensemble of one model has no such axis, and runs exactly
+    the program of that model.
+    """
+
+    size: int
+
+    def map(self, function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        """Like `jax.vmap`, over the models."""
+        return function if self.size == 1 else jax.vmap(function, in_axes, out_axes)
+
+    def begin(self, begin: Callable[..., Any], *each: Any) -> Any:
+        """The training state of all models, from arrays that hold an argument of `begin` for each model."""
+        like = jax.eval_shape(begin, *(values[0] for values in each))
+        return self.map(begin, out_axes=axes_of(like))(*map(self.each, each))
+
+    def update(self, update: Callable[..., Any], key_axis: int | None = 0) -> Callable[..., Any]:
+        """The training step of all models, from that of one: (train, data, key, progress) -> (train, loss).
+
+        Args:
+          update: the training step of one model.
+          key_axis: 0 if there is a key for each model, None if all use the same.
+        """
+        if self.size == 1:
+            return update
+
+        def of_all(train: Any, data: Any, keys: Any, progress: Any) -> tuple[Any, Array]:
+            axes = axes_of(train)
+            return jax.vmap(update, (axes, None, key_axis, None), (axes, 0))(train, data, keys, progress)
+
+        return of_all
+
+    def keys(self, keys: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The key of each model at a step, from a function that returns an array of them."""
+        return lambda step: self.each(keys(step))
+
+    def each(self, values: Any) -> Any:
+        """An array with an entry for each model, as functions made by `map` expect it."""
+        return values[0] if self.size == 1 else values
+
+    def member(self, tree: Any, n: int) -> Any:
+        """Arrays of the model of this number."""
+        return tree if self.size == 1 else jax.tree.map(lambda leaf: leaf[n], tree)
+
+    def stacked(self, tree: Any) -> Any:
+        """Arrays with an axis of models, also for an ensemble of one."""
+        return jax.tree.map(lambda leaf: leaf[None], tree) if self.size == 1 else tree
+
+
+def axes_of(train: Any) -> Any:
+    """Where the axis of models is in each field of a training state, a NamedTuple."""
+    return type(train)(*(None if name in SHARED else 0 for name in train._fields))
+
+
+def mean_of_finite(losses: Array) -> Array:
+    """The mean over the models that still learn; NaN if none does."""
+    return jnp.nanmean(jnp.where(jnp.isfinite(losses), losses, jnp.nan))
+
+
+class Losses:
+    """Losses of all models at one time. One that is not finite counts as infinite."""
+
+    def __init__(self, losses: Any):
+        self.all = np.nan_to_num(np.atleast_1d(losses), nan=np.inf).tolist()
+        self.mean = float(np.mean(self.all))
+        self.lowest = min(self.all)
+        self.best = int(np.argmin(self.all))
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """Columns of metrics.csv."""
+        members = {f"member_{n}": loss for n, loss in enumerate(self.all)}
+        return {"valid_loss": self.mean} | ({} if len(self.all) == 1 else members)
+
+    def __str__(self) -> str:
+        spread = f", from {self.lowest:.3f} to {max(self.all):.3f}"
+        return f"{self.mean:.3f}{spread if len(self.all) > 1 else ''}"
+
+
+def best_member(row: dict[str, float]) -> int:
+    """The number of the model with the lowest loss in a row of metrics.csv."""
+    losses = [row[name] for name in row if name.startswith("member_")]
+    return int(np.argmin(losses)) if losses else 0

@@ -1,0 +1,20 @@
+"""Errors that end a script with one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import NoReturn
+
+BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class BadInputError(Exception):
+    """An option or a file cannot be used. The message is one line that says why."""
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Prints one line to stderr and exits. An interrupted run was stopped on request, which is not an error."""
+    print(message if code == INTERRUPTED else f"error: {message}", file=sys.stderr)
+    sys.exit(code)

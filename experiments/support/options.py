@@ -1,0 +1,121 @@
+"""Options of a script: what a run remembers, what only one call needs, and how numbers are checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from support.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that belong together: a frozen dataclass, each field with a comment for --help."""
+
+    def check(self) -> None:
+        """Raises `BadInputError` if a value cannot be used."""
+
+    @property
+    def continues_run(self) -> bool:
+        """Whether these options ask for an existing run, whose own options then apply."""
+        return False
+
+
+@dataclass(frozen=True)
+class SavedOptions(OptionGroup):
+    """Options that make a run what it is. They are saved in its config.json and must not differ on --resume."""
+
+
+@dataclass(frozen=True)
+class RunOptions(SavedOptions):
+    """What every training script needs. A script's own options are the fields of a subclass."""
+
+    minutes: float = 4.0  # Time limit of the run in minutes, start-up included
+    steps: int | None = None  # Number of training steps. Overrides --minutes
+    seed: int = 0  # Random seed
+
+    @property
+    def limit(self) -> tuple[int | None, float]:
+        """The end of the run: a number of training steps, or if that is None, minutes."""
+        return self.steps, self.minutes
+
+    def check(self) -> None:
+        at_least(0, seed=self.seed)
+        above(0, minutes=self.minutes)
+        if self.steps is not None:
+            at_least(1, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class RunFolder(OptionGroup):
+    """Where the run is kept."""
+
+    run_dir: Path | None = None  # Directory of the run. None: a new numbered folder in runs/<script>
+    resume: bool = False  # Resume the run in --run-dir (None: the newest run) where it stopped
+    started: tyro.conf.Suppress[float] = dataclasses.field(default_factory=time.perf_counter)  # set by `launch`
+
+    @property
+    def continues_run(self) -> bool:
+        return self.resume
+
+    @property
+    def parent(self) -> Path:
+        """The folder of this script's numbered runs."""
+        return Path("runs", Path(sys.argv[0]).stem)
+
+    @property
+    def existing(self) -> Path:
+        """The directory of a run that exists."""
+        if self.run_dir is not None:
+            return self.run_dir
+        runs = numbered_folders(self.parent)
+        if not runs:
+            raise BadInputError(f"there is no run in {self.parent} yet: name one with --run-dir")
+        return runs[-1]
+
+    @property
+    def new(self) -> Path:
+        """A directory for a new run, empty or not yet created."""
+        path = self.run_dir
+        if path is None:
+            numbers = [int(folder.name) for folder in numbered_folders(self.parent)]
+            path = self.parent / str(max(numbers, default=0) + 1)
+        if (path / "config.json").exists():
+            raise BadInputError(f"{path} holds a run: resume it with --resume, or name another --run-dir")
+        if path.is_dir() and any(path.iterdir()):
+            raise BadInputError(f"{path} holds other files: name a --run-dir that is empty or does not exist")
+        return path
+
+
+def numbered_folders(parent: Path) -> list[Path]:
+    found = [path for path in parent.glob("*") if path.name.isdecimal()] if parent.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def at_least(bound: float, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not bound <= number < math.inf:
+            raise BadInputError(f"{option(name)} must be at least {bound}, but it is {number}")
+
+
+def above(bound: float, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not bound < number < math.inf:
+            raise BadInputError(f"{option(name)} must be above {bound} and finite, but it is {number}")
+
+
+def rate(**numbers: float) -> None:
+    """Checks the rate of a dropout."""
+    for name, number in numbers.items():
+        if not 0 <= number < 1:
+            raise BadInputError(f"{option(name)} must be from 0 to below 1, but it is {number}")

@@ -1,0 +1,1 @@
+"""Every cell on the same three tasks: run by `python experiments/zoo`."""
