@@ -277,7 +277,9 @@ def test_errors():
     step, first, params, _ = output_before_update()
     with pytest.raises(TypeError, match="cannot draw parameters: call adopt with init"):
         adopt(step, first).init(KEY, INPUT)
-    with pytest.raises(TypeError, match="a wrapper cannot change this state: let the step return"):
+    with pytest.raises(
+        TypeError, match="must depend only on its input and the state after the step if a wrapper changes this state"
+    ):
         jaxrnn.unroll(jaxrnn.Zoneout(adopt(step, first)), params, XS)
     with pytest.raises(TypeError, match=r"must return \(state, y\), but it returned PyTreeDef"):
         jaxrnn.unroll(adopt(lambda p, s, x: s, zeros), params, XS)
