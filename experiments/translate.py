@@ -158,7 +158,7 @@ def main(options: Options, folder: RunFolder) -> None:
         data = dates() if options.task == "dates" else additions()
     vocabularies = data.vocabulary(0), data.vocabulary(1)
     model = make_model(options, len(vocabularies[1]))
-    train = begin(options, model, len(vocabularies[0]))
+    train = jax.jit(partial(begin, options, model, len(vocabularies[0])))()
     like = jax.eval_shape(lambda: (train, 0.0))
     run = Run(folder, options, facts={"data": data.digest})
     print(f"data    {data}")
