@@ -87,7 +87,15 @@ def saved(run_dir: str) -> tuple[int, list[np.ndarray]]:
 
 
 def test_it_trains_resumes_and_samples(here, monkeypatch, capsys):
-    options = (*SMALL, "--data", "prose.txt", "--steps", "8", "--devices", "one")
+    options = (
+        *SMALL,
+        "--data",
+        "prose.txt",
+        "--steps",
+        "8",
+        "--devices",
+        "one",
+    )  # the first step compiles: no stage ends there
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
     assert re.search(r"data +prose.txt: 20,000 characters, \d\d symbols, .*sha256 [0-9a-f]{12}\n", out)
@@ -329,9 +337,8 @@ def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, c
     for name in ("old", "older", "other"):
         Path(name).mkdir()
     Path("other/file").touch()
-    config = {field.name: field.default for field in dataclasses.fields(char_lm.Options)} | {
-        "data": str(here / "prose.txt")
-    }
+    config = dataclasses.asdict(char_lm.Options(data=here / "prose.txt", hidden_size=4, batch=2))
+    config |= {"data": str(config["data"])}
     rest = {"facts": {"data": "another text's"}, "notes": {"alphabet": "\n"}}
     Path("old/config.json").write_text(json.dumps({"config": config, **rest}))
     Path("older/config.json").write_text(json.dumps({"config": {"depth": 1}, **rest}))
