@@ -190,7 +190,7 @@ def main(options: Options, folder: RunFolder) -> None:
         results[name] = f"{data.score_of(tokens, data.test):.2f} {data.unit} on test, log p {log_p.mean():.3f}"
     if options.attention != "none":
         first = (jnp.asarray(array[..., :4]) for array in (*test[:2], outputs))
-        weights = np.asarray(model.alignment(train.params, *first))
+        weights = np.asarray(jax.jit(Translator.alignment, static_argnums=0)(model, train.params, *first))
         sides = [([*source, "</s>"], [*out, "</s>"]) for (source, _), out in zip(data.test, tokens, strict=True)]
         picture = run.path / "attention.png"
         plot_attention(picture, [(weights[:, n], *sides[n]) for n in range(min(4, len(sides)))])

@@ -372,7 +372,7 @@ def test_ngram_losses_are_those_of_a_slow_one():
     np.testing.assert_allclose(ngrams.ngram_losses(symbols, num_train, num_symbols, 4), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("num_valid", [1, 1000, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_valid", [1000, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 100))])
 def test_validation_loss_is_that_of_one_pass(num_valid):
     num_train = 1000
     symbols = jnp.asarray(np.random.default_rng(0).integers(0, 7, num_train + num_valid))
