@@ -53,8 +53,8 @@ def draw_like(shapes, seed):
     return jax.tree.map(draw_leaf, shapes)
 
 
-class Everything:
-    """One compiled program that runs a cell with drawn parameters, and all that its results are compared with.
+class Comparison:
+    """Runs a cell with drawn parameters in one compiled program, and compares the results with its reference.
 
     Compilation takes nearly all of the time, so there is one program for a cell.
     """
@@ -152,20 +152,20 @@ def assert_same(results, expected):
 
 @over_cells
 def test_value_and_gradient_equal_the_reference(name):
-    everything = Everything(CASES[name])
-    everything.check_values()
-    everything.check_gradient()
+    comparison = Comparison(CASES[name])
+    comparison.check_values()
+    comparison.check_gradient()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_value_of_a_variant_equals_the_reference(name):
-    Everything(VARIANTS[name], gradient=False).check_values()
+    Comparison(VARIANTS[name], gradient=False).check_values()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradient_of_a_variant_equals_the_reference(name):
-    Everything(VARIANTS[name]).check_gradient()
+    Comparison(VARIANTS[name]).check_gradient()
 
 
 @over_all
