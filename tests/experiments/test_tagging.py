@@ -59,7 +59,7 @@ def share(out: str, name: str) -> float:
     return float(re.search(rf"^  {name} +(\d\.\d{{3}})$", out, re.MULTILINE)[1])
 
 
-def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
+def test_it_runs(here, monkeypatch, capsys):
     options = (*SMALL, "--hidden-size", "4", "--data", "proteins", "--members", "2", "--steps", "3")
     assert call(monkeypatch, *options) == 0
     out = capsys.readouterr().out
@@ -67,8 +67,6 @@ def test_it_runs_and_tells_its_result_again(here, monkeypatch, capsys):
     assert share(out, "logistic regression, 13 steps") < 0.85
     assert Path("runs/tagging/1/labels.png").read_bytes().startswith(b"\x89PNG")
     assert Path("runs/tagging/1/curves.png").exists()
-    assert call(monkeypatch, "--resume") == 0  # it has ended: only its result is printed again
-    assert capsys.readouterr().out.split("Accuracy on")[2] == out.split("Accuracy on")[2]
 
 
 @pytest.mark.slow
@@ -163,6 +161,7 @@ def test_members_are_judged_by_the_mean_of_their_probabilities(here):
     np.testing.assert_allclose(found[:length, n], np.mean(alone, axis=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_has_no_part_in_training(here):
     data = labelled_steps.proteins(Path("proteins"))
     config = tagging.Options(hidden_size=4, batch=4, steps=3)

@@ -59,6 +59,22 @@ def test_learns_dates_beyond_the_frequencies_of_digits(tmp_path, monkeypatch, ca
         assert Path("run", picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(translate, "BUCKETS", 1)
+    for split in ("train", "dev", "test"):
+        Path(f"{split}.src").write_text("a b c\nb a\n" * 3)
+        Path(f"{split}.trg").write_text("c b a\na b\n" * 3)
+    options = ("--data", ".", "--hidden-size", "8", "--embedding-size", "4", "--batch", "4", "--steps", "2")
+    assert call(monkeypatch, *options, "--cell", "GRU", "--beam", "1", "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"greedy +\d+\.\d\d BLEU on test", out)
+    assert re.search(r"baseline +\d+\.\d\d BLEU", out)
+    for picture in ("attention.png", "curves.png"):
+        assert Path("run", picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_text_with_local_attention_and_input_feeding(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(translate, "BUCKETS", 2)
@@ -93,7 +109,12 @@ def sources(number: int, time: int = 5) -> tuple[jax.Array, jax.Array]:
 
 
 @pytest.mark.parametrize(
-    ("score", "window"), [pytest.param("dot", None, marks=pytest.mark.slow), ("general", 3.0), ("additive", None)]
+    ("score", "window"),
+    [
+        ("general", 3.0),
+        pytest.param("dot", None, marks=pytest.mark.slow),
+        pytest.param("additive", None, marks=pytest.mark.slow),
+    ],
 )
 def test_attention_is_that_of_numpy(score, window):
     cell = Attention(jaxrnn.GRU(6), score, window)
@@ -219,6 +240,7 @@ def test_a_beam_finds_likelier_outputs_than_greedy_search():
     assert log_p[1] > log_p[0] + 0.01
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_each_symbol_given_those_before_it():
     model, params = make(Attention(jaxrnn.LSTM(8), "general", input_feeding=True))
     source, lengths = sources(3)

@@ -42,6 +42,7 @@ def rows(run_dir: str = "runs/zoo/1") -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in ("seconds", "compiled")} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_digits_are_those_of_scikit_learn_in_one_order():
     images, labels = load_digits(return_X_y=True)
     order, half = np.random.default_rng(0).permutation(64), len(images) // 2
@@ -124,7 +125,7 @@ def test_the_cells_that_do_not_read_symbols_exist():
 
 def test_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options = (*QUICK, "--task", "adding", "--cell", "Elman", "LSTM", "--hidden-size", "4", "--parameters", "120")
+    options = (*QUICK, "--task", "adding", "--cell", "Elman", "LSTM", "--hidden-size", "4", "--parameters", "60")
     assert call(monkeypatch, *options) == 0
     fine, failed = rows()
     assert not fine["failure"]
