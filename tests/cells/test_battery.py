@@ -27,6 +27,7 @@ SYMBOLS = np.array([2, 0])
 
 CASES, VARIANTS = cases(), variants()
 ALL = CASES | VARIANTS
+ANALYTIC = [name for name, case in CASES.items() if case.reference.analytic and not case.frozen]
 LINEAR = [name for name, case in ALL.items() if isinstance(case.cell, jaxrnn.LinearCell)]
 
 over_cells = pytest.mark.parametrize("name", CASES)
@@ -52,8 +53,8 @@ def draw_like(shapes, seed):
     return jax.tree.map(draw_leaf, shapes)
 
 
-class Everything:
-    """One compiled program that runs a cell with drawn parameters, and all that its results are compared with.
+class Comparison:
+    """Runs a cell with drawn parameters in one compiled program, and compares the results with its reference.
 
     Compilation takes nearly all of the time, so there is one program for a cell.
     """
@@ -151,20 +152,20 @@ def assert_same(results, expected):
 
 @over_cells
 def test_value_and_gradient_equal_the_reference(name):
-    everything = Everything(CASES[name])
-    everything.check_values()
-    everything.check_gradient()
+    comparison = Comparison(CASES[name])
+    comparison.check_values()
+    comparison.check_gradient()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_value_of_a_variant_equals_the_reference(name):
-    Everything(VARIANTS[name], gradient=False).check_values()
+    Comparison(VARIANTS[name], gradient=False).check_values()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradient_of_a_variant_equals_the_reference(name):
-    Everything(VARIANTS[name]).check_gradient()
+    Comparison(VARIANTS[name]).check_gradient()
 
 
 @over_all
@@ -180,7 +181,7 @@ def test_one_call_of_the_cell_equals_the_reference(name):
         np.testing.assert_allclose(np.ravel(leaf), np.ravel(expected), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", slow_but([name for name in CASES if CASES[name].reference.analytic], ["LSTM"]))
+@pytest.mark.parametrize("name", slow_but(ANALYTIC, ["LSTM"]))
 def test_gradient_equals_complex_differences_entry_by_entry(name):
     cell, reference = CASES[name].cell, CASES[name].reference
     params = draw_params(cell, input_size=reference.input_size)

@@ -234,7 +234,7 @@ def no_reset():
 ERRORS = {
     "no tree": (
         TypeError,
-        "weights must be a tree of names and arrays, as init or .* it, but they are of type int",
+        "weights must be a tree of names and arrays, as returned by .*, but they are of type int$",
         lambda: from_linen(3),
     ),
     "a module": (TypeError, "but they are of type GRUCell$", lambda: from_nnx(nnx_cell("GRUCell", 2, 2))),

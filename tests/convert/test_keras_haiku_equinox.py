@@ -368,7 +368,7 @@ ERRORS = {
     ),
     "haiku, no dict": (
         TypeError,
-        r"params must be a dict of dicts, as hk\.transform\(\.\.\.\)\.init returns it, but they are int$",
+        r"params must be a dict of dicts, as returned by hk\.transform\(\.\.\.\)\.init, but they are int$",
         lambda: from_haiku(3),
     ),
     "haiku, one module": (TypeError, "but they are dict of ndarray$", lambda: from_haiku({"w": np.zeros((2, 2))})),

@@ -412,20 +412,32 @@ ERRORS = {
     ),
     "empty slot": (
         ValueError,
-        r"slot 2 holds no sequence, only \[0\] do: call insert first$",
+        r"slot 2 must hold a sequence, but the taken slots are \[0\]: call insert first$",
         lambda s: s.step({0: X, 2: X}),
     ),
-    "no such slot": (ValueError, "slot 3 holds no sequence", lambda s: s.feed({3: X[None]})),
-    "negative slot": (ValueError, "slot -3 holds no sequence", lambda s: s.evict(-3)),
-    "slot, a float": (ValueError, r"slot 0\.0 holds no sequence", lambda s: s.reset(0.0)),
+    "no such slot": (
+        ValueError,
+        r"slot 3 must hold a sequence, but the taken slots are \[0\]: call insert first$",
+        lambda s: s.feed({3: X[None]}),
+    ),
+    "negative slot": (
+        ValueError,
+        r"slot -3 must hold a sequence, but the taken slots are \[0\]: call insert first$",
+        lambda s: s.evict(-3),
+    ),
+    "slot, a float": (
+        ValueError,
+        r"slot 0\.0 must hold a sequence, but the taken slots are \[0\]: call insert first$",
+        lambda s: s.reset(0.0),
+    ),
     "removed": (
         ValueError,
-        r"slot 0 holds no sequence, only \[\] do: call insert first$",
+        r"slot 0 must hold a sequence, but the taken slots are \[\]: call insert first$",
         lambda s: [s.remove(0), s.state(0)],
     ),
     "fed to empty slots": (
         ValueError,
-        "slot 1 holds no sequence",
+        r"slot 1 must hold a sequence, but the taken slots are \[0\]: call insert first$",
         lambda s: s.step_all(np.zeros((3, INPUT)), np.ones(3, bool)),
     ),
     "fed, numbers": (
@@ -489,17 +501,17 @@ ERRORS = {
     "more bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0) + b"0")),
     "other names": (
         ValueError,
-        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* but it holds \{'h': \('F64', 4\)\}",
+        r"state must hold the arrays \{'c': \('F64', 4\), 'h': \('F64', .* but it holds \{'h': \('F64', 4\)\}",
         lambda s: s.insert(state=state_of(GRU(4))),
     ),
     "other shapes of a state": (
         ValueError,
-        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* \('F64', 5\), 'h': \('F64', 5\)\}",
+        r"state must hold the arrays \{'c': \('F64', 4\), 'h': \('F64', .* \('F64', 5\), 'h': \('F64', 5\)\}",
         lambda s: s.insert(state=state_of(LSTM(5))),
     ),
     "other dtype of a state": (
         ValueError,
-        r"state must be that of an equal layer, \{'c': \('F64', 4\), .* \('F32', 4\), 'h': \('F32', 4\)\}",
+        r"state must hold the arrays \{'c': \('F64', 4\), 'h': \('F64', .* \('F32', 4\), 'h': \('F32', 4\)\}",
         lambda s: s.insert(state=state_of(LSTM(4), dtype="float32")),
     ),
 }
