@@ -193,7 +193,7 @@ def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
     model = make_model(options, num_symbols)
     ensemble = Ensemble(len(options.members))
     split_state = BATCH if ensemble.size == 1 else TIME_BATCH
-    train = begin_all(options, model, num_symbols)
+    train = jax.jit(partial(begin_all, options, model, num_symbols))()
     specs: Any = dict.fromkeys(Train._fields, COPIED) | {"state": split_state}
     train = place(train, mesh, Train(**specs))
     steps = make_steps(options, model, mesh)

@@ -193,7 +193,7 @@ def plot(path: Path, options: Options, before: np.ndarray, after: np.ndarray, ac
 
 
 def main(options: Options, folder: RunFolder) -> None:
-    train = begin(options)
+    train = jax.jit(partial(begin, options))()
     like = jax.eval_shape(lambda: (train, 0.0))
     lag = options.length // 2
     no_training_key = jax.random.fold_in(jax.random.key(options.seed), 2**31 - 1)

@@ -194,7 +194,7 @@ def main(options: Options, folder: RunFolder) -> None:
         name = options.task
         depths_per_group = 1
     nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.networks))
-    train = begin(options, nets, valid, num_symbols)
+    train = jax.jit(partial(begin, options, nets, valid, num_symbols))()
     run = Run(folder, options, {"data": digest((data, valid, test))})
     counts = np.bincount(data.trees.labels[..., 0][data.counted])
     most_frequent = int(counts.argmax())

@@ -181,7 +181,7 @@ def plot_rolls(path: Path, rolls: dict[str, np.ndarray]) -> None:
 def main(options: Options, folder: RunFolder) -> None:
     model = make_model(options)
     music = Music.of(options.data)
-    train = begin_all(options, model)
+    train = jax.jit(partial(begin_all, options, model))()
     run = Run(folder, options, facts={"data": music.digest})
     others = baselines(music)
     if music.floor is not None:

@@ -212,7 +212,7 @@ def main(options: Options, folder: RunFolder) -> None:
     linear = autoregression(numbers, ORDER, YEARS <= LAST_OF_TRAINING)
     linear_held_out = [autoregression(numbers, ORDER, learnt & (n != BLOCK)) for n in range(FOLDS)]
     series, sunspots = make_models(options)
-    train = begin(options)
+    train = jax.jit(partial(begin, options))()
     like = jax.eval_shape(lambda: (train, 0.0))
     run = Run(folder, options, facts={"data": numbers.tolist()})
     print(f"data    {len(numbers)} years of sunspots, {YEARS[0]}-{YEARS[-1]}, test from {LAST_OF_TRAINING + 1} on")

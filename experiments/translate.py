@@ -158,7 +158,7 @@ def main(options: Options, folder: RunFolder) -> None:
         data = dates() if options.task == "dates" else additions()
     vocabularies = data.vocabulary(0), data.vocabulary(1)
     model = make_model(options, len(vocabularies[1]))
-    train = begin(options, model, len(vocabularies[0]))
+    train = jax.jit(partial(begin, options, model, len(vocabularies[0])))()
     like = jax.eval_shape(lambda: (train, 0.0))
     run = Run(folder, options, facts={"data": data.digest})
     print(f"data    {data}")
@@ -190,7 +190,7 @@ def main(options: Options, folder: RunFolder) -> None:
         results[name] = f"{data.score_of(tokens, data.test):.2f} {data.unit} on test, log p {log_p.mean():.3f}"
     if options.attention != "none":
         first = (jnp.asarray(array[..., :4]) for array in (*test[:2], outputs))
-        weights = np.asarray(model.alignment(train.params, *first))
+        weights = np.asarray(jax.jit(Translator.alignment, static_argnums=0)(model, train.params, *first))
         sides = [([*source, "</s>"], [*out, "</s>"]) for (source, _), out in zip(data.test, tokens, strict=True)]
         picture = run.path / "attention.png"
         plot_attention(picture, [(weights[:, n], *sides[n]) for n in range(min(4, len(sides)))])

@@ -164,7 +164,7 @@ def main(options: Options, folder: RunFolder) -> None:
     size = len(corpus.vocabulary)
     windows = jnp.asarray(windows_of(corpus.train, options.batch, options.sequence_length))
     model = make_model(options, size)
-    train = begin(options, model, size)
+    train = jax.jit(partial(begin, options, model, size))()
     run = Run(folder, options, facts={"data": corpus.digest})
     order, ngram_valid, ngram_test = best_ngram(corpus)
     ngram = f"Kneser-Ney {order}-gram"

@@ -122,9 +122,8 @@ def test_symbols_that_training_has_not_are_one():
     assert lengths.tolist() == [2, 2, 4]
 
 
-@pytest.mark.parametrize(
-    ("cell", "bidirectional"), [pytest.param("ProjectedLSTM", False, marks=pytest.mark.slow), ("Elman", True)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("cell", "bidirectional"), [("ProjectedLSTM", False), ("Elman", True)])
 def test_padding_changes_nothing(here, cell, bidirectional):
     data = labelled_sequences.names(Path("names"))
     config = classify.Options(cell=cell, bidirectional=bidirectional, hidden_size=6)

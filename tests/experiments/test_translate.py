@@ -144,7 +144,8 @@ def test_attention_is_that_of_numpy(score, window):
         np.testing.assert_allclose(attended[step, b], h_tilde, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("score", "feeding"), [pytest.param("dot", False, marks=pytest.mark.slow), ("additive", True)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("score", "feeding"), [("dot", False), ("additive", True)])
 def test_weights_sum_to_one_and_vanish_on_padding(score, feeding):
     model, params = make(Attention(jaxrnn.LSTM(8), score, input_feeding=feeding))
     (source, lengths), target = sources(5), jnp.full((3, 5), 2)
