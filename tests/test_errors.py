@@ -157,6 +157,47 @@ ERRORS = {
         "params must have arrays named w_q, but the names in them are b, w_h, w_x$",
         lambda: jaxrnn.weights.drop(KEY, LSTM(4).init(KEY, 3), 0.5, ("w_h", "w_q")),
     ),
+    "scale of noise": (
+        ValueError,
+        "scale must be a finite number of at least 0, but it is -1$",
+        lambda: jaxrnn.weights.noise(KEY, {"w_h": XS}, -1),
+    ),
+    "scale of noise, a word": (
+        TypeError,
+        "scale must be a finite number of at least 0, but it is 'a'$",
+        lambda: jaxrnn.weights.noise(KEY, {"w_h": XS}, "a"),
+    ),
+    "names of weights": (
+        TypeError,
+        r"names must be strings, such as \('w_h',\), but they are \(1,\)$",
+        lambda: jaxrnn.weights.drop(KEY, {"w_h": XS}, 0.5, (1,)),
+    ),
+    # initial values
+    "uniform, a negative bound": (
+        ValueError,
+        "bound must be a finite number of at least 0, but it is -1$",
+        lambda: jaxrnn.initializers.uniform(-1),
+    ),
+    "identity, an infinite scale": (
+        ValueError,
+        "scale must be a finite number, but it is inf$",
+        lambda: jaxrnn.initializers.identity(float("inf")),
+    ),
+    "identity, no matrix": (
+        ValueError,
+        r"identity needs the shape of a matrix, \[rows, columns\], but it is \(3,\)$",
+        lambda: jaxrnn.initializers.identity()(KEY, (3,)),
+    ),
+    "gates, no function": (
+        TypeError,
+        r"initializer must be a function \(key, shape\) -> array, but it is 3$",
+        lambda: jaxrnn.initializers.gates(3, KEY, (2, 2), 2),
+    ),
+    "gates, none": (
+        ValueError,
+        "number must be a positive integer, but it is 0$",
+        lambda: jaxrnn.initializers.gates(jaxrnn.initializers.uniform(1), KEY, (2, 2), 0),
+    ),
     "gate's bias": (
         ValueError,
         r"bias must be a finite number or Chrono\(longest\), but it is inf$",
@@ -225,6 +266,7 @@ ROOT = Path(jaxrnn.__file__).parent
 ELSEWHERE = {  # rooms and files whose messages are tested in a file of their own
     "__init__.py",
     "__main__.py",
+    "_catalogue",
     "_adopt.py",
     "_check.py",
     "_flax",

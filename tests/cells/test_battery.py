@@ -264,7 +264,7 @@ def test_a_cell_is_a_value(name):
         assert other == cell
         assert hash(other) == hash(cell)
         assert repr(other) == repr(cell)
-    assert len({cell, *(case.cell for case in ALL.values())}) == len(ALL)
+    assert len({cell, *(case.cell for case in CASES.values())}) == len(CASES)
     assert repr(cell).startswith(name + "(")
     assert "object at" not in repr(cell)
 

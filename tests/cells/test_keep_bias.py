@@ -10,12 +10,13 @@ import pytest
 import jaxrnn
 from tests.support.comparisons import to_numpy
 from tests.support.inputs import draw
+from tests.support.tiers import slow
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("bias", [1.5, jaxrnn.Chrono(100)], ids=repr)
+@pytest.mark.parametrize("bias", [1.5, slow(jaxrnn.Chrono(100))], ids=repr)
 @pytest.mark.parametrize(
     ("kind", "argument", "place", "sign"),
     [

@@ -53,6 +53,7 @@ CASE = Case(
 )
 
 
+@pytest.mark.slow
 def test_periods_of_the_phased_lstm():
     params = to_numpy(jaxrnn.PhasedLSTM(500, log_periods=(1.0, 2.0)).init(jax.random.key(0), INPUT))
     assert np.e <= params.period.min() < 1.05 * np.e

@@ -60,6 +60,7 @@ def test_s5_begins_as_the_normal_part_of_hippo():
     np.testing.assert_allclose(unroll(cell, params, xs)[1], ys, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_s5_draws_its_steps_between_the_shortest_and_the_longest():
     params = S5(200, 2, 0.01, 0.5).init(jax.random.key(0), INPUT)
     steps = np.exp(params.log_delta)

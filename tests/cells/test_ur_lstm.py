@@ -33,6 +33,7 @@ def ur_lstm(hidden):
 CASE = Case(jaxrnn.URLSTM(4), ur_lstm(4))
 
 
+@pytest.mark.slow
 def test_gates_of_the_ur_lstm_begin_at_all_time_scales():
     gate = np.sort(sigmoid(to_numpy(jaxrnn.URLSTM(500).init(jax.random.key(0), INPUT).b_f)))
     assert 1 / 500 <= gate[0] < 0.02

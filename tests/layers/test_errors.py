@@ -102,6 +102,11 @@ ERRORS = {
         "Sliced's levels must be a positive integer, but it is True$",
         lambda: jaxrnn.Sliced(GRU(4), 2, True),
     ),
+    "output size, negative input": (
+        ValueError,
+        r"input_size must be a number of features or a tuple of sizes such as \(28, 28, 3\), but it is -1$",
+        lambda: jaxrnn.layers.output_size(Dense(4), Dense(4).init(KEY, 3), -1),
+    ),
     "residual sizes": (
         ValueError,
         r"Residual needs a layer with as many outputs as inputs, .* outputs: put a Dense\(4\) before it",

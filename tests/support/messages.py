@@ -11,11 +11,18 @@ from typing import Any
 def raises(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
     """Yields, for every `raise` in the files, its place and the longest constant piece of its message."""
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text())):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        assigned = {n.targets[0].id: n.value for n in nodes if isinstance(n, ast.Assign) and _is_name(n.targets[0])}
+        for node in nodes:
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                strings = [n.value for n in ast.walk(node.exc) if isinstance(n, ast.Constant)]
+                messages = [assigned.get(arg.id, arg) if _is_name(arg) else arg for arg in node.exc.args]
+                strings = [n.value for message in messages for n in ast.walk(message) if isinstance(n, ast.Constant)]
                 pieces = [piece for piece in strings if isinstance(piece, str)]
                 yield f"{path.parent.name}/{path.name}:{node.lineno}", max(pieces, key=len, default="")
+
+
+def _is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name)
 
 
 def untested(found: Iterable[tuple[str, str]], calls: Iterable[Callable[[], Any]]) -> list[str]:

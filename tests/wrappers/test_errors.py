@@ -27,6 +27,11 @@ ERRORS = {
         "Zoneout's rate must be from 0",
         lambda: Zoneout(LSTM(2), jaxrnn.cells.LSTMState(0.1, 1.5)),
     ),
+    "rate, none": (
+        TypeError,
+        r"Zoneout's rate must be one number, or one for each array of the state, but it is \(\)$",
+        lambda: Zoneout(LSTM(2), ()),
+    ),
     "rate, structure": (
         ValueError,
         r"Zoneout's rate must be one number, or have the structure .* \[\*, \*\]\)\), but it is \(0\.1, 0\.2\)",

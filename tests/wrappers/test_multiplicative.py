@@ -8,13 +8,13 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Multiplicative, unroll
-from jaxrnn.ops import tanh
+from jaxrnn.ops import sigmoid, tanh
 from jaxrnn.wrappers._hidden import get_hidden
 from tests.cells.test_lstm import lstm
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.loops import BATCH, TIME
-from tests.support.references import Case, Reference, sigmoid
+from tests.support.references import Case, Reference
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 

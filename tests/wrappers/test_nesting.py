@@ -43,6 +43,7 @@ def test_wrappers_within_each_other_equal_the_reference():
     equals_reference(FastSlow((Multiplicative(LSTM(3)), LSTM(3)), Mogrifier(GRU(2), 3)), fast_slow(fast, slow))
 
 
+@pytest.mark.slow
 def test_every_loop_equals_scan_when_cells_within_cells_are_random():
     fast = (Mogrifier(Zoneout(Elman(2), 0.3), 1), Zoneout(Elman(2), 0.2))
     cell = FastSlow(fast, Skip(RecurrentDropout(Elman(2), 0.5)))
