@@ -156,16 +156,16 @@ BROKEN = {
     CountsTheAxes(): "two batch axes must equal one",
     DropsAParameter(): "the gradient of params.w_h must not be zero: does the cell read it?",
     InfiniteGradient(): "the gradient of params.w_h must be finite",
-    IgnoresTheDtype(): "initial_state must heed its dtype, but gave {dtype('float32')}",
-    GrowsItsState(): "the state must keep structure, shape, dtype",
+    IgnoresTheDtype(): "initial_state must use its dtype, float16 here, but used {dtype('float32')}",
+    GrowsItsState(): "the state must keep its structure, shapes and dtypes",
     DriftsInDtype(): "the state must keep its dtype through the loop",
     SeesTheFuture(): "an output must not depend on later inputs",
     AddsInTheRun(): "unroll must equal calling the cell step by step",
     LosesItsState(): "the last state must equal that of calling the cell step by step",
-    ForgetsTheGivenState(): "two halves, the state handed on, must equal the whole",
+    ForgetsTheGivenState(): "two halves, with the state passed on, must equal the whole",
     DiffersUnderJit(): "jit must not change the result",
-    HoldsAnArray(table=np.zeros(2)): "a cell holds no arrays",
-    IsNotEqual(): "a cell must survive pickling, as an equal value",
+    HoldsAnArray(table=np.zeros(2)): "a cell must hold no arrays, but its fields table do: make them parameters",
+    IsNotEqual(): "a cell must be equal to what is unpickled from it",
     HashesByIdentity(): "equal cells must have equal hashes",
 }
 
@@ -193,6 +193,6 @@ def test_check_cell_asks_that_frozen_parameters_get_no_gradient():
     with pytest.raises(AssertionError, match=re.escape("the gradient of params.w_x must not be zero")):
         check_cell(jaxrnn.EchoState(8), frozen=("w_h", "b"))
     with pytest.raises(
-        AssertionError, match=re.escape("the gradient of params.b must be zero: it is said to be frozen")
+        AssertionError, match=re.escape("the gradient of params.b must be zero, because frozen names it")
     ):
         check_cell(jaxrnn.Elman(4), frozen=("b",))
