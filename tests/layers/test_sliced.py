@@ -16,7 +16,7 @@ from tests.support.tiers import slow
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH = 3
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
-both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+both_ways = pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
 
 
 def sliced(reference, params, xs, slices, state=None):
