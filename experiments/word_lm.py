@@ -133,7 +133,7 @@ def update(
     """One training step, on the next window of every stream.
 
     Args:
-      data: windows [windows, sequence_length + 1, batch], and the validation words on which plain gradient steps
+      data: Windows [windows, sequence_length + 1, batch], and the validation words on which plain gradient steps
         choose their learning rate at the end of an epoch.
     """
     windows, valid = data

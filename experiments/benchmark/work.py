@@ -33,9 +33,9 @@ class Task(NamedTuple):
     """One thing to time.
 
     Attributes:
-      call: does the work, and returns when it is done.
-      results: turns what `call` returns into arrays that must be the same for all contenders.
-      own_clock: for work in another process, the milliseconds of a call.
+      call: Does the work, and returns when it is done.
+      results: Turns what `call` returns into arrays that must be the same for all contenders.
+      own_clock: For work in another process, the milliseconds of a call.
     """
 
     call: Callable[[], Any]

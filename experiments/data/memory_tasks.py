@@ -80,15 +80,15 @@ class Task(NamedTuple):
 
     Attributes:
       draw: (key, length, batch) -> sequences.
-      inputs: number of features, or of symbols.
-      outputs: number of classes; 1: a number.
-      length: length of the sequences by default.
-      hidden_size: hidden size by default.
-      learning_rate: learning rate by default.
-      largest_error: of a sequence that counts as correct.
-      mean_error: of sequences when the task counts as solved.
-      measure: name of what is measured.
-      baseline: the measure of the best output without memory, for a length.
+      inputs: Number of features, or of symbols.
+      outputs: Number of classes; 1: a number.
+      length: Length of the sequences by default.
+      hidden_size: Hidden size by default.
+      learning_rate: Learning rate by default.
+      largest_error: Of a sequence that counts as correct.
+      mean_error: Of sequences when the task counts as solved.
+      measure: Name of what is measured.
+      baseline: The measure of the best output without memory, for a length.
     """
 
     draw: Callable[[Array, int, int], Sequences]

@@ -38,8 +38,8 @@ class Corpus:
         Words are separated by blanks, and the end of a line is a word too.
 
         Args:
-          folder: where the files are; None: the source of the running Python's standard library.
-          size: number of words to keep, the most frequent ones; the others become one unknown word.
+          folder: Where the files are; None: the source of the running Python's standard library.
+          size: Number of words to keep, the most frequent ones; the others become one unknown word.
         """
         if folder is None:
             name, splits = f"Python {platform.python_version()}'s standard library", standard_library()

@@ -68,11 +68,11 @@ class Attention(jaxrnn.Cell):
     Without input feeding the attended memory does not enter the loop, so that all steps attend at once after it.
 
     Args:
-      cell: the decoder's cell. Its outputs have the memory's size.
-      score: the score.
-      window: width of local attention, in symbols; None: global attention.
-      input_feeding: whether the cell reads :math:`\tilde h_{t-1}` beside :math:`x_t`.
-      shows_weights: whether the output is the weights :math:`a_t` instead of :math:`\tilde h_t`.
+      cell: The decoder's cell. Its outputs have the memory's size.
+      score: The score.
+      window: Width of local attention, in symbols; None: global attention.
+      input_feeding: Whether the cell reads :math:`\tilde h_{t-1}` beside :math:`x_t`.
+      shows_weights: Whether the output is the weights :math:`a_t` instead of :math:`\tilde h_t`.
     """
 
     cell: jaxrnn.Cell

@@ -24,11 +24,11 @@ class Translator:
     """An encoder that reads in both directions, and a decoder that starts from the encoder's last states.
 
     Args:
-      encoder_cell: the cell of each direction, half the size of the decoder's.
-      decoder_cell: the decoder's cell, with or without attention.
-      embedding_size: size of the embeddings of either side.
-      dropout: dropout rate of embeddings and of the decoder's outputs.
-      num_target: number of target symbols.
+      encoder_cell: The cell of each direction, half the size of the decoder's.
+      decoder_cell: The decoder's cell, with or without attention.
+      embedding_size: Size of the embeddings of either side.
+      dropout: Dropout rate of embeddings and of the decoder's outputs.
+      num_target: Number of target symbols.
     """
 
     encoder_cell: jaxrnn.Cell
@@ -92,13 +92,13 @@ def search(
     """Beam search; with width 1, greedy search. UNKNOWN is never output.
 
     Args:
-      model: the model.
-      params: its parameters.
-      source: symbols [source, batch].
-      lengths: lengths of the sources, [batch].
-      steps: largest length of an output, END included.
-      width: number of outputs kept for each source.
-      power: outputs are ranked by log p / length ** power; with 0, by log p.
+      model: The model.
+      params: Its parameters.
+      source: Symbols [source, batch].
+      lengths: Lengths of the sources, [batch].
+      steps: Largest length of an output, END included.
+      width: Number of outputs kept for each source.
+      power: Outputs are ranked by log p / length ** power; with 0, by log p.
 
     Returns:
       Symbols [steps, batch], padded with END, and their log p [batch].

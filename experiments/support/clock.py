@@ -26,12 +26,12 @@ class Clock:
     """How far a run is: by its training steps, or by the time since its start if that is what is limited.
 
     Args:
-      steps: training steps of the run; None: the time counts.
-      minutes: time limit of the run.
-      started: when this process's part of the run began, by `time.perf_counter`.
-      step: training steps made by earlier processes of a resumed run.
-      seconds: time they took.
-      stages: number of parts of the run; something is due at the end of each.
+      steps: Training steps of the run; None: the time counts.
+      minutes: Time limit of the run.
+      started: When this process's part of the run began, by `time.perf_counter`.
+      step: Training steps made by earlier processes of a resumed run.
+      seconds: Time they took.
+      stages: Number of parts of the run; something is due at the end of each.
     """
 
     def __init__(

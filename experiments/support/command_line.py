@@ -26,9 +26,9 @@ def launch(experiment: Callable[..., object], *groups: type[OptionGroup], starte
     """Calls an experiment with one argument per group of options. Bad input ends in one line and exit code 2.
 
     Args:
-      experiment: a function of the options. The docstring of its module is the description in --help.
-      groups: dataclasses of options; on the command line all are one list.
-      started: the time from which the minutes of a run count; None: now.
+      experiment: A function of the options. The docstring of its module is the description in --help.
+      groups: Dataclasses of options; on the command line all are one list.
+      started: The time from which the minutes of a run count; None: now.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

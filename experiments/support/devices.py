@@ -37,7 +37,7 @@ def value_and_grad(loss: Callable[..., tuple[Array, Any]], mesh: Mesh) -> Callab
 
     Args:
       loss: (params, window [time, batch], state [batch, ...], key) -> (mean loss over the batch, state).
-      mesh: the devices. Each has a key of its own; losses are averaged and gradients summed over them.
+      mesh: The devices. Each has a key of its own; losses are averaged and gradients summed over them.
     """
 
     def on_device(params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:

@@ -37,7 +37,7 @@ class Ensemble:
         """The training step of all models, from that of one: (train, data, key, progress) -> (train, loss).
 
         Args:
-          update: the training step of one model.
+          update: The training step of one model.
           key_axis: 0 if there is a key for each model, None if all use the same.
         """
         if self.size == 1:

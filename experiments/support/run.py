@@ -25,10 +25,10 @@ class Run:
     """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the latest and the best).
 
     Args:
-      folder: which directory, and whether to resume the run in it.
-      options: what the run saves of the command line.
-      facts: what else makes the run what it is, such as the hash of its data. On resuming it must be the same.
-      notes: what else to keep in config.json.
+      folder: Which directory, and whether to resume the run in it.
+      options: What the run saves of the command line.
+      facts: What else makes the run what it is, such as the hash of its data. On resuming it must be the same.
+      notes: What else to keep in config.json.
     """
 
     def __init__(

@@ -29,10 +29,10 @@ class Stage:
     """The end of a stage of a run, at which a script measures and reports.
 
     Attributes:
-      train: the training state.
-      step: training steps made.
-      loss: their mean loss since the last stage.
-      rate: training steps per second.
+      train: The training state.
+      step: Training steps made.
+      loss: Their mean loss since the last stage.
+      rate: Training steps per second.
     """
 
     train: Any
@@ -73,10 +73,10 @@ def many_steps(
     Args:
       update: (train, data, key, progress) -> (train, loss), one training step. `train` has a field `step`, which
         counts them. The progress goes from 0 to 1 over a run. The loss is a number; of several models, [models].
-      keys: the random key of each step, or keys.
-      models: number of models that train side by side.
-      params_of: the parameters in a training state.
-      mean: of the losses of several models, each NaN if the model's parameters are not finite.
+      keys: The random key of each step, or keys.
+      models: Number of models that train side by side.
+      params_of: The parameters in a training state.
+      mean: Of the losses of several models, each NaN if the model's parameters are not finite.
 
     Returns:
       (train, data, number of steps, (a, b)) -> (train, mean loss), where a + b * step is the progress. The loss is
@@ -118,13 +118,13 @@ def training(
     finite, without saving.
 
     Args:
-      run: the run directory.
-      train: the training state at first, a NamedTuple with a field `step`.
-      steps: makes many training steps: see `many_steps`.
-      data: what they learn from.
-      limit: the number of training steps, or None; and the minutes, which count if there is no number of steps.
-      items: how many things a step processes, and what they are, for the progress bar.
-      stages: number of stages.
+      run: The run directory.
+      train: The training state at first, a NamedTuple with a field `step`.
+      steps: Makes many training steps: see `many_steps`.
+      data: What they learn from.
+      limit: The number of training steps, or None; and the minutes, which count if there is no number of steps.
+      items: How many things a step processes, and what they are, for the progress bar.
+      stages: Number of stages.
     """
     seconds = 0.0
     if run.checkpoints.step is not None:

@@ -102,7 +102,7 @@ def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
     For a convolutional cell that layer makes a row of pixels.
 
     Raises:
-      BadInputError: there is no cell of that size.
+      BadInputError: There is no cell of that size.
       TypeError, ValueError: the cell cannot read the input in this way either.
     """
     cell = make_cell(name, hidden_size, **SETTINGS.get(name, {}))

@@ -26,12 +26,12 @@ class Task(NamedTuple):
 
     Attributes:
       draw: (key, batch) -> training sequences, for use under `jit`.
-      valid: sequences that choose a learning rate.
-      test: sequences whose results are in the table.
-      inputs: number of features, or of symbols.
-      outputs: number of classes; 1: a number.
-      measure: name of what is measured.
-      baselines: measures of other methods.
+      valid: Sequences that choose a learning rate.
+      test: Sequences whose results are in the table.
+      inputs: Number of features, or of symbols.
+      outputs: Number of classes; 1: a number.
+      measure: Name of what is measured.
+      baselines: Measures of other methods.
     """
 
     draw: Callable[[Array, int], Sequences]
