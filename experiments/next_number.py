@@ -1,13 +1,13 @@
 """The next number of a series: the sixth after five numbers, and the yearly sunspots one year ahead.
 
-The first part is the number prediction of many tutorials, regression with one feature in and one out: the sixth number
-of series such as 10, 20, 30, 40, 50. The same parameters predict it twice, by hand-written steps and by `unroll`. A
-line through two numbers would do as well; this part only shows how the pieces fit together.
+The first part is the number prediction of many tutorials, regression with one input feature and one output: the sixth
+number of series such as 10, 20, 30, 40, 50. The same parameters predict it twice, by hand-written steps and by
+`unroll`. A line through two numbers would do as well; this part only shows how the pieces fit together.
 
-The second part is a benchmark that a network can lose: sunspots of 1921-1955 from those of 1700-1920, scored by the
-average relative variance, ARV = MSE / 1535, beside a linear autoregression over nine years. The prediction is the mean
-of small networks, each of which holds out one of five blocks of the training years; the errors on the held-out years
-choose how long to train.
+The second part is a benchmark on which a network may lose. It predicts the sunspots of 1921-1955 from those of
+1700-1920. The score is the average relative variance, ARV = MSE / 1535, beside that of a linear autoregression over
+nine years. The prediction is the mean of small networks, each of which is trained without one of five blocks of the
+training years; the errors on the held-out years determine how long to train.
 
 A. Weigend, B. Huberman, D. Rumelhart, "Predicting the future: a connectionist approach", 1990 (data and score);
 A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active learning", 1995.
@@ -51,7 +51,7 @@ class Options(RunOptions):
     steps: int | None = 600  # Number of training steps. Overrides --minutes
     cell: str = "GRU"  # Name of a cell in jaxrnn
     hidden_size: int = 6  # Hidden size of each network for sunspots
-    seeds: int = 8  # Number of networks per held-out block
+    seeds: int = 8  # Number of networks for each held-out block
     learning_rate: float = 5e-3  # Peak learning rate
     noise: float = 0.1  # Noise added to the sunspots that are read, in their standard deviations
 
@@ -84,7 +84,7 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0
 
 
 def make_models(options: Options) -> tuple[jaxrnn.Stack, jaxrnn.Stack]:
-    """The models for series of numbers, and for sunspots."""
+    """Returns the models for series of numbers, and for sunspots."""
     cell = partial(make_cell, options.cell)
     return jaxrnn.Stack(cell(32), jaxrnn.Dense(1)), jaxrnn.Stack(cell(options.hidden_size), jaxrnn.Dense(1))
 
@@ -124,7 +124,7 @@ def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def by_unroll(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
-    """The same in one call."""
+    """Predicts the same numbers in one call."""
     _, ys = jaxrnn.unroll(model, params, xs)
     return ys[-1, :, 0]
 
@@ -146,7 +146,7 @@ def predict(model: jaxrnn.Stack, params: Any, numbers: Array) -> Array:
 def sunspots_loss(
     options: Options, model: jaxrnn.Stack, numbers: Array, held_out: Array, params: Any, key: Array
 ) -> Array:
-    """The mean squared error on the training years outside of the held-out block."""
+    """Returns the mean squared error on the training years outside of the held-out block."""
     noise = options.noise * jax.random.normal(key, numbers[1:].shape)
     errors = predict(model, params, numbers[:-1] + noise) - numbers[1:]
     block = BLOCK[1:NUM_TRAIN]
@@ -157,7 +157,7 @@ def sunspots_loss(
 
 
 def update(options: Options, train: Train, numbers: Array, keys: Array, progress: Array) -> tuple[Train, Array]:
-    """One training step of all networks. Returns the mean loss on sunspots."""
+    """Runs one training step of all networks. Returns the mean loss on sunspots."""
     series, sunspots = make_models(options)
 
     def learn(loss_fn: Any, learner: Learner, key: Array, learning_rate: Array) -> tuple[Learner, Array]:
@@ -177,7 +177,7 @@ def update(options: Options, train: Train, numbers: Array, keys: Array, progress
 
 
 def make_steps(options: Options) -> Steps:
-    """A compiled function that makes many training steps: see `many_steps`."""
+    """Returns a compiled function that makes many training steps; see `many_steps`."""
     keys = step_keys(options.seed)
     return many_steps(
         partial(update, options),
@@ -220,12 +220,12 @@ def main(options: Options, folder: RunFolder) -> None:
     print(f"run     {run.path}", flush=True)
 
     def predictions(params: Any) -> np.ndarray:
-        """Of all networks, [networks, years]. For the first year, it is the mean."""
+        """Returns the predictions of all networks, [networks, years]. For the first year, they are the mean."""
         scaled_predictions = jax.jit(jax.vmap(partial(predict, sunspots), in_axes=(0, None)))(params, scaled[:-1])
         return np.pad(np.asarray(scaled_predictions), ((0, 0), (1, 0))) * deviation + mean
 
     def held_out_arv(by_block: Any) -> float:
-        """The ARV of the training years, each predicted by what did not learn it."""
+        """Returns the ARV of the training years, each predicted by networks that were trained without it."""
         return arv(np.choose(BLOCK.clip(0), by_block), numbers, learnt)
 
     for stage in training(run, train, make_steps(options), scaled[:NUM_TRAIN], options.limit):

@@ -15,8 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the list of cells or the page of one cell, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxrnn",
-        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at given sizes, "
-        "its paper, the loops that can run it, and an example.",
+        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at given "
+        "sizes, its paper, the loops that can run it, and an example.",
         epilog="The default sizes are those of the cell's example.",
     )
     parser.add_argument("cell", nargs="?", help="name of a cell, in any case, such as LSTM")

@@ -27,10 +27,10 @@ def check_cell(
 ) -> None:
     """Checks that a cell satisfies the contract of `jaxrnn.Cell`.
 
-    The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure, shapes
-    and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a finite
-    gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts and with
-    checkpoints give the same results.
+    The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure,
+    shapes and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a
+    finite gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts
+    and with checkpoints give the same results.
 
     Example:
       >>> jaxrnn.testing.check_cell(jaxrnn.GRU(4), input_size=3)

@@ -47,7 +47,7 @@ class LabelledSequences(NamedTuple):
 
     @property
     def steps(self) -> np.ndarray:
-        """bool [time, sequences]: False in the padding."""
+        """Booleans [time, sequences], False in the padding."""
         return np.arange(len(self.xs))[:, None] < self.lengths
 
     def string(self, sequence: int) -> str:
@@ -67,7 +67,7 @@ def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """The alphabet of the training texts, all texts as symbols [time, texts], and their lengths."""
+    """Returns the alphabet of the training texts, all texts as symbols [time, texts], and their lengths."""
     alphabet = "".join(sorted(set("".join(texts[i] for i in train))))  # type: ignore
     symbol = {character: number for number, character in enumerate(alphabet)}
     rows = [[symbol.get(character, len(alphabet)) for character in text] for text in texts]
@@ -75,7 +75,7 @@ def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, n
 
 
 def digits() -> LabelledSequences:
-    """Images of scikit-learn, their rows as steps. The first half is for training, a seventh of it for validation."""
+    """Loads scikit-learn's images, whose rows are steps. The first half is for training, a seventh of it validates."""
     loaded: Any = load_digits(return_X_y=True)
     images, labels = loaded
     half = len(images) // 2
@@ -107,7 +107,7 @@ def names(folder: Path) -> LabelledSequences:
 
 
 def sequence_baselines(data: LabelledSequences) -> dict[str, float]:
-    """Accuracies of other methods on the test sequences. They learn from the validation sequences too."""
+    """Returns accuracies of other methods on the test sequences. They learn from the validation sequences too."""
     rest = np.concatenate([data.train, data.valid])
     if data.alphabet:
         inputs = np.array([data.string(n) for n in range(len(data.labels))])
@@ -125,7 +125,7 @@ def sequence_baselines(data: LabelledSequences) -> dict[str, float]:
 
 
 def majority(classes: Sequence[str], known: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """The accuracy of always answering with the most frequent known class."""
+    """Returns the accuracy of always answering with the most frequent known class."""
     most = int(np.bincount(known).argmax())
     return {f"always {classes[most]}": float((wanted == most).mean())}
 

@@ -25,7 +25,7 @@ MOST = 50_000  # steps that it is fitted to, at most
 
 
 def python_source() -> LabelledSequences:
-    """The running Python's standard library in pieces, each character labelled with the class of its token."""
+    """Returns the running Python's standard library in pieces, each character labelled with the class of its token."""
     classes = ("whitespace", "keyword", "name", "number", "string", "comment", "operator")
     text = standard_library()
     labels = token_classes(text, classes)
@@ -38,7 +38,7 @@ def python_source() -> LabelledSequences:
 
 
 def token_classes(text: str, classes: Sequence[str]) -> np.ndarray:
-    """The class of each character, up to the first error in the text. Outside of tokens it is whitespace."""
+    """Returns the class of each character, up to the first error in the text. Outside of tokens it is whitespace."""
     starts = np.cumsum([0] + [len(line) + 1 for line in text.split("\n")])
     labels = np.zeros(len(text), np.int32)
     end = 0
@@ -99,7 +99,7 @@ def read_proteins(path: Path) -> list[list[tuple[str, str]]]:
 
 
 def step_baselines(data: LabelledSequences) -> dict[str, float]:
-    """Accuracies of other methods on the steps of the test sequences. They learn from the validation sequences too."""
+    """Returns accuracies of other methods on the steps of the test sequences. They learn from the validation data too."""
     rest = np.concatenate([data.train, data.valid])
     (seen, known), (unseen, wanted) = (
         (windows(data)[:, part][data.steps[:, part]], data.labels[:, part][data.steps[:, part]])
@@ -112,7 +112,7 @@ def step_baselines(data: LabelledSequences) -> dict[str, float]:
 
 
 def windows(data: LabelledSequences) -> np.ndarray:
-    """The symbols around each step, [time, sequences, WINDOW]. Outside of a sequence they are one more symbol."""
+    """Returns the symbols around each step, [time, sequences, WINDOW]; outside of a sequence, one more symbol."""
     outside = data.num_features
     margin = WINDOW // 2
     inside = np.where(data.steps, data.xs, outside)

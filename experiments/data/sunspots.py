@@ -15,7 +15,7 @@ from support.errors import BadInputError
 
 FIRST, LAST_OF_TRAINING, LAST = 1700, 1920, 1955
 YEARS = np.arange(FIRST, LAST + 1)
-VARIANCE = 1535  # that the literature divides by
+VARIANCE = 1535  # of the numbers, as the literature uses it
 WARM_UP = 12  # years at the beginning that are read but not predicted
 
 
@@ -58,5 +58,5 @@ def autoregression(numbers: np.ndarray, order: int, fitted: np.ndarray) -> np.nd
 
 
 def arv(predicted: np.ndarray, numbers: np.ndarray, where: np.ndarray) -> float:
-    """The average relative variance of some years: the mean squared error divided by the variance of the numbers."""
+    """Returns the average relative variance of some years: the mean squared error divided by `VARIANCE`."""
     return float(np.mean((predicted - numbers)[where] ** 2) / VARIANCE)

@@ -66,7 +66,7 @@ class Translator:
         return params, ((), (), first, (), ())
 
     def loss(self, params: Any, batch: Any, key: Array | None = None) -> Array:
-        """The mean loss of the target's symbols, in nats, each given those before it (teacher forcing)."""
+        """Returns the mean loss of the target's symbols, in nats, each given those before it (teacher forcing)."""
         source, source_lengths, target, target_lengths = batch
         k_encoder, k_decoder = (None, None) if key is None else jax.random.split(key)
         params, state = self.encode(params, source, source_lengths, k_encoder)
@@ -77,7 +77,7 @@ class Translator:
         return -(log_p * valid).sum() / valid.sum()
 
     def alignment(self, params: Any, source: Array, lengths: Array, target: Array) -> Array:
-        """Attention weights [target, batch, source] while the decoder outputs a target [target, batch]."""
+        """Returns attention weights [target, batch, source] while the decoder outputs a target [target, batch]."""
         params, state = self.encode(params, source, lengths)
         attention = replace(cast("Attention", self.decoder_cell), shows_weights=True)
         shown = jaxrnn.Stack(*self.decoder.layers[:2], attention)
@@ -89,7 +89,7 @@ class Translator:
 def search(
     model: Translator, params: Any, source: Array, lengths: Array, steps: int, width: int = 1, power: float = 1.0
 ) -> tuple[Array, Array]:
-    """Beam search; with width 1, greedy search. UNKNOWN is never output.
+    """Finds outputs by beam search, or by greedy search with width 1. UNKNOWN is never output.
 
     Args:
       model: The model.

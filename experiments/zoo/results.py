@@ -50,7 +50,7 @@ class Results:
         write_table(self.path, COLUMNS, self.rows.values())
 
     def of(self, entry: Entry) -> float:
-        """The test result of a cell; NaN if it failed or has not run."""
+        """Returns the test result of a cell; NaN if it failed or has not run."""
         row = self.rows.get(entry)
         return float(row["test"]) if row and not row["failure"] else math.nan
 
@@ -70,7 +70,7 @@ class Results:
         return [task for task in TASKS if any(entry.task == task for entry in self.rows)]
 
     def cells(self) -> list[str]:
-        """The cells, best first: by their mean rank over the tasks. A failure ranks behind all others."""
+        """Returns the cells, best first: by their mean rank over the tasks. A failure ranks behind all others."""
         cells = sorted({entry.cell for entry in self.rows}, key=str.lower)
         ranks = dict.fromkeys(cells, 0.0)
         for task in self.tasks:
@@ -80,7 +80,7 @@ class Results:
         return sorted(cells, key=lambda cell: ranks[cell])
 
     def table(self) -> str:
-        """The table in Markdown, a row per cell."""
+        """Returns the table in Markdown, a row per cell."""
         heads = [f"{task}, {TASKS[task]().measure}" for task in self.tasks]
         best = {
             task: min(np.nan_to_num([self.of(Entry(task, c)) for c in self.cells()], nan=np.inf)) for task in self.tasks

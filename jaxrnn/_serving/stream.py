@@ -41,8 +41,8 @@ class Stream:
       [0]
 
     Args:
-      layer: Any causal layer, that is, any layer that does not read the future, as `Bidirectional` does. It runs without
-        a random key.
+      layer: Any causal layer, that is, any layer that does not read the future, as `Bidirectional` does. It runs
+        without a random key.
       params: Its parameters.
       slots: The largest number of sequences at the same time.
       dtype: Dtype of the states. None means the dtype of the parameters.
