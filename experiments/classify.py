@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data.labelled_sequences import LabelledSequences, digits, names, sequence_baselines, warp
+from data.labeled_sequences import LabeledSequences, digits, names, sequence_baselines, warp
 from jax import Array
 from sklearn.metrics import ConfusionMatrixDisplay
 from support.cells import count_parameters, make_cell
@@ -89,7 +89,7 @@ class Network(NamedTuple):
         return jnp.concatenate([s.h for s in (state[-1] if both_directions else [state[-1]])], axis=-1)
 
 
-def make_networks(options: Options, data: LabelledSequences) -> tuple[Network, ...]:
+def make_networks(options: Options, data: LabeledSequences) -> tuple[Network, ...]:
     def network(cell: str, bidirectional: bool) -> Network:
         layer: jaxrnn.Layer = make_cell(cell, options.hidden_size)
         name = cell
@@ -169,7 +169,7 @@ def log_probabilities(networks: tuple[Network, ...], params: Any, xs: Array, len
     return jnp.concatenate([each, together[None]]) if len(networks) > 1 else each
 
 
-def plot(path: Path, run: Run, data: LabelledSequences, baselines: dict[str, float], predicted: np.ndarray) -> None:
+def plot(path: Path, run: Run, data: LabeledSequences, baselines: dict[str, float], predicted: np.ndarray) -> None:
     """Draws the networks' errors on validation data during training, and the confusion matrix of the test data."""
     steps = [row["step"] for row in run.rows]
     with figure(path, columns=2, figsize=(13, 5.5), dpi=130) as (_, grid):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from data.labelled_trees import Examples, accuracy_by_depth, digest, generated, treebank
+from data.labeled_trees import Examples, accuracy_by_depth, digest, generated, treebank
 from jax import Array
 from support.cells import cell_class, count_parameters, make_cell
 from support.clock import process_start
@@ -154,7 +154,7 @@ def losses_and_hits(net: Network, params: Any, examples: Examples) -> tuple[Arra
 
 
 def evaluate(net: Network, params: Any, examples: Examples) -> tuple[float, np.ndarray]:
-    """Returns the mean loss of the nodes that count, and whether each [slots, trees] is labelled correctly."""
+    """Returns the mean loss of the nodes that count, and whether each [slots, trees] is labeled correctly."""
     number = len(examples.lengths)
     size = 300
     parts = []

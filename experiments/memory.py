@@ -40,7 +40,7 @@ from support.ensemble import Ensemble
 from support.errors import INTERRUPTED, BadInputError, fail
 from support.files import read_table, write_table
 from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
-from support.plots import GREY, figure
+from support.plots import GRAY, figure
 from support.progress import Interrupt, print_table
 from support.run import Run
 from support.training import Steps, many_steps
@@ -312,7 +312,7 @@ class Results:
         """Draws the median network's error against the number of sequences: a panel per task, a curve per cell."""
         entries = [entry for entry in self.entries if self.of(entry)]
         panels = list(dict.fromkeys(entry[:2] for entry in entries))
-        colours = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(entry.named_cell for entry in entries))}
+        colors = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(entry.named_cell for entry in entries))}
         down, across = math.ceil(len(panels) / 2), min(2, len(panels))
         path = self.path.with_name("curves.png")
         with figure(path, rows=down, columns=across, figsize=(4.6 * across, 3.3 * down)) as (_, grid):
@@ -321,9 +321,9 @@ class Results:
                     curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
                     steps = np.minimum(STEPS_PER_POINT * np.arange(1, len(curve) + 1), self.options.steps)
                     sequences = steps * self.options.batch / 1000
-                    axes.plot(sequences, curve, color=colours[entry.named_cell], label=entry.named_cell)
+                    axes.plot(sequences, curve, color=colors[entry.named_cell], label=entry.named_cell)
                 baseline = TASKS[name].baseline(length)
-                axes.axhline(baseline, color=GREY, linestyle="--", label="no memory")
+                axes.axhline(baseline, color=GRAY, linestyle="--", label="no memory")
                 axes.set(
                     title=f"{name} {length}",
                     xlabel="thousands of sequences",

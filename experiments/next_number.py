@@ -31,7 +31,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import BLUE, GREY, RED, figure, tidy
+from support.plots import BLUE, GRAY, RED, figure, tidy
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -194,7 +194,7 @@ def plot(path: Path, numbers: np.ndarray, predictions: np.ndarray, linear: np.nd
     with figure(path, figsize=(9, 4.2)) as (_, grid):
         axes = grid[0, 0]
         test = LAST_OF_TRAINING + 0.5, YEARS[-1] + 0.5
-        axes.axvspan(*test, color=GREY, alpha=0.15, linewidth=0, label="test years")
+        axes.axvspan(*test, color=GRAY, alpha=0.15, linewidth=0, label="test years")
         axes.plot(years, numbers[shown], "o", color="#222222", markersize=4, label="sunspots")
         axes.fill_between(years, low, high, color=BLUE, alpha=0.25, linewidth=0, label="nine of ten networks")
         axes.plot(years, predictions.mean(0)[shown], color=BLUE, linewidth=1.8, label="their mean")
@@ -208,9 +208,9 @@ def main(options: Options, folder: RunFolder) -> None:
     numbers = read_numbers(options.data)
     mean, deviation = numbers[:NUM_TRAIN].mean(), numbers[:NUM_TRAIN].std()
     scaled = jnp.asarray((numbers - mean) / deviation, jnp.float32)
-    learnt, test = BLOCK >= 0, YEARS > LAST_OF_TRAINING
+    learned, test = BLOCK >= 0, YEARS > LAST_OF_TRAINING
     linear = autoregression(numbers, ORDER, YEARS <= LAST_OF_TRAINING)
-    linear_held_out = [autoregression(numbers, ORDER, learnt & (n != BLOCK)) for n in range(FOLDS)]
+    linear_held_out = [autoregression(numbers, ORDER, learned & (n != BLOCK)) for n in range(FOLDS)]
     series, sunspots = make_models(options)
     train = jax.jit(partial(begin, options))()
     like = jax.eval_shape(lambda: (train, 0.0))
@@ -226,7 +226,7 @@ def main(options: Options, folder: RunFolder) -> None:
 
     def held_out_arv(by_block: Any) -> float:
         """Returns the ARV of the training years, each predicted by networks that were trained without it."""
-        return arv(np.choose(BLOCK.clip(0), by_block), numbers, learnt)
+        return arv(np.choose(BLOCK.clip(0), by_block), numbers, learned)
 
     for stage in training(run, train, make_steps(options), scaled[:NUM_TRAIN], options.limit):
         by_block = predictions(stage.train.sunspots.params).reshape(options.seeds, FOLDS, -1).mean(0)

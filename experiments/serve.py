@@ -190,9 +190,9 @@ def plot(path: Path, served: dict[str, Served]) -> None:
     """Draws the distributions of the time per step and of the time to the first character."""
     with figure(path, columns=2, figsize=(9, 4), sharey=True) as (drawn, grid):
         left, right = grid[0]
-        for (name, each), colour in zip(served.items(), (BLUE, RED), strict=True):
-            left.ecdf(1000 * np.asarray(each.steps), color=colour, label=name)
-            right.ecdf(1000 * np.asarray(each.waited), color=colour, label=name)
+        for (name, each), color in zip(served.items(), (BLUE, RED), strict=True):
+            left.ecdf(1000 * np.asarray(each.steps), color=color, label=name)
+            right.ecdf(1000 * np.asarray(each.waited), color=color, label=name)
         left.set(xscale="log", xlabel="milliseconds per step", ylabel="share of steps within")
         right.set(xscale="log", xlabel="milliseconds to the first character", ylabel="share of requests within")
         tidy(left)

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data.labelled_sequences import LabelledSequences
-from data.labelled_steps import proteins, python_source, step_baselines
+from data.labeled_sequences import LabeledSequences
+from data.labeled_steps import proteins, python_source, step_baselines
 from jax import Array
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
@@ -41,7 +41,7 @@ from support.training import Steps, many_steps, step_keys, training
 
 import jaxrnn
 
-COLOURS = ("#dfe3e8", "#c1440e", "#4f9bd9", "#e0b030", "#7dbf6b", "#9b8fc4", "#8a6d5a")  # of the classes
+COLORS = ("#dfe3e8", "#c1440e", "#4f9bd9", "#e0b030", "#7dbf6b", "#9b8fc4", "#8a6d5a")  # of the classes
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def log_probabilities(model: jaxrnn.Stack, members: int, params: Any, xs: Array,
 
 
 def plot(
-    path: Path, data: LabelledSequences, predicted: np.ndarray, title: str, rows: int = 6, columns: int = 96
+    path: Path, data: LabeledSequences, predicted: np.ndarray, title: str, rows: int = 6, columns: int = 96
 ) -> None:
     """Draws some test sequences: their symbols, and below them the true and the predicted labels."""
     longest = data.test[np.argsort(-data.lengths[data.test], kind="stable")]
@@ -153,13 +153,13 @@ def plot(
             string = data.string(sequence)[:columns]
             (place,) = np.flatnonzero(data.test == sequence)
             labels = np.stack([data.labels[: len(string), sequence], predicted[: len(string), place]])
-            axes.imshow(labels, ListedColormap(COLOURS[: len(data.classes)]), aspect="auto", vmin=-0.5, vmax=last)
+            axes.imshow(labels, ListedColormap(COLORS[: len(data.classes)]), aspect="auto", vmin=-0.5, vmax=last)
             for column, symbol in enumerate(string):
                 letter = "↵" if symbol == "\n" else symbol
                 axes.text(column, -0.6, letter, ha="center", va="bottom", family="monospace", fontsize=8)
             axes.set(xlim=(-0.5, columns - 0.5), xticks=[], yticks=[0, 1], yticklabels=["true", "predicted"])
             axes.spines[:].set_visible(False)
-        handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(data.classes)]]
+        handles = [Rectangle((0, 0), 1, 1, color=color) for color in COLORS[: len(data.classes)]]
         drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes), frameon=False)
         drawn.suptitle(title)
 

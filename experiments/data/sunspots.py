@@ -40,8 +40,8 @@ def read_numbers(path: Path | None) -> np.ndarray:
 def blocks(number: int) -> np.ndarray:
     """Divides the training years into blocks 0, 1, ...; other years are -1."""
     block = np.full(len(YEARS), -1)
-    learnt = np.flatnonzero((YEARS >= FIRST + WARM_UP) & (YEARS <= LAST_OF_TRAINING))
-    block[learnt] = np.arange(len(learnt)) * number // len(learnt)
+    learned = np.flatnonzero((YEARS >= FIRST + WARM_UP) & (YEARS <= LAST_OF_TRAINING))
+    block[learned] = np.arange(len(learned)) * number // len(learned)
     return block
 
 

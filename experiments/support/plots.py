@@ -12,7 +12,7 @@ from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-BLUE, RED, GREEN, GREY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
+BLUE, RED, GREEN, GRAY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
 
 
 @contextlib.contextmanager
@@ -46,9 +46,9 @@ def plot_curves(path: Path, rows: list[dict[str, Any]], baselines: dict[str, flo
     members = [name for name in rows[-1] if name.startswith("member_")]
     with figure(path, figsize=(7, 4.2)) as (_, grid):
         axes = grid[0, 0]
-        for name, colour in zip(losses, (GREY, BLUE, GREEN), strict=False):
+        for name, color in zip(losses, (GRAY, BLUE, GREEN), strict=False):
             label = f"{name.replace('_loss', '').replace('valid', 'validation')}, last {rows[-1][name]:.3f}"
-            axes.plot(steps, column(name), color=colour, marker=".", linewidth=1.8, label=label)
+            axes.plot(steps, column(name), color=color, marker=".", linewidth=1.8, label=label)
         for name in members:
             axes.plot(steps, column(name), color=BLUE, linewidth=0.6, alpha=0.6)
         if members:

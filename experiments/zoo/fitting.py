@@ -99,8 +99,8 @@ def count(params: Any) -> int:
 def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
     """Returns the cell with a readout.
 
-    An `Embedding` or a `Dense` of the cell's width precedes a cell that cannot read the input. For a convolutional cell,
-    that layer makes a row of pixels.
+    An `Embedding` or a `Dense` of the cell's width precedes a cell that cannot read the input. For a convolutional
+    cell, that layer makes a row of pixels.
 
     Raises:
       BadInputError: There is no cell of that size.

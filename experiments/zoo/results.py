@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 from support.cells import cell_class
 from support.files import read_table, write_table, write_whole
-from support.plots import BLUE, GREEN, GREY, RED, figure
+from support.plots import BLUE, GRAY, GREEN, RED, figure
 
 import jaxrnn
 from zoo.tasks import TASKS
@@ -125,14 +125,14 @@ class Results:
         task = TASKS[name]()
         values = [self.of(Entry(name, cell)) for cell in cells]
         top = 1.02 * max([value for value in task.baselines.values() if value < 4], default=1.0)
-        for kind, colour in KINDS.items():
+        for kind, color in KINDS.items():
             places = [n for n, cell in enumerate(cells) if kind_of(cell) == kind]
-            axes.plot([min(values[n], top) for n in places], places, "o", color=colour, markersize=4, label=kind)
+            axes.plot([min(values[n], top) for n in places], places, "o", color=color, markersize=4, label=kind)
         failed = [n for n, value in enumerate(values) if math.isnan(value)]
-        axes.plot([top] * len(failed), failed, "x", color=GREY, markersize=5, label="failed")
+        axes.plot([top] * len(failed), failed, "x", color=GRAY, markersize=5, label="failed")
         for baseline, value in task.baselines.items():
             if value <= top:
-                axes.axvline(value, color=GREY, linestyle="--", linewidth=1)
+                axes.axvline(value, color=GRAY, linestyle="--", linewidth=1)
                 style = {"fontsize": 7, "rotation": 90, "ha": "right", "va": "bottom"}
                 axes.text(value, -0.6, f"{baseline} ", color="#5b6672", **style)
         axes.set(title=name, xlabel=task.measure)

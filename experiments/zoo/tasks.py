@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data import labelled_sequences, memory_tasks
+from data import labeled_sequences, memory_tasks
 from data.memory_tasks import Sequences
 from data.ngrams import ngram_losses
 from data.text import Text
@@ -72,7 +72,7 @@ def adding() -> Task:
 @cache
 def digits() -> Task:
     """Makes the digits task: 8 x 8 images, one pixel per step in a random order; the target at the end is the digit."""
-    data = labelled_sequences.digits()
+    data = labeled_sequences.digits()
     order = np.random.default_rng(0).permutation(64)
     pixels = data.xs.swapaxes(0, 1).reshape(-1, 64).T[order, :, None]  # [64, images, 1]
 
@@ -85,7 +85,7 @@ def digits() -> Task:
     def draw(key: Array, batch: int) -> Sequences:
         return of(jax.random.choice(key, jnp.asarray(data.train), (batch,)))
 
-    accuracy = labelled_sequences.sequence_baselines(data)["logistic regression"]
+    accuracy = labeled_sequences.sequence_baselines(data)["logistic regression"]
     return Task(
         draw=draw,
         valid=of(data.valid),
