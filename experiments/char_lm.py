@@ -1,7 +1,7 @@
-"""A character language model: learns to write from any text, one character after the other.
+"""A character language model: trains on any text, and generates similar text one character at a time.
 
-The model is that of A. Karpathy's char-rnn (2015). Losses are in nats per character. With several --seeds or
---learning-rate, several models train side by side as one program.
+The model is that of A. Karpathy's char-rnn (2015). Losses are in nats per character. With several --seeds or several
+values of --learning-rate, several models train side by side as one program.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Options(RunOptions):
     layers: int = 1  # Number of recurrent layers
     dropout: float = 0.2  # Dropout rate after each layer
     sequence_length: int = 64  # Length of each training window; the state carries over to the next one
-    batch: int = 32  # Number of places in the text read side by side
+    batch: int = 32  # Number of streams of the text that are read side by side
     learning_rate: tuple[float, ...] = (8e-3,)  # Peak learning rate. Several values train one model each
-    seeds: int = 1  # Number of random seeds. Several train one model each, side by side
+    seeds: int = 1  # Number of random seeds. Each trains one model, all side by side
     devices: Devices = "all"  # Devices that share each batch; on a CPU, its cores
 
     def check(self) -> None:
@@ -112,7 +112,7 @@ def begin(options: Options, model: jaxrnn.Stack, num_symbols: int, seed: Array, 
 
 
 def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
-    """The mean loss of each character of a window given those before it, and the state after the window."""
+    """Returns the mean loss of each character of a window given those before it, and the state after the window."""
     state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
     return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
 
@@ -120,13 +120,13 @@ def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, key: Ar
 def update(
     options: Options, model: jaxrnn.Stack, mesh: Mesh, train: Train, symbols: Array, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on the next window of every stream."""
-    # The text is a ring that the streams read one behind the other: no window is the last, and no state is lost.
+    """Runs one training step, on the next window of every stream."""
+    # The streams read the text as a ring, at equal distances, so that no window is the last and no state is lost.
     starts = jnp.arange(options.batch) * (len(symbols) // options.batch)
     places = starts + train.position + jnp.arange(options.sequence_length + 1)[:, None]
     window = symbols[places % len(symbols)].astype(jnp.int32)
 
-    # The streams take turns to restart from the initial state, which validation and sampling start from too.
+    # The streams take turns restarting from the initial state, which validation and sampling start from too.
     restarts = jnp.arange(options.batch) == train.step % options.batch
     state = jaxrnn.ops.where(restarts, model.initial_state(train.params, (options.batch,)), train.state)
 
@@ -161,7 +161,7 @@ def begin_all(options: Options, model: jaxrnn.Stack, num_symbols: int) -> Train:
 
 
 def make_steps(options: Options, model: jaxrnn.Stack, mesh: Mesh) -> Steps:
-    """A compiled function that makes many training steps: see `many_steps`."""
+    """Returns a compiled function that makes many training steps; see `many_steps`."""
     ensemble = Ensemble(len(options.members))
     seeds = jnp.array([seed for seed, _ in options.members])
 
@@ -173,7 +173,7 @@ def make_steps(options: Options, model: jaxrnn.Stack, mesh: Mesh) -> Steps:
 
 
 def best_params(options: Options, run: Run, like: Train) -> Any:
-    """The parameters of the best model in the best checkpoint."""
+    """Returns the parameters of the best model in the best checkpoint."""
     train, _ = run.checkpoints.best((like, 0.0))
     return Ensemble(len(options.members)).member(train.params, best_member(run.best))
 
@@ -235,7 +235,7 @@ def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
 
 
 def summary(options: Options, run: Run) -> dict[str, str]:
-    """What the models of a run have reached."""
+    """Returns the final losses of a run's models, its time and its speed, as lines of a table."""
     last = run.last
     several = len(options.members) > 1
     loss = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"

@@ -1,15 +1,16 @@
-"""One label per sequence, read off the last state: handwritten digits row by row, or names to languages.
+"""One label per sequence, predicted from the last state: handwritten digits read row by row, or the language of a name.
 
 An Elman network, an LSTM, a GRU and a bidirectional LSTM train side by side on the same batches; their probabilities
 are also averaged.
 
 Digits (no --data): scikit-learn's 1,797 images of 8 x 8 pixels (E. Alpaydin, C. Kaynak, "Optical recognition of
-handwritten digits", 1998), their rows as 8 steps. Training and testing are on the halves of scikit-learn's example
-"Recognizing hand-written digits". The networks train on slightly rotated and shifted images, their baselines do not.
+handwritten digits", 1998), whose rows are 8 steps. The halves for training and testing are those of scikit-learn's
+example "Recognizing hand-written digits". The networks train on slightly rotated and shifted images, the baselines do
+not.
 
 Names (--data FOLDER): <language>.txt for each language, one name per line, such as those of S. Robertson, "Classifying
-names with a character-level RNN" (PyTorch tutorials). A name that a file has several times counts once, so that no
-test name of a language is in its training data. Characters are those of Unicode's normal form C, capitals and accents
+names with a character-level RNN" (PyTorch tutorials). Names that occur several times in a file count once, so that no
+test name of a language is in its training data. Names are normalized to Unicode's form C; capitals and accents are
 kept.
 """
 
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data.labelled_sequences import LabelledSequences, digits, names, sequence_baselines, warp
+from data.labeled_sequences import LabeledSequences, digits, names, sequence_baselines, warp
 from jax import Array
 from sklearn.metrics import ConfusionMatrixDisplay
 from support.cells import count_parameters, make_cell
@@ -48,7 +49,7 @@ class Options(RunOptions):
     bidirectional: bool = False  # Whether that cell reads in both directions
     hidden_size: int = 128  # Hidden size of each layer, in each direction
     layers: int = 1  # Number of recurrent layers
-    dropout: float = 0.5  # Dropout rate of embedded symbols, between layers and of the last state
+    dropout: float = 0.5  # Dropout rate after the embedding, between layers and of the last state
     batch: int = 64  # Number of sequences in a batch
     learning_rate: float = 5e-3  # Peak learning rate
     minutes: float = 3.0  # Time limit of the run in minutes, start-up included
@@ -78,17 +79,17 @@ class Network(NamedTuple):
     def logits(self, params: Any, xs: Array, lengths: Array, key: Array | None = None) -> Array:
         k_body, k_head = (None, None) if key is None else jax.random.split(key)
         state, _ = jaxrnn.unroll(self.body, params[0], xs, lengths=lengths, key=k_body)
-        h = self.last_h(state)  # each sequence's own last one: padding leaves the state alone
+        h = self.last_h(state)  # at the last step of each sequence, because padding does not change the state
         nothing = self.head.initial_state(params[1], h.shape[:-1])
         return jaxrnn.step(self.head, params[1], nothing, h, key=k_head)[1]
 
     def last_h(self, state: Any) -> Array:
-        """What the last layer outputs after the whole sequence: forwards at its end, backwards at its beginning."""
+        """Returns the last layer's h after the whole sequence: forward at its end, backward at its beginning."""
         both_directions = isinstance(self.body.layers[-1], jaxrnn.Bidirectional)
         return jnp.concatenate([s.h for s in (state[-1] if both_directions else [state[-1]])], axis=-1)
 
 
-def make_networks(options: Options, data: LabelledSequences) -> tuple[Network, ...]:
+def make_networks(options: Options, data: LabeledSequences) -> tuple[Network, ...]:
     def network(cell: str, bidirectional: bool) -> Network:
         layer: jaxrnn.Layer = make_cell(cell, options.hidden_size)
         name = cell
@@ -137,7 +138,7 @@ def update(
     key: Array,
     progress: Array,
 ) -> tuple[Train, Array]:
-    """One training step of all networks, on the same batch. Returns their mean loss."""
+    """Runs one training step of all networks, on the same batch. Returns their mean loss."""
     all_xs, all_lengths, all_labels = data
     k_batch, k_warp, k_dropout = jax.random.split(key, 3)
     drawn = jax.random.randint(k_batch, (options.batch,), 0, len(all_labels))
@@ -159,7 +160,7 @@ def update(
 
 @partial(jax.jit, static_argnames="networks")
 def log_probabilities(networks: tuple[Network, ...], params: Any, xs: Array, lengths: Array) -> Array:
-    """Log probabilities of the classes, [networks, sequences, classes].
+    """Returns log probabilities of the classes, [networks, sequences, classes].
 
     If there are several networks, the last entry is that of the mean of their probabilities.
     """
@@ -168,7 +169,7 @@ def log_probabilities(networks: tuple[Network, ...], params: Any, xs: Array, len
     return jnp.concatenate([each, together[None]]) if len(networks) > 1 else each
 
 
-def plot(path: Path, run: Run, data: LabelledSequences, baselines: dict[str, float], predicted: np.ndarray) -> None:
+def plot(path: Path, run: Run, data: LabeledSequences, baselines: dict[str, float], predicted: np.ndarray) -> None:
     """Draws the networks' errors on validation data during training, and the confusion matrix of the test data."""
     steps = [row["step"] for row in run.rows]
     with figure(path, columns=2, figsize=(13, 5.5), dpi=130) as (_, grid):
@@ -208,7 +209,9 @@ def main(options: Options, folder: RunFolder) -> None:
     for stage in training(run, train, steps, seen, options.limit, items=(options.batch, data.name)):
         found, accuracies = measure(stage.train.params, data.valid)
         valid_loss = -float(found[-1, np.arange(len(data.valid)), data.labels[data.valid]].mean())
-        stage.record(valid_loss, valid_loss=valid_loss, **accuracies)  # of all together: one checkpoint for all
+        stage.record(
+            valid_loss, valid_loss=valid_loss, **accuracies
+        )  # the loss of the mean of all networks, which share one checkpoint
         shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(judged, accuracies.values(), strict=True))
         stage.say(f"validation {valid_loss:.3f}, accuracy {shares}")
 

@@ -1,10 +1,10 @@
 """What the units of a character LSTM keep track of: strings, comments, brackets, indentation.
 
 The model is that of char_lm.py, on Python source: it is trained here, or taken from a run of char_lm.py by --resume
---run-dir. It learns from characters only; the labels are those of Python's own tokenizer. For each label and each
-unit: how well does a threshold on tanh(c), or on a gate, tell whether the next character is inside? Units are chosen
-on training text and scored on held-out text, beside those of the network before training. gates.html shows the text,
-coloured by the best unit of each label.
+--run-dir. It learns from characters only; the labels are those of Python's own tokenizer. The score of a unit for a
+label says how well a threshold on tanh(c), or on a gate, predicts whether the next character is inside. Units are
+chosen on training text and scored on held-out text, beside those of the network before training. gates.html shows the
+text, colored by the best unit of each label.
 
 A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015.
 """
@@ -50,7 +50,7 @@ class Page(OptionGroup):
 
 @partial(jax.jit, static_argnames="cell")
 def signals_of(cell: jaxrnn.LSTM, params: Any, symbols: Array) -> Array:
-    """The cell states and gates after each character, [time, signals, units]."""
+    """Returns the cell states and gates after each character, [time, signals, units]."""
 
     def one(state: Any, x: Array) -> tuple[Any, Array]:
         z = cell.project(params, x)
@@ -62,7 +62,7 @@ def signals_of(cell: jaxrnn.LSTM, params: Any, symbols: Array) -> Array:
 
 
 def strengths(signals: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How well each signal [time, n] predicts a label, from -1 to 1; the sign is that of the relation.
+    """Returns how well each signal [time, n] predicts a label, from -1 to 1; the sign is that of the correlation.
 
     For binary labels it is 2 AUC - 1, for numbers Spearman's correlation.
     """
@@ -88,17 +88,17 @@ class Finding(NamedTuple):
 
 
 def excerpt_of(text: Text, labels: dict[str, np.ndarray]) -> tuple[slice, int]:
-    """The part of the text to look at, with as many training characters as held-out ones; and their number."""
+    """Returns the examined part of the text, with as many training characters as held-out ones, and their number."""
     size = min(LONGEST, text.num_train, min(map(len, labels.values())) - text.num_train)
     return slice(text.num_train - size, text.num_train + size), size
 
 
 def find(cell: jaxrnn.LSTM, trained: Any, untrained: Any, text: Text, labels: dict[str, np.ndarray]) -> list[Finding]:
-    """For each label the best signal of the trained network, beside the best one of the untrained network."""
+    """Finds the best signal for each label, in the trained network and in the untrained one."""
     part, size = excerpt_of(text, labels)
 
     def best_signal(signals: np.ndarray, truth: np.ndarray) -> tuple[int, float, np.ndarray, float]:
-        """The signal's number, its sign, its values on held-out text, and its score there."""
+        """Returns the signal's number, its sign, its values on held-out text, and its score there."""
         strength = strengths(signals[:size:3], truth[:size:3])
         best = int(np.abs(strength).argmax())
         sign = float(np.sign(strength[best]))
@@ -122,7 +122,7 @@ def find(cell: jaxrnn.LSTM, trained: Any, untrained: Any, text: Text, labels: di
 
 
 def make_page(findings: list[Finding], characters: str, length: int, title: str) -> str:
-    """An HTML page of held-out text, red where the signal is high and blue where it is low."""
+    """Returns an HTML page of held-out text, red where the signal is high and blue where it is low."""
     shades = [(f"rgba(193,68,14,{s / 8:.2f})" if s > 0 else f"rgba(31,95,168,{-s / 8:.2f})") for s in range(-5, 6)]
     styles = "".join(f".s{n}{{background:{shade}}}" for n, shade in enumerate(shades))
     parts = []
@@ -148,7 +148,7 @@ def make_page(findings: list[Finding], characters: str, length: int, title: str)
 
 
 def tracked_labels(text: Text) -> dict[str, np.ndarray]:
-    """The labels of the text that take several values, in the training part and in the held-out part."""
+    """Returns the labels of the text that take several values, in the training part and in the held-out part."""
     labels = labels_of(decode(text.symbols, text.alphabet))
     readable = len(labels["string"])
     if readable < text.num_train + len(text.symbols) // 20:

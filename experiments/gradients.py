@@ -1,9 +1,9 @@
-"""Why gates: how far back the gradient of each cell reaches, before and after the cell has learnt to remember.
+"""Why gates help: how far back the gradient of each cell reaches, before and after it has learned to remember.
 
-The task: a sequence of noise symbols with one symbol to keep at a random place; at the end the network says which one
-it was. The lag from that place to the end is uniform. The plot shows the gradient of the last output h_T, in a random
-direction v, with respect to the state k steps before: |v' dh_T/ds_{T-k}|, averaged over sequences, directions and
-seeds; and beside it the accuracy at each lag.
+The task: a sequence of noise symbols contains one symbol to remember, at a random place; at the end the network says
+which one it was. The lag from that place to the end is uniform. The plot shows the gradient of the last output h_T, in
+a random direction v, with respect to the state k steps before: |v' dh_T/ds_{T-k}|, averaged over sequences, directions
+and seeds; and beside it the accuracy at each lag.
 
 J. Hochreiter, "Untersuchungen zu dynamischen neuronalen Netzen", 1991; Y. Bengio, P. Simard, P. Frasconi, "Learning
 long-term dependencies with gradient descent is difficult", 1994; R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty
@@ -35,7 +35,7 @@ from support.training import Steps, many_steps, step_keys, training
 
 import jaxrnn
 
-CLASSES = 4  # symbols to keep
+CLASSES = 4  # symbols to remember
 NOISE = 4  # other symbols
 LAG_BINS = 20  # in which accuracies are counted
 NORM = r"$|v^\top \partial h_T / \partial s_{T-k}|$"
@@ -47,7 +47,7 @@ class Options(RunOptions):
     hidden_size: int = 32  # Hidden size of each cell
     length: int = 120  # Length of the sequences; the longest lag is one less
     batch: int = 32  # Number of sequences in a batch
-    seeds: int = 3  # Number of networks of each cell, side by side
+    seeds: int = 3  # Number of networks of each cell, which train side by side
     learning_rate: float = 3e-3  # Peak learning rate
 
     def check(self) -> None:
@@ -83,7 +83,7 @@ def make_model(cell: jaxrnn.Cell) -> jaxrnn.Stack:
 
 
 def answer(cell: jaxrnn.Cell, params: Any, xs: Array) -> Array:
-    """The logits [batch, classes] at the end."""
+    """Returns the logits [batch, classes] at the end."""
     _, ys = jaxrnn.unroll(make_model(cell), params, xs)
     return ys[-1]
 
@@ -109,7 +109,7 @@ def draw(key: Array, batch: int, length: int) -> tuple[Array, Array, Array]:
 
 
 def update(options: Options, train: Train, data: None, key: Array, progress: Array) -> tuple[Train, Array]:
-    """One training step of all networks, on the same new sequences. Returns their mean loss."""
+    """Runs one training step of all networks, on the same new sequences. Returns their mean loss."""
     xs, classes, _ = draw(key, options.batch, options.length)
     learning_rate = options.learning_rate * cosine(progress)
 
@@ -129,7 +129,7 @@ def update(options: Options, train: Train, data: None, key: Array, progress: Arr
 
 
 def make_steps(options: Options) -> Steps:
-    """A compiled function that makes many training steps: see `many_steps`."""
+    """Returns a compiled function that makes many training steps; see `many_steps`."""
     return many_steps(
         partial(update, options),
         step_keys(options.seed),
@@ -138,7 +138,7 @@ def make_steps(options: Options) -> Steps:
 
 
 def gradient_norms(cell: jaxrnn.Cell, params: Any, xs: Array, key: Array) -> Array:
-    """|v' dh_T/ds_{T-k}| for each lag k [length], averaged over the sequences; v has length 1."""
+    """Returns |v' dh_T/ds_{T-k}| for each lag k [length], averaged over the sequences; v has length 1."""
     state = cell.initial_state(params, xs.shape[1:])
     # Zeros are added to the state after each step. The gradient with respect to them is that of the state.
     zeros = jax.tree.map(lambda leaf: jnp.zeros((len(xs), *leaf.shape)), state)
@@ -186,7 +186,7 @@ def plot(path: Path, options: Options, before: np.ndarray, after: np.ndarray, ac
         right.axhline(1 / CLASSES, color="#777777", linestyle="--", label="chance")
         for axes in grid[0]:
             axes.grid(alpha=0.25)
-        left.set(title="Gradient at initialisation", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
+        left.set(title="Gradient at initialization", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         middle.set(title="Gradient after training", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         right.set(title="Accuracy after training", xlabel="lag", ylim=(0, 1.05), ylabel="accuracy")
         drawn.legend(frameon=False, loc="outside lower center", ncols=len(options.cells) + 1)

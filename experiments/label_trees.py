@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from data.labelled_trees import Examples, accuracy_by_depth, digest, generated, treebank
+from data.labeled_trees import Examples, accuracy_by_depth, digest, generated, treebank
 from jax import Array
 from support.cells import cell_class, count_parameters, make_cell
 from support.clock import process_start
@@ -93,7 +93,7 @@ class Network(NamedTuple):
         return reader, cell, self.head.init(k_head, size)
 
     def outputs(self, params: Any, examples: Examples, key: Array | None = None) -> Array:
-        """The outputs of all nodes, [slots, trees, hidden]."""
+        """Returns the outputs of all nodes, [slots, trees, hidden]."""
         if isinstance(self.cell, trees.TreeCell):
             _, xs = jaxrnn.unroll(self.reader, params[0], examples.trees.xs, key=key)
             return trees.unroll(self.cell, params[1], examples.trees, xs).h
@@ -102,12 +102,12 @@ class Network(NamedTuple):
         return ys[examples.trees.labels[..., 2], jnp.arange(ys.shape[1])]
 
     def logits(self, params: Any, examples: Examples, key: Array | None = None) -> Array:
-        """The logits of all nodes, [slots, trees, classes]."""
+        """Returns the logits of all nodes, [slots, trees, classes]."""
         k_reader, k_head = (None, None) if key is None else jax.random.split(key)
         return jaxrnn.unroll(self.head, params[2], self.outputs(params, examples, k_reader), key=k_head)[1]
 
     def loss(self, params: Any, examples: Examples, key: Array | None = None) -> Array:
-        """The mean cross-entropy of all nodes."""
+        """Returns the mean cross-entropy of all nodes."""
         logits, labels = self.logits(params, examples, key), examples.trees.labels[..., 0]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(where=examples.trees.valid)
 
@@ -132,7 +132,7 @@ def begin(options: Options, nets: tuple[Network, ...], examples: Examples, num_s
 def update(
     options: Options, nets: tuple[Network, ...], train: Train, data: Examples, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step of all networks, on the same batch. Returns their mean loss."""
+    """Runs one training step of all networks, on the same batch. Returns their mean loss."""
     k_batch, *k_nets = jax.random.split(key, 1 + len(nets))
     batch = data.take(jax.random.randint(k_batch, (options.batch,), 0, len(data.lengths)))
     learning_rate = options.learning_rate * warmup_cosine(train.step, progress)
@@ -148,13 +148,13 @@ def update(
 
 @partial(jax.jit, static_argnames="net")
 def losses_and_hits(net: Network, params: Any, examples: Examples) -> tuple[Array, Array]:
-    """The losses of all nodes [slots, trees], and whether their labels are predicted correctly."""
+    """Returns the losses of all nodes [slots, trees], and whether their labels are predicted correctly."""
     logits, labels = net.logits(params, examples), examples.trees.labels[..., 0]
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels), logits.argmax(-1) == labels
 
 
 def evaluate(net: Network, params: Any, examples: Examples) -> tuple[float, np.ndarray]:
-    """The mean loss of the nodes that count, and whether each [slots, trees] is labelled correctly."""
+    """Returns the mean loss of the nodes that count, and whether each [slots, trees] is labeled correctly."""
     number = len(examples.lengths)
     size = 300
     parts = []

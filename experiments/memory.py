@@ -1,12 +1,13 @@
-"""What can be remembered: how many sequences each cell needs to solve tasks that require a memory.
+"""How many training sequences each cell needs to solve tasks that require a memory.
 
 The tasks are adding, copying, temporal order and parity (data/memory_tasks.py). Every training step draws new
 sequences. A task is solved as defined by Hochreiter and Schmidhuber: the last 2,000 training sequences were all
-processed correctly when they were drawn, with a small mean error. For adding, correct is an error below 0.08 (0.04 on
-their scale), and the mean must be below 0.02 (0.01). For the other tasks, correct is that the true class's probability
-is within 0.3 of one at each step that counts; and the mean of each sequence's largest error must be below 0.1. A
-network that has solved its task stops learning and is tested on 2,560 new sequences. With one sequence per training
-step, they needed 74,000 sequences for adding at length 100, and 31,390 for temporal order.
+processed correctly when they were drawn, with a small mean error. For adding, a sequence is correct if its error is
+below 0.08 (0.04 on their scale), and the mean error must be below 0.02 (0.01). For the other tasks, a sequence is
+correct if the true class's probability is within 0.3 of one at each step that counts, and the mean of each sequence's
+largest error must be below 0.1. A network that has solved its task stops learning and is tested on 2,560 new sequences.
+With one sequence per training step, their LSTM needed 74,000 sequences for adding at length 100, and 31,390 for
+temporal order.
 
 S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997, experiments 4 and 6a; C. Tallec, Y. Ollivier, "Can
 recurrent neural networks warp time?", 2018, for the chrono initializer.
@@ -39,7 +40,7 @@ from support.ensemble import Ensemble
 from support.errors import INTERRUPTED, BadInputError, fail
 from support.files import read_table, write_table
 from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
-from support.plots import GREY, figure
+from support.plots import GRAY, figure
 from support.progress import Interrupt, print_table
 from support.run import Run
 from support.training import Steps, many_steps
@@ -63,12 +64,12 @@ class Options(SavedOptions):
         "order",
         "parity",
     )  # Tasks
-    length: tuple[int, ...] = ()  # Lengths of the sequences. None given: 100; parity 50; the pause of copying 10
-    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. None given: Elman, GRU, LSTM, and LSTM with chrono
+    length: tuple[int, ...] = ()  # Lengths of the sequences. Default: 100, for parity 50; for copying a pause of 10
+    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: Elman, GRU, LSTM, and LSTM with chrono
     forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state
     hidden_size: int | None = None  # Hidden size of each cell. None: 16; for copying 64
     batch: int = 20  # Number of sequences in a batch
-    seeds: int = 3  # Number of networks that train side by side, of as many seeds
+    seeds: int = 3  # Number of seeds. Each trains one network, all side by side
     learning_rate: float | None = None  # Learning rate. None: that of the task
 
     def check(self) -> None:
@@ -85,7 +86,7 @@ class Options(SavedOptions):
 
 @dataclass(frozen=True)
 class Limit(OptionGroup):
-    minutes: float = 10.0  # Time limit of this call in minutes. --resume continues with what is missing
+    minutes: float = 10.0  # Time limit of this call in minutes. --resume trains the missing entries
 
     def check(self) -> None:
         above(0, minutes=self.minutes)
@@ -121,7 +122,7 @@ PLAIN_NUMBERS: dict[Any, str] = {jaxrnn.MinLSTM: "forget_bias"}  # keeping gates
 
 
 def keep_bias_field(kind: Any) -> str | None:
-    """The argument of a cell that is the initial bias of the gate that keeps its state; None if it has no such gate.
+    """Returns a cell's argument for the initial bias of the gate that keeps its state; None if it has no such gate.
 
     These biases have different names, but of all arguments only they accept a `Chrono`.
     """
@@ -173,7 +174,7 @@ def begin(options: Options, entry: Entry, seed: Array) -> Train:
 def update(
     options: Options, entry: Entry, train: Train, data: None, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on new sequences. Returns the task's measure."""
+    """Runs one training step, on new sequences. Returns the task's measure."""
     task = TASKS[entry.task]
     model = make_model(options, entry)
     sequences = task.draw(key, entry.length, options.batch)
@@ -201,7 +202,7 @@ def seeds_of(options: Options) -> Array:
 
 
 def seed_keys(options: Options, number: Any) -> Array:
-    """A random key for each seed, different for each number."""
+    """Returns a random key for each seed, different for each number."""
     return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), number))(seeds_of(options))
 
 
@@ -211,7 +212,7 @@ def begin_all(options: Options, entry: Entry) -> Train:
 
 
 def make_steps(options: Options, entry: Entry) -> Steps:
-    """A compiled function that makes many training steps of all networks. It returns their measures [seeds]."""
+    """Returns a compiled function that makes many training steps of all networks. It returns their measures [seeds]."""
     ensemble = Ensemble(options.seeds)
     update_all = ensemble.update(partial(update, options, entry))
     return many_steps(update_all, ensemble.keys(partial(seed_keys, options)), ensemble.size, mean=ensemble.stacked)
@@ -219,7 +220,7 @@ def make_steps(options: Options, entry: Entry) -> Steps:
 
 @partial(jax.jit, static_argnames=("options", "entry"))
 def wrong_in_test(options: Options, entry: Entry, params: Any) -> Array:
-    """How many of the test sequences each network gets wrong, [seeds]."""
+    """Returns how many of the test sequences each network gets wrong, [seeds]."""
     task = TASKS[entry.task]
     model = make_model(options, entry)
     ensemble = Ensemble(options.seeds)
@@ -290,7 +291,7 @@ class Results:
         write_table(self.path, self.rows[0], self.rows)
 
     def summary(self, entry: Entry) -> str:
-        """A line of the table: medians over the networks."""
+        """Returns a line of the table: medians over the networks."""
         rows = self.of(entry)
         if not rows:
             return f"{entry!s:<26} not run"
@@ -311,7 +312,7 @@ class Results:
         """Draws the median network's error against the number of sequences: a panel per task, a curve per cell."""
         entries = [entry for entry in self.entries if self.of(entry)]
         panels = list(dict.fromkeys(entry[:2] for entry in entries))
-        colours = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(entry.named_cell for entry in entries))}
+        colors = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(entry.named_cell for entry in entries))}
         down, across = math.ceil(len(panels) / 2), min(2, len(panels))
         path = self.path.with_name("curves.png")
         with figure(path, rows=down, columns=across, figsize=(4.6 * across, 3.3 * down)) as (_, grid):
@@ -320,9 +321,9 @@ class Results:
                     curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
                     steps = np.minimum(STEPS_PER_POINT * np.arange(1, len(curve) + 1), self.options.steps)
                     sequences = steps * self.options.batch / 1000
-                    axes.plot(sequences, curve, color=colours[entry.named_cell], label=entry.named_cell)
+                    axes.plot(sequences, curve, color=colors[entry.named_cell], label=entry.named_cell)
                 baseline = TASKS[name].baseline(length)
-                axes.axhline(baseline, color=GREY, linestyle="--", label="no memory")
+                axes.axhline(baseline, color=GRAY, linestyle="--", label="no memory")
                 axes.set(
                     title=f"{name} {length}",
                     xlabel="thousands of sequences",

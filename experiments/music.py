@@ -1,4 +1,4 @@
-"""The next frame of polyphonic music, predicted by the small networks of Chung et al.; and music they compose.
+"""The next frame of polyphonic music, predicted by the small networks of Chung et al., and music that they compose.
 
 A frame says which of a piano's 88 keys sound. The loss is the sum of the keys' binary cross-entropies given all frames
 before, in nats per frame. Networks of several seeds train side by side as one program.
@@ -85,7 +85,7 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 def begin(model: jaxrnn.Stack, key: Array) -> Train:
     params = model.init(key, KEYS)
-    # About four of a piano's keys sound at once. Without this the network would first learn that, and saturate.
+    # About four of a piano's keys sound at once. Without this bias the network would first learn that, and saturate.
     params = (*params[:-1], params[-1]._replace(b=params[-1].b - 3.0))
     return Train(jnp.int32(0), params, optimizer.init(params))
 
@@ -100,7 +100,7 @@ def frame_losses(model: jaxrnn.Stack, params: Any, frames: Array, **how: Any) ->
 def update(
     options: Options, model: jaxrnn.Stack, train: Train, chunks: Chunks, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on random chunks."""
+    """Runs one training step, on random chunks."""
     k_batch, k_loss = jax.random.split(key)
     k_noise, k_dropout = jax.random.split(k_loss)
     drawn = jax.random.randint(k_batch, (options.batch,), 0, len(chunks.lengths))
@@ -123,7 +123,7 @@ def update(
 
 
 def network_keys(options: Options) -> Array:
-    """A random key for each network, the same for any number of networks."""
+    """Returns a random key for each network, the same for any number of networks."""
     return jax.vmap(partial(jax.random.fold_in, jax.random.key(options.seed)))(jnp.arange(options.seeds))
 
 
@@ -132,7 +132,7 @@ def begin_all(options: Options, model: jaxrnn.Stack) -> Train:
 
 
 def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
-    """A compiled function that makes many training steps of all networks, each on batches of its own."""
+    """Returns a compiled function that makes many training steps of all networks, each on batches of its own."""
     ensemble = Ensemble(options.seeds)
 
     def keys(step: Array) -> Array:
@@ -148,7 +148,7 @@ def network_loss(model: jaxrnn.Stack, params: Any, streams: Streams) -> Array:
 
 
 def evaluate(options: Options, model: jaxrnn.Stack, params: Any, streams: Streams) -> np.ndarray:
-    """The mean loss of each network [seeds], over all frames of whole pieces but the first ones."""
+    """Returns the mean loss of each network [seeds], over all frames of whole pieces but the first ones."""
     member = partial(Ensemble(options.seeds).member, params)
     return np.array([network_loss(model, member(n), streams) for n in range(options.seeds)])
 

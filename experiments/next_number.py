@@ -1,13 +1,13 @@
 """The next number of a series: the sixth after five numbers, and the yearly sunspots one year ahead.
 
-The first part is the number prediction of many tutorials, regression with one feature in and one out: the sixth number
-of series such as 10, 20, 30, 40, 50. The same parameters predict it twice, by hand-written steps and by `unroll`. A
-line through two numbers would do as well; this part only shows how the pieces fit together.
+The first part is the number prediction of many tutorials, regression with one input feature and one output: the sixth
+number of series such as 10, 20, 30, 40, 50. The same parameters predict it twice, by hand-written steps and by
+`unroll`. A line through two numbers would do as well; this part only shows how the pieces fit together.
 
-The second part is a benchmark that a network can lose: sunspots of 1921-1955 from those of 1700-1920, scored by the
-average relative variance, ARV = MSE / 1535, beside a linear autoregression over nine years. The prediction is the mean
-of small networks, each of which holds out one of five blocks of the training years; the errors on the held-out years
-choose how long to train.
+The second part is a benchmark on which a network may lose. It predicts the sunspots of 1921-1955 from those of
+1700-1920. The score is the average relative variance, ARV = MSE / 1535, beside that of a linear autoregression over
+nine years. The prediction is the mean of small networks, each of which is trained without one of five blocks of the
+training years; the errors on the held-out years determine how long to train.
 
 A. Weigend, B. Huberman, D. Rumelhart, "Predicting the future: a connectionist approach", 1990 (data and score);
 A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active learning", 1995.
@@ -31,7 +31,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import BLUE, GREY, RED, figure, tidy
+from support.plots import BLUE, GRAY, RED, figure, tidy
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -51,7 +51,7 @@ class Options(RunOptions):
     steps: int | None = 600  # Number of training steps. Overrides --minutes
     cell: str = "GRU"  # Name of a cell in jaxrnn
     hidden_size: int = 6  # Hidden size of each network for sunspots
-    seeds: int = 8  # Number of networks per held-out block
+    seeds: int = 8  # Number of networks for each held-out block
     learning_rate: float = 5e-3  # Peak learning rate
     noise: float = 0.1  # Noise added to the sunspots that are read, in their standard deviations
 
@@ -84,7 +84,7 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0
 
 
 def make_models(options: Options) -> tuple[jaxrnn.Stack, jaxrnn.Stack]:
-    """The models for series of numbers, and for sunspots."""
+    """Returns the models for series of numbers, and for sunspots."""
     cell = partial(make_cell, options.cell)
     return jaxrnn.Stack(cell(32), jaxrnn.Dense(1)), jaxrnn.Stack(cell(options.hidden_size), jaxrnn.Dense(1))
 
@@ -124,7 +124,7 @@ def by_hand(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def by_unroll(model: jaxrnn.Stack, params: Any, xs: Array) -> Array:
-    """The same in one call."""
+    """Predicts the same numbers in one call."""
     _, ys = jaxrnn.unroll(model, params, xs)
     return ys[-1, :, 0]
 
@@ -146,7 +146,7 @@ def predict(model: jaxrnn.Stack, params: Any, numbers: Array) -> Array:
 def sunspots_loss(
     options: Options, model: jaxrnn.Stack, numbers: Array, held_out: Array, params: Any, key: Array
 ) -> Array:
-    """The mean squared error on the training years outside of the held-out block."""
+    """Returns the mean squared error on the training years outside of the held-out block."""
     noise = options.noise * jax.random.normal(key, numbers[1:].shape)
     errors = predict(model, params, numbers[:-1] + noise) - numbers[1:]
     block = BLOCK[1:NUM_TRAIN]
@@ -157,7 +157,7 @@ def sunspots_loss(
 
 
 def update(options: Options, train: Train, numbers: Array, keys: Array, progress: Array) -> tuple[Train, Array]:
-    """One training step of all networks. Returns the mean loss on sunspots."""
+    """Runs one training step of all networks. Returns the mean loss on sunspots."""
     series, sunspots = make_models(options)
 
     def learn(loss_fn: Any, learner: Learner, key: Array, learning_rate: Array) -> tuple[Learner, Array]:
@@ -177,7 +177,7 @@ def update(options: Options, train: Train, numbers: Array, keys: Array, progress
 
 
 def make_steps(options: Options) -> Steps:
-    """A compiled function that makes many training steps: see `many_steps`."""
+    """Returns a compiled function that makes many training steps; see `many_steps`."""
     keys = step_keys(options.seed)
     return many_steps(
         partial(update, options),
@@ -194,7 +194,7 @@ def plot(path: Path, numbers: np.ndarray, predictions: np.ndarray, linear: np.nd
     with figure(path, figsize=(9, 4.2)) as (_, grid):
         axes = grid[0, 0]
         test = LAST_OF_TRAINING + 0.5, YEARS[-1] + 0.5
-        axes.axvspan(*test, color=GREY, alpha=0.15, linewidth=0, label="test years")
+        axes.axvspan(*test, color=GRAY, alpha=0.15, linewidth=0, label="test years")
         axes.plot(years, numbers[shown], "o", color="#222222", markersize=4, label="sunspots")
         axes.fill_between(years, low, high, color=BLUE, alpha=0.25, linewidth=0, label="nine of ten networks")
         axes.plot(years, predictions.mean(0)[shown], color=BLUE, linewidth=1.8, label="their mean")
@@ -208,9 +208,9 @@ def main(options: Options, folder: RunFolder) -> None:
     numbers = read_numbers(options.data)
     mean, deviation = numbers[:NUM_TRAIN].mean(), numbers[:NUM_TRAIN].std()
     scaled = jnp.asarray((numbers - mean) / deviation, jnp.float32)
-    learnt, test = BLOCK >= 0, YEARS > LAST_OF_TRAINING
+    learned, test = BLOCK >= 0, YEARS > LAST_OF_TRAINING
     linear = autoregression(numbers, ORDER, YEARS <= LAST_OF_TRAINING)
-    linear_held_out = [autoregression(numbers, ORDER, learnt & (n != BLOCK)) for n in range(FOLDS)]
+    linear_held_out = [autoregression(numbers, ORDER, learned & (n != BLOCK)) for n in range(FOLDS)]
     series, sunspots = make_models(options)
     train = jax.jit(partial(begin, options))()
     like = jax.eval_shape(lambda: (train, 0.0))
@@ -220,13 +220,13 @@ def main(options: Options, folder: RunFolder) -> None:
     print(f"run     {run.path}", flush=True)
 
     def predictions(params: Any) -> np.ndarray:
-        """Of all networks, [networks, years]. For the first year, it is the mean."""
+        """Returns the predictions of all networks, [networks, years]. For the first year, they are the mean."""
         scaled_predictions = jax.jit(jax.vmap(partial(predict, sunspots), in_axes=(0, None)))(params, scaled[:-1])
         return np.pad(np.asarray(scaled_predictions), ((0, 0), (1, 0))) * deviation + mean
 
     def held_out_arv(by_block: Any) -> float:
-        """The ARV of the training years, each predicted by what did not learn it."""
-        return arv(np.choose(BLOCK.clip(0), by_block), numbers, learnt)
+        """Returns the ARV of the training years, each predicted by networks that were trained without it."""
+        return arv(np.choose(BLOCK.clip(0), by_block), numbers, learned)
 
     for stage in training(run, train, make_steps(options), scaled[:NUM_TRAIN], options.limit):
         by_block = predictions(stage.train.sunspots.params).reshape(options.seeds, FOLDS, -1).mean(0)

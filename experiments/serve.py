@@ -1,9 +1,9 @@
-"""Many texts written side by side by one character model, as on a server: requests arrive at random times.
+"""Many texts generated side by side by one character model, as on a server: requests arrive at random times.
 
 The model is that of a run of char_lm.py; if there is none yet, one is trained first, for two minutes. Each request has
-its own prompt, length and temperature. It waits for a free slot of a `jaxrnn.Stream`, is written there one character
-per step, and makes room for the next. For comparison, the same requests run one after the other in a single slot:
-the texts are the same, the waiting is not.
+its own prompt, length and temperature. It waits for a free slot of a `jaxrnn.Stream`, gets one character per step
+there, and then frees the slot. For comparison, the same requests run one after the other in a single slot: the texts
+are the same, only the waiting times differ.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ import jaxrnn
 @dataclass(frozen=True)
 class Options(OptionGroup):
     run_dir: Path | None = None  # A run of char_lm.py. None: the newest in runs/char_lm
-    slots: int = 16  # Number of texts written side by side
+    slots: int = 16  # Number of texts generated side by side
     requests: int = 64  # Number of requests
     rate: float = 100.0  # Mean number of requests that arrive per second
-    length: int = 200  # Mean number of characters written for a request
-    prompt: tuple[str, ...] = ()  # Prompts, used in turn. None given: beginnings of lines of the validation text
+    length: int = 200  # Mean number of characters generated for a request
+    prompt: tuple[str, ...] = ()  # Prompts, used in turn. Default: beginnings of lines of the validation text
     show: int = 3  # Number of texts to print
     minutes: float = 2.0  # How long char_lm.py trains if it has no run yet
     seed: int = 0  # Random seed
@@ -66,13 +66,13 @@ class Request(NamedTuple):
 
 
 class Writing:
-    """A request in progress: what has been written for it, and how long it waited."""
+    """A request in progress: the characters generated so far, and how long it waited."""
 
     def __init__(self, request: Request):
         self.request = request
         self.symbols: list[int] = []
         self.waited = 0.0  # seconds from the arrival to the first character
-        self._rng = np.random.default_rng(request.seed)  # its own, so that other requests change nothing
+        self._rng = np.random.default_rng(request.seed)  # not shared, so that other requests do not change the text
 
     @property
     def done(self) -> bool:
@@ -100,7 +100,7 @@ class Served(NamedTuple):
 
 
 def serve(model: jaxrnn.Stack, params: Any, requests: list[Request], slots: int) -> Served:
-    """Writes for all requests. Each begins after its arrival, as soon as a slot is free."""
+    """Generates the texts of all requests. Each begins after its arrival, as soon as a slot is free."""
     stream = jaxrnn.Stream(model, params, slots)
     writings = [Writing(request) for request in requests]
     waiting = deque(writings)
@@ -160,7 +160,7 @@ def make_requests(options: Options, text: Text) -> list[Request]:
 
 
 def find_run(options: Options) -> Path:
-    """The run of char_lm.py to take the model from. If there is none, char_lm.py is called."""
+    """Returns the run of char_lm.py that has the model. If there is none, calls char_lm.py first."""
     if options.run_dir is not None:
         return options.run_dir
     folder = Path("runs", "char_lm")
@@ -174,7 +174,7 @@ def find_run(options: Options) -> Path:
 
 
 def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
-    """The best model of a run of char_lm.py, and its text."""
+    """Returns the best model of a run of char_lm.py, and its text."""
     options = saved_options(char_lm.Options, run_dir)
     text = Text.of(options.data)
     run = Run.open(run_dir, options, facts={"data": text.digest})
@@ -187,12 +187,12 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
 
 
 def plot(path: Path, served: dict[str, Served]) -> None:
-    """Draws how many steps, and how many first characters, took no longer than a time."""
+    """Draws the distributions of the time per step and of the time to the first character."""
     with figure(path, columns=2, figsize=(9, 4), sharey=True) as (drawn, grid):
         left, right = grid[0]
-        for (name, each), colour in zip(served.items(), (BLUE, RED), strict=True):
-            left.ecdf(1000 * np.asarray(each.steps), color=colour, label=name)
-            right.ecdf(1000 * np.asarray(each.waited), color=colour, label=name)
+        for (name, each), color in zip(served.items(), (BLUE, RED), strict=True):
+            left.ecdf(1000 * np.asarray(each.steps), color=color, label=name)
+            right.ecdf(1000 * np.asarray(each.waited), color=color, label=name)
         left.set(xscale="log", xlabel="milliseconds per step", ylabel="share of steps within")
         right.set(xscale="log", xlabel="milliseconds to the first character", ylabel="share of requests within")
         tidy(left)
@@ -223,7 +223,7 @@ def main(options: Options) -> None:
     same = sum(one.symbols == other.symbols for one, other in zip(together.writings, alone.writings, strict=True))
     rows = {
         "model": f"{model}, of {run_dir}",
-        "requests": f"{len(requests)} in {requests[-1].arrival:.2f} s; {same} texts are the same in both ways",
+        "requests": f"{len(requests)} in {requests[-1].arrival:.2f} s; {same} texts are the same both ways",
     }
     for name, each in served.items():
         number = sum(len(writing.symbols) for writing in each.writings)
@@ -232,7 +232,7 @@ def main(options: Options) -> None:
         rows[f"{name}, first character"] = latencies(each.waited)
     picture = run_dir / "stream.png"
     plot(picture, served)
-    rows["speed-up"] = f"slots write {together.rate / alone.rate:.1f} times as many characters per second"
+    rows["speed-up"] = f"{together.rate / alone.rate:.1f} times as many characters per second as one by one"
     rows["curves"] = str(picture)
     print_table(**rows)
 

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data.labelled_sequences import LabelledSequences
-from data.labelled_steps import proteins, python_source, step_baselines
+from data.labeled_sequences import LabeledSequences
+from data.labeled_steps import proteins, python_source, step_baselines
 from jax import Array
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
@@ -41,7 +41,7 @@ from support.training import Steps, many_steps, step_keys, training
 
 import jaxrnn
 
-COLOURS = ("#dfe3e8", "#c1440e", "#4f9bd9", "#e0b030", "#7dbf6b", "#9b8fc4", "#8a6d5a")  # of the classes
+COLORS = ("#dfe3e8", "#c1440e", "#4f9bd9", "#e0b030", "#7dbf6b", "#9b8fc4", "#8a6d5a")  # of the classes
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def update(
     key: Array,
     progress: Array,
 ) -> tuple[Train, Array]:
-    """One training step, on pieces of random sequences."""
+    """Runs one training step, on pieces of random sequences."""
     all_xs, all_lengths, all_labels = data
     steps = jnp.arange(min(options.sequence_length, len(all_xs)))[:, None]
     k_batch, k_start, k_dropout = jax.random.split(key, 3)
@@ -125,7 +125,7 @@ def begin_all(options: Options, model: jaxrnn.Stack, num_features: int) -> Train
 
 
 def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
-    """A compiled function that makes many training steps of all members, each on a batch of its own."""
+    """Returns a compiled function that makes many training steps of all members, each on a batch of its own."""
     ensemble = Ensemble(options.members)
     keys = step_keys(options.seed)
     update_all = ensemble.update(partial(update, options, model))
@@ -135,14 +135,14 @@ def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
 
 @partial(jax.jit, static_argnames=("model", "members"))
 def log_probabilities(model: jaxrnn.Stack, members: int, params: Any, xs: Array, lengths: Array) -> Array:
-    """Log probabilities of the classes of each step, [time, sequences, classes], by the mean over the members."""
+    """Returns log probabilities [time, sequences, classes] of each step's classes, from the mean over the members."""
     ensemble = Ensemble(members)
     logits = ensemble.stacked(ensemble.map(lambda p: jaxrnn.unroll(model, p, xs, lengths=lengths)[1])(params))
     return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(members)
 
 
 def plot(
-    path: Path, data: LabelledSequences, predicted: np.ndarray, title: str, rows: int = 6, columns: int = 96
+    path: Path, data: LabeledSequences, predicted: np.ndarray, title: str, rows: int = 6, columns: int = 96
 ) -> None:
     """Draws some test sequences: their symbols, and below them the true and the predicted labels."""
     longest = data.test[np.argsort(-data.lengths[data.test], kind="stable")]
@@ -153,13 +153,13 @@ def plot(
             string = data.string(sequence)[:columns]
             (place,) = np.flatnonzero(data.test == sequence)
             labels = np.stack([data.labels[: len(string), sequence], predicted[: len(string), place]])
-            axes.imshow(labels, ListedColormap(COLOURS[: len(data.classes)]), aspect="auto", vmin=-0.5, vmax=last)
+            axes.imshow(labels, ListedColormap(COLORS[: len(data.classes)]), aspect="auto", vmin=-0.5, vmax=last)
             for column, symbol in enumerate(string):
                 letter = "↵" if symbol == "\n" else symbol
                 axes.text(column, -0.6, letter, ha="center", va="bottom", family="monospace", fontsize=8)
             axes.set(xlim=(-0.5, columns - 0.5), xticks=[], yticks=[0, 1], yticklabels=["true", "predicted"])
             axes.spines[:].set_visible(False)
-        handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[: len(data.classes)]]
+        handles = [Rectangle((0, 0), 1, 1, color=color) for color in COLORS[: len(data.classes)]]
         drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes), frameon=False)
         drawn.suptitle(title)
 
@@ -177,7 +177,7 @@ def main(options: Options, folder: RunFolder) -> None:
     print(f"run     {run.path}", flush=True)
 
     def measure(params: Any, part: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """The predicted labels of some sequences, and the mean loss and the accuracy over all their steps."""
+        """Returns the predicted labels of some sequences, and the mean loss and the accuracy over all their steps."""
         found = np.asarray(log_probabilities(model, options.members, params, data.xs[:, part], data.lengths[part]))
         labels = data.labels[:, part]
         counts = data.steps[:, part]
@@ -185,10 +185,10 @@ def main(options: Options, folder: RunFolder) -> None:
         predicted = found.argmax(-1)
         return predicted, float(losses[counts].mean()), float((predicted == labels)[counts].mean())
 
-    steps_per_update = int(np.minimum(data.lengths, options.sequence_length).mean() * options.batch * options.members)
+    steps_per_batch = int(np.minimum(data.lengths, options.sequence_length).mean() * options.batch * options.members)
     seen = jax.device_put((data.xs[:, data.train], data.lengths[data.train], data.labels[:, data.train]))
     steps = make_steps(options, model)
-    for stage in training(run, train, steps, seen, options.limit, items=(steps_per_update, "steps")):
+    for stage in training(run, train, steps, seen, options.limit, items=(steps_per_batch, "steps")):
         _, valid_loss, accuracy = measure(stage.train.params, data.valid)
         stage.record(valid_loss, valid_loss=valid_loss, valid_right=accuracy)
         stage.say(f"validation {valid_loss:.3f}, {accuracy:.1%} correct")

@@ -4,7 +4,7 @@ dates (default): 'saturday, 9 may 1998', '9/5/98' and other ways to write a day 
 of the test data is in the training data, however it is written.
 addition: '123+45' -> '168', three digits at most, after the Keras example "Sequence to sequence learning for performing
 number addition": 45,000 sums for training, 5,000 others held out. An epoch is 45,000 sums drawn at random.
---data FOLDER: parallel text, tokenised, one sentence per line, in train, dev and test.SUFFIX of either side. BLEU is
+--data FOLDER: parallel text, tokenized, one sentence per line, in train, dev and test.SUFFIX of either side. BLEU is
 that of sacrebleu on the given tokens.
 
 Encoder and decoder without attention are those of Sutskever et al. 2014 and Cho et al. 2014, with a bidirectional
@@ -39,7 +39,7 @@ from support.schedule import warmup_cosine
 from support.training import many_steps, step_keys, training
 
 BUCKETS = 4  # of sentences of similar length
-VALIDATED = 500  # pairs that validation looks at
+VALIDATED = 500  # pairs for validation
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Options(RunOptions):
     task: Literal["dates", "addition"] = "dates"  # What to generate without --data
     attention: Literal["none", "dot", "general", "additive"] = "general"  # Attention score, or no attention
     window: float | None = None  # Width of local attention around a predicted position. None: global attention
-    input_feeding: bool = False  # Whether the decoder reads what it attended to one step before
+    input_feeding: bool = False  # Whether the decoder also reads the attention output of the step before
     cell: str = "LSTM"  # Name of a cell in jaxrnn
     hidden_size: int = 128  # Hidden size of the decoder. Each direction of the encoder has half of it
     embedding_size: int = 64  # Size of the symbols' embeddings
@@ -99,7 +99,7 @@ def begin(options: Options, model: Translator, num_source: int) -> Train:
 def update(
     options: Options, model: Translator, train: Train, buckets: list[Any], key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on pairs drawn from one of the buckets."""
+    """Runs one training step, on pairs drawn from one of the buckets."""
     k_bucket, key = jax.random.split(key)
 
     def loss_and_gradient(pairs: Any, params: Any, key: Array) -> tuple[Array, Any]:
@@ -119,7 +119,7 @@ def update(
 def translate(
     model: Translator, params: Any, pairs: Any, steps: int, width: int = 1, power: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs [steps, sources] and their log p, a few hundred sources at a time."""
+    """Returns outputs [steps, sources] and their log p, computed for a few hundred sources at a time."""
     sources, lengths, *_ = pairs
     parts = np.array_split(np.arange(len(lengths)), -(-len(lengths) // 500))
     found = [search(model, params, sources[:, part], lengths[part], steps, width, power) for part in parts]
@@ -128,7 +128,7 @@ def translate(
 
 
 def make_buckets(data: SequencePairs, vocabularies: tuple[list[str], list[str]]) -> list[Any]:
-    """The training pairs in buckets of similar lengths, so that batches have little padding."""
+    """Returns the training pairs in buckets of similar lengths, so that batches have little padding."""
     ordered = sorted(data.train, key=lambda pair: (len(pair[1]), len(pair[0])))
     cuts = np.linspace(0, len(ordered), min(BUCKETS if data.words else 1, len(ordered)) + 1).astype(int)
     return [jax.device_put(arrays(ordered[a:b], *vocabularies)) for a, b in pairwise(cuts)]
@@ -138,7 +138,7 @@ def plot_attention(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]
     """Draws attention weights [target, source] beside the tokens of source and output."""
     fonts = [font_for("".join(token for each in maps for token in each[side])) for side in (1, 2)]
     labels = [
-        name if font else f"{name}, by number: no font here has its letters"
+        name if font else f"{name}, by number: no installed font has its characters"
         for name, font in zip(("source", "output"), fonts, strict=True)
     ]
     with figure(path, rows=2, columns=2, figsize=(11, 9)) as (_, grid):

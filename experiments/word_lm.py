@@ -1,6 +1,6 @@
 """A word language model: embedding, recurrent layers, softmax; beside a Kneser-Ney n-gram of the same text.
 
-The state carries over from one window of the text to the next, the gradient does not (truncated backpropagation
+The state carries over from one window of the text to the next, but the gradient does not (truncated backpropagation
 through time). `--optimizer sgd` is the classic recipe: plain gradient steps whose learning rate is divided by 4 after
 each epoch that does not improve the best validation loss. `--optimizer adam` uses a cosine schedule instead.
 
@@ -49,10 +49,10 @@ class Options(RunOptions):
     dropout: float = 0.3  # Dropout rate after the embedding and after each layer
     variational: bool = False  # Whether the same units are dropped for all words of a window
     sequence_length: int = 35  # Length of each training window; the state carries over to the next one
-    batch: int = 20  # Number of places in the text read side by side
+    batch: int = 20  # Number of streams of the text that are read side by side
     optimizer: Literal["adam", "sgd"] = "adam"  # Adam with a cosine schedule, or the classic recipe
     learning_rate: float = 5e-3  # Peak learning rate
-    clip: float = 1.0  # Largest norm of a gradient
+    clip: float = 1.0  # Largest gradient norm; larger gradients are scaled down to it
     epochs: int | None = None  # Passes through the text. Overrides --steps and --minutes
 
     def check(self) -> None:
@@ -75,7 +75,7 @@ class Train(NamedTuple):
     """Everything that training changes."""
 
     step: Array
-    params: Any  # tied weights are here once
+    params: Any  # tied weights are stored once
     optimizer: Any
     state: Any  # recurrent state of the streams
     rate: Array  # factor of the learning rate, for plain gradient steps
@@ -107,13 +107,13 @@ def begin(options: Options, model: jaxrnn.Stack, num_words: int) -> Train:
 
 
 def untie(params: Any) -> Any:
-    """The model's parameters, from those that are trained: tied weights appear in both places."""
+    """Returns the model's parameters, given the trained ones: tied weights appear in both places."""
     return (*params[:-1], params[-1]._replace(w=params[0].w.T)) if params[-1].w is None else params
 
 
 @partial(jax.jit, static_argnames=("model", "window", "streams"))
 def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, streams: int = 10) -> Array:
-    """The mean loss over all words but the first, read in streams side by side."""
+    """Returns the mean loss over all words but the first, read in streams side by side."""
     windows = -(-len(words) // (streams * window))
     places = jnp.arange(streams) * windows * window + jnp.arange(windows * window)[:, None]
     places = places.reshape(windows, window, streams)
@@ -130,10 +130,10 @@ def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, s
 def update(
     options: Options, model: jaxrnn.Stack, train: Train, data: tuple[Array, Array], key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on the next window of every stream.
+    """Runs one training step, on the next window of every stream.
 
     Args:
-      data: windows [windows, sequence_length + 1, batch], and the validation words on which plain gradient steps
+      data: Windows [windows, sequence_length + 1, batch], and the validation words on which plain gradient steps
         choose their learning rate at the end of an epoch.
     """
     windows, valid = data

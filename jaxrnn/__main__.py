@@ -12,12 +12,12 @@ from jaxrnn import _catalogue as catalogue
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints what the command line asks for and returns the exit status."""
+    """Prints the list of cells or the page of one cell, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxrnn",
-        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at some size, "
-        "its paper, the loops that can run it, and an example.",
-        epilog="Without sizes, a cell has those of its example.",
+        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at given "
+        "sizes, its paper, the loops that can run it, and an example.",
+        epilog="The default sizes are those of the cell's example.",
     )
     parser.add_argument("cell", nargs="?", help="name of a cell, in any case, such as LSTM")
     parser.add_argument("--hidden-size", type=int, metavar="INT", help="hidden size of the cell")
@@ -25,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--input-size",
         type=_size,
         metavar="INT[,INT...]",
-        help="number of input features; of images, also the shape",
+        help="number of input features; for images, their shape and channels, such as 16,16,3",
     )
     parser.add_argument("--markdown", action="store_true", help="write jaxrnn/cells/README.md to standard output")
     options = parser.parse_args(arguments)
     if options.cell is None and (options.hidden_size, options.input_size) != (None, None):
-        parser.error("sizes are those of a cell: name one, as in `python -m jaxrnn LSTM --hidden-size 128`")
+        parser.error("a size needs a cell: name one, as in `python -m jaxrnn LSTM --hidden-size 128`")
     if options.cell is not None and options.markdown:
         parser.error("--markdown writes the list of all cells: leave out the cell")
     try:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"python -m jaxrnn: {error.args[0]}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # Greek letters, where the terminal has none
+        sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show Greek letters
     print(text)
     return 0
 

@@ -1,4 +1,4 @@
-"""`adopt`: a cell made of any step function."""
+"""`adopt`: makes a cell from any step function."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def adopt(
     batched: bool = True,
     num_feature_axes: int = 1,
 ) -> Cell:
-    """Makes a cell of a step function, which may be your own or belong to Flax, Haiku or Equinox.
+    """Makes a cell from a step function, which may be your own or come from Flax, Haiku or Equinox.
 
     The step is traced for one sequence and split into three parts. What needs the input but not the state runs before
     the loop, for all time steps at once. An output that can be computed from the state after the step is computed after
@@ -52,14 +52,14 @@ def adopt(
         (one key per sequence), and effects such as `jax.debug.print`.
       initial_state: A function `(params, batch_shape) -> state`, which returns the state before the first step. The
         shape of each of its arrays begins with `batch_shape`.
-      init: A function `(key, input_size) -> params`. None means that you have parameters already; the cell cannot draw
-        any.
+      init: A function `(key, input_size) -> params`. None means that you already have parameters and the cell
+        cannot draw any.
       batched: True if the arrays that `step` takes and returns have a single batch axis in front, [batch, ...], and the
         sequences of a batch do not affect each other. False if `step` is for a single sequence, without a batch axis.
       num_feature_axes: Number of axes of an input that are features.
 
     Returns:
-      A cell. Two of them are equal if their functions are.
+      A cell. Two such cells are equal if their functions and options are equal.
 
     Raises:
       TypeError: An argument has the wrong type. When the cell runs: the step returns something other than a pair of a
@@ -75,9 +75,9 @@ class Adopted(Cell):
     """A cell made by `adopt`, which documents it.
 
     Args:
-      function: The `step` of `adopt`.
-      first_state: Its `initial_state`.
-      draw: Its `init`.
+      function: The argument `step` of `adopt`.
+      first_state: The argument `initial_state` of `adopt`.
+      draw: The argument `init` of `adopt`.
       batched: Whether the arrays of `function` have a batch axis.
       num_feature_axes: Number of axes of an input that are features.
     """
@@ -130,9 +130,8 @@ class Adopted(Cell):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         parts = self._parts(params, xs)
         if parts.output_of_state:
-            return plan.loop(
-                self, params, plan.steps(xs, key), state
-            )  # outputs keep the dtype that the step gives them
+            # Outputs keep the dtype that the step gives them.
+            return plan.loop(self, params, plan.steps(xs, key), state)
         ys = _zeros(parts.y, plan.batch_shape)
         with_output = spread_like((params, xs), (state, ys))
         (state, _), ys = plan.loop(_WithOutput(self, parts), params, plan.steps(xs, key), with_output)

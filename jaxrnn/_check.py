@@ -127,17 +127,17 @@ def unmixed_input_size(owner: Any, input_size: Any, size: int) -> None:
 
 
 def did_you_mean(value: Any) -> str:
-    """A hint for a class that was given in place of an instance."""
+    """Returns a hint for a class that was given in place of an instance."""
     return f": did you mean {value.__name__}(...)?" if isinstance(value, type) else ""
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, of Python or of NumPy, and not a boolean."""
+    """Returns whether a value is an integer, of Python or of NumPy, and not a boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number, of Python or of NumPy, and not a boolean."""
+    """Returns whether a value is a real number, of Python or of NumPy, and not a boolean."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -46,11 +46,11 @@ def unroll(
         and give the same result as their one-hot vectors; a symbol out of range gives NaN. A layer that takes several
         inputs takes a pytree of such arrays.
       state: The state before the first step; None means `layer.initial_state`. It keeps its dtype.
-      lengths: Integers [*batch] from 0 to time. At and after its length, a sequence's state is left alone and its
+      lengths: Integers [*batch] from 0 to time. From its length on, a sequence's state stays unchanged and its
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
       resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
         read: the state restarts from `layer.initial_state` before the step's input is read.
-      reverse: Read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
+      reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
 
@@ -106,7 +106,7 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
       (2, 64)
 
     Args:
-      layer: Any causal layer, that is, none that reads the future, such as `Bidirectional`.
+      layer: Any causal layer, that is, any layer that does not read the future, as `Bidirectional` does.
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].

@@ -28,7 +28,7 @@ delta_orthogonal: Initializer = jax.nn.initializers.delta_orthogonal()
 def uniform(bound: float) -> Initializer:
     """Returns an initializer that draws from the uniform distribution on [-bound, bound).
 
-    With `bound = 1 / sqrt(hidden_size)`, it is the one of all parameters of PyTorch's recurrent modules.
+    With `bound = 1 / sqrt(hidden_size)`, it is the initializer of all parameters in PyTorch's recurrent modules.
 
     Example:
       >>> w = jaxrnn.initializers.uniform(0.1)(jax.random.key(0), (3, 4))
@@ -52,7 +52,7 @@ def uniform(bound: float) -> Initializer:
 
 
 def identity(scale: float = 1.0) -> Initializer:
-    """Returns an initializer of matrices, the identity times `scale`.
+    """Returns an initializer of matrices that are the identity times `scale`.
 
     As the recurrent matrix of a network with rectified units, the identity keeps the state.
 

@@ -1,4 +1,4 @@
-"""The contract: what a layer, a cell and a loop are, and what one call of `unroll` asks of them.
+"""The interfaces that layers, cells and loops implement, and the plan that one call of `unroll` gives to all of them.
 
 Layers, cells and loops are frozen dataclasses of hyperparameters. They hold no arrays: parameters and states are
 pytrees that the caller owns, and every method is a pure function.
@@ -23,7 +23,7 @@ State = Any
 class StepKey(NamedTuple):
     """The random keys of one step.
 
-    Each step has its own key, so that a run that is cut in time draws the same numbers.
+    Each step has its own key, so that a loop that runs the steps in chunks draws the same numbers.
     """
 
     step: Array  # differs from step to step
@@ -125,7 +125,7 @@ class Layer(abc.ABC):
         return f"{type(self).__name__}({values})"
 
     def __copy__(self) -> Self:
-        return self  # a layer is a value, so that a copy would be indistinguishable
+        return self  # a layer is an immutable value, so it can serve as its own copy
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self

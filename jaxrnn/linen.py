@@ -44,11 +44,11 @@ class _LayerModule(nn.Module):
         """Returns the state before the first step.
 
         Args:
-            rng: A random key; ignored, because the initial states of layers are not random.
-            input_shape: The shape of one step's input, [*batch, features].
+          rng: A random key; ignored, because the initial states of layers are not random.
+          input_shape: The shape of one step's input, [*batch, features].
 
         Returns:
-            The state, in the dtype of the computation.
+          The state, in the dtype of the computation.
         """
         features = self.layer.num_feature_axes
         batch_shape = tuple(input_shape[:-features])
@@ -62,7 +62,7 @@ class _LayerModule(nn.Module):
             return state(_zeros(like))
         if self.scope is None:
             raise ValueError(
-                f"the initial state of {self.layer} is made of its parameters, but this module is not bound to any: "
+                f"the initial state of {self.layer} depends on its parameters, but this module is not bound to any: "
                 "call module.apply(variables, rng, input_shape, method='initialize_carry')"
             )
         if self.is_mutable_collection("params") and not self.has_variable("params", next(iter(to_dict(like)))):
@@ -76,20 +76,20 @@ class _LayerModule(nn.Module):
 
     @nn.nowrap
     def _like(self, size: Any) -> Params:
-        """The shapes and dtypes of the layer's parameters."""
+        """Returns the shapes and dtypes of the layer's parameters."""
         return jax.eval_shape(lambda: self._draw(jax.random.key(0), size))
 
     @nn.nowrap
     def _params(self, inputs: Any) -> Params:
-        """The layer's parameters, in the dtype of the computation. Draws them during `init`."""
+        """Returns the layer's parameters, in the dtype of the computation, and draws them during `init`."""
         size = self._input_size(inputs)
         like = self._like(size)
         names = to_dict(like)
         missing = self.is_mutable_collection("params") and not all(self.has_variable("params", n) for n in names)
         if not missing and "params" in self.variables:
-            from_dict(self.variables["params"], like)  # names a missing parameter; Flax only compares shapes
+            from_dict(self.variables["params"], like)  # reports a missing parameter by name; Flax only compares shapes
         values = to_dict(self._draw(self.make_rng("params"), size)) if missing else names
-        # Where the parameters exist, Flax only reads the shapes of the initial values.
+        # If the parameters already exist, Flax only reads the shapes of the initial values.
         start = (lambda value: value) if missing else _zeros
         tree = {name: self.param(name, lambda _, value=value: start(value)) for name, value in values.items()}
         return cast(from_dict(tree, like), self.dtype)
@@ -100,8 +100,8 @@ class _LayerModule(nn.Module):
             return self.input_size
         if len(leaves := jax.tree.leaves(inputs)) != 1 or is_symbols(leaves[0]):
             raise ValueError(
-                "the number of symbols cannot be seen from inputs of integers: "
-                f"give it, as in {type(self).__name__}(layer, input_size=256)"
+                "the number of symbols cannot be inferred from integer inputs: "
+                f"pass it, as in {type(self).__name__}(layer, input_size=256)"
             )
         return _size(jnp.shape(leaves[0])[-self.layer.num_feature_axes :])
 
@@ -119,21 +119,21 @@ class Cell(_LayerModule, nn.RNNCellBase):
     cell only with `split_rngs={"params": False, "dropout": True}`.
 
     Example:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.linen
-        >>> from flax import linen as nn
-        >>> rnn = nn.RNN(jaxrnn.linen.Cell(jaxrnn.GRU(64)))
-        >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
-        >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs)
-        >>> ys.shape
-        (32, 20, 64)
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.linen
+      >>> from flax import linen as nn
+      >>> rnn = nn.RNN(jaxrnn.linen.Cell(jaxrnn.GRU(64)))
+      >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
+      >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs)
+      >>> ys.shape
+      (32, 20, 64)
 
     Args:
-        layer: The jaxrnn cell.
-        input_size: Number of input features. None takes it from the inputs. Symbols (integer inputs) require it.
-        dtype: Dtype of the computation. None means that of the parameters and inputs.
-        param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` draws.
+      layer: The jaxrnn cell.
+      input_size: Number of input features. None infers it from the inputs; symbols (integer inputs) require a number.
+      dtype: Dtype of the computation. None means the joint dtype of the parameters and inputs.
+      param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` returns.
     """
 
     layer: Layer
@@ -150,11 +150,11 @@ class Cell(_LayerModule, nn.RNNCellBase):
         """Runs one step.
 
         Args:
-            carry: The state before the step.
-            inputs: [*batch, features], or integers [*batch].
+          carry: The state before the step.
+          inputs: [*batch, features], or integers [*batch].
 
         Returns:
-            The state after the step, and the output [*batch, ...].
+          The state after the step, and the output [*batch, ...].
         """
         inputs = jax.tree.map(jnp.asarray, inputs)
         params = self._params(inputs)
@@ -165,7 +165,7 @@ class Cell(_LayerModule, nn.RNNCellBase):
         return self.layer.num_feature_axes
 
 
-_FLAX_OPTIONS = {  # the options that only Flax cells have, with the defaults of flax.linen.RNN
+_FLAX_OPTIONS = {  # options for Flax cells only, with the defaults of flax.linen.RNN
     "unroll": 1,
     "variable_axes": FrozenDict(),
     "variable_broadcast": "params",
@@ -185,40 +185,40 @@ class RNN(_LayerModule):
     that changes its variables or draws random numbers in the step raises an error.
 
     Example:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.linen
-        >>> from flax import linen as nn
-        >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
-        >>> rnn = jaxrnn.linen.RNN(jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.LSTM(64)))
-        >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs, seq_lengths=jnp.full(32, 15))
-        >>> ys.shape
-        (32, 20, 64)
-        >>> list(variables["params"])
-        ['layers_0', 'layers_1']
-        >>> rnn = jaxrnn.linen.RNN(nn.GRUCell(64), return_carry=True)
-        >>> (carry, ys), variables = rnn.init_with_output(jax.random.key(0), xs)
-        >>> carry.shape
-        (32, 64)
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.linen
+      >>> from flax import linen as nn
+      >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
+      >>> rnn = jaxrnn.linen.RNN(jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.LSTM(64)))
+      >>> ys, variables = rnn.init_with_output(jax.random.key(0), xs, seq_lengths=jnp.full(32, 15))
+      >>> ys.shape
+      (32, 20, 64)
+      >>> list(variables["params"])
+      ['layers_0', 'layers_1']
+      >>> rnn = jaxrnn.linen.RNN(nn.GRUCell(64), return_carry=True)
+      >>> (carry, ys), variables = rnn.init_with_output(jax.random.key(0), xs)
+      >>> carry.shape
+      (32, 64)
 
     Args:
-        layer: The jaxrnn layer, or a Flax cell, which then becomes the attribute `cell`.
-        input_size: Number of input features. None takes it from the inputs. Symbols (integer inputs) require it.
-            Not for Flax cells.
-        dtype: Dtype of the computation. None means that of the parameters and inputs. Not for Flax cells.
-        param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` draws. Not for Flax cells.
-        loop: How to run over time (`jaxrnn.loops`). None means the default of `jaxrnn.unroll`, or for a Flax cell
-            `Deferred(unroll=unroll)`.
-        time_major: Default of the call's `time_major`.
-        return_carry: Default of the call's `return_carry`.
-        reverse: Default of the call's `reverse`.
-        keep_order: Default of the call's `keep_order`.
-        cell: A Flax cell, instead of `layer`.
-        unroll: Steps in one iteration of the loop. Only for Flax cells.
-        variable_axes: Must be empty: variables cannot be scanned over. Only for Flax cells.
-        variable_broadcast: Must be 'params'. Only for Flax cells.
-        variable_carry: Must be False. Only for Flax cells.
-        split_rngs: As for `flax.linen.RNN`, when the parameters are drawn. Only for Flax cells.
+      layer: The jaxrnn layer, or a Flax cell, which then becomes the attribute `cell`.
+      input_size: Number of input features. None infers it from the inputs; symbols (integer inputs) require a number.
+        Not for Flax cells.
+      dtype: Dtype of the computation. None means the joint dtype of the parameters and inputs. Not for Flax cells.
+      param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` returns. Not for Flax cells.
+      loop: How to run over time (`jaxrnn.loops`). None means the default of `jaxrnn.unroll`, or for a Flax cell
+        `Deferred(unroll=unroll)`.
+      time_major: Default of the call's `time_major`.
+      return_carry: Default of the call's `return_carry`.
+      reverse: Default of the call's `reverse`.
+      keep_order: Default of the call's `keep_order`.
+      cell: A Flax cell, instead of `layer`.
+      unroll: Number of steps in one iteration of the loop. Only for Flax cells.
+      variable_axes: Must be empty: variables cannot be scanned over. Only for Flax cells.
+      variable_broadcast: Must be 'params'. Only for Flax cells.
+      variable_carry: Must be False. Only for Flax cells.
+      split_rngs: As for `flax.linen.RNN`, when the parameters are drawn. Only for Flax cells.
     """
 
     layer: Any = None
@@ -240,7 +240,7 @@ class RNN(_LayerModule):
             type(self),
             self.layer,
             self.cell,
-            flavour="linen",
+            flavor="linen",
             module_type=nn.Module,
             for_layers={name: Option(getattr(self, name)) for name in ("input_size", "dtype", "param_dtype")},
             for_cells={name: Option(getattr(self, name), default) for name, default in _FLAX_OPTIONS.items()},
@@ -267,20 +267,20 @@ class RNN(_LayerModule):
         """Runs over time.
 
         Args:
-            inputs: [*batch, time, features], or integers [*batch, time]. With `time_major`, time is the first axis.
-            initial_carry: The state before the first step. None means the initial state of the layer or cell.
-            init_key: Random key for the initial carry of a Flax cell. The initial states of layers are not random.
-            seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence leaves its state unchanged and
-                outputs zero.
-            resets: bool [*batch, time] (with `time_major`, time first). True where a new sequence begins.
-            return_carry: Whether to return the last state too.
-            time_major: Whether time is the first axis of inputs, resets and outputs.
-            reverse: Whether to read the last step first.
-            keep_order: With `reverse`, whether outputs are aligned with inputs. If False, the first output belongs to
-                the step that is read first, as in Flax.
+          inputs: [*batch, time, features], or integers [*batch, time]. With `time_major`, time is the first axis.
+          initial_carry: The state before the first step. None means the initial state of the layer or cell.
+          init_key: Random key for the initial carry of a Flax cell. The initial states of layers are not random.
+          seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
+            its output is zero.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          return_carry: Whether to return the last state too.
+          time_major: Whether time is the first axis of inputs, resets and outputs.
+          reverse: Whether to read the last step first.
+          keep_order: With `reverse`, whether outputs are aligned with inputs. If False, the first output belongs to
+            the step that is read first, as in Flax.
 
         Returns:
-            The outputs [*batch, time, ...], or with `return_carry` the last state and the outputs.
+          The outputs [*batch, time, ...], or with `return_carry` the last state and the outputs.
         """
         options = Options.of(
             self, return_carry=return_carry, time_major=time_major, reverse=reverse, keep_order=keep_order
@@ -324,11 +324,11 @@ class RNN(_LayerModule):
         """Returns the state before the first step.
 
         Args:
-            rng: A random key, for the initial carry of a Flax cell. The initial states of layers are not random.
-            input_shape: The shape of one step's input, [*batch, features].
+          rng: A random key, for the initial carry of a Flax cell. The initial states of layers are not random.
+          input_shape: The shape of one step's input, [*batch, features].
 
         Returns:
-            The state, in the dtype of the computation.
+          The state, in the dtype of the computation.
         """
         if self.cell is None:
             return super().initialize_carry(rng, input_shape)
@@ -357,23 +357,23 @@ class Bidirectional(nn.Bidirectional):
     """`flax.linen.Bidirectional` that also accepts `resets`, which separate the same sequences in both directions.
 
     Example:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.linen
-        >>> from flax import linen as nn
-        >>> both = jaxrnn.linen.Bidirectional(jaxrnn.linen.RNN(nn.GRUCell(64)), jaxrnn.linen.RNN(jaxrnn.LSTM(64)))
-        >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
-        >>> xs, resets = jnp.ones((32, 20, 8)), jnp.tile(resets, (32, 1))
-        >>> ys, variables = both.init_with_output(jax.random.key(0), xs, resets=resets)
-        >>> ys.shape
-        (32, 20, 128)
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.linen
+      >>> from flax import linen as nn
+      >>> both = jaxrnn.linen.Bidirectional(jaxrnn.linen.RNN(nn.GRUCell(64)), jaxrnn.linen.RNN(jaxrnn.LSTM(64)))
+      >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
+      >>> xs, resets = jnp.ones((32, 20, 8)), jnp.tile(resets, (32, 1))
+      >>> ys, variables = both.init_with_output(jax.random.key(0), xs, resets=resets)
+      >>> ys.shape
+      (32, 20, 128)
 
     Args:
-        forward_rnn: The `RNN` that reads the first step first.
-        backward_rnn: The `RNN` that reads the last step first.
-        merge_fn: Merges an output of `forward_rnn` with one of `backward_rnn`. The default concatenates them.
-        time_major: Default of the call's `time_major`.
-        return_carry: Default of the call's `return_carry`.
+      forward_rnn: The `RNN` that reads the first step first.
+      backward_rnn: The `RNN` that reads the last step first.
+      merge_fn: Merges an output of `forward_rnn` with one of `backward_rnn`. The default concatenates them.
+      time_major: Default of the call's `time_major`.
+      return_carry: Default of the call's `return_carry`.
     """
 
     def __call__(  # type: ignore[override]
@@ -392,18 +392,18 @@ class Bidirectional(nn.Bidirectional):
         """Runs both modules over time.
 
         Args:
-            inputs: As `RNN` takes them.
-            initial_carry: The two states before the first steps. None means the initial states of the modules.
-            init_key: Random key for the initial carries of Flax cells.
-            seq_lengths: Integers [*batch] from 0 to time.
-            resets: bool [*batch, time] (with `time_major`, time first). True where a new sequence begins.
-            return_carry: Whether to return both last states too.
-            time_major: Whether time is the first axis of inputs, resets and outputs.
-            reverse: Ignored, as in Flax.
-            keep_order: Ignored, as in Flax.
+          inputs: As for `RNN`.
+          initial_carry: The two states before the first steps. None means the initial states of the modules.
+          init_key: Random key for the initial carries of Flax cells.
+          seq_lengths: Integers [*batch] from 0 to time.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          return_carry: Whether to return both last states too.
+          time_major: Whether time is the first axis of inputs, resets and outputs.
+          reverse: Ignored, as in Flax.
+          keep_order: Ignored, as in Flax.
 
         Returns:
-            The merged outputs, or with `return_carry` both last states and the merged outputs.
+          The merged outputs, or with `return_carry` both last states and the merged outputs.
         """
         if resets is None:
             return super().__call__(
@@ -429,7 +429,7 @@ class Bidirectional(nn.Bidirectional):
 
 
 def _size(axes: tuple[int, ...]) -> Any:
-    """An input size from the feature axes of a shape."""
+    """Returns the input size that has these feature axes."""
     return axes[0] if len(axes) == 1 else tuple(axes)
 
 

@@ -29,7 +29,7 @@ __all__ = ["RNN", "Bidirectional", "Cell"]
 
 Rngs = nnx.Rngs | nnx.RngStream | None
 
-_ATTRIBUTES = {  # of modules that hold the parameters of a layer
+_ATTRIBUTES = {  # names that a parameter may not have, because the module itself uses them
     *("layer", "input_size", "dtype", "param_dtype", "deterministic", "random", "rngs"),
     *("loop", "time_major", "return_carry", "reverse", "keep_order"),
 }
@@ -58,15 +58,17 @@ class _LayerModule(nnx.Module):
 
     @property
     def params(self) -> Params:
-        """The layer's parameters as `jaxrnn.unroll` takes them."""
+        """The layer's parameters, in the form that `jaxrnn.unroll` takes."""
         if self.layer is None:
-            raise AttributeError("params are those of a jaxrnn layer: for the variables of a Flax cell, call nnx.state")
+            raise AttributeError(
+                "only a module with a jaxrnn layer has params: for the variables of a Flax cell, call nnx.state"
+            )
         like = jax.eval_shape(lambda: self.layer.init(jax.random.key(0), self.input_size))
         tree = {name: getattr(self, self._attribute(name)) for name in to_dict(like)}
         return jax.tree.map(lambda p: p[...], from_dict(tree, like), is_leaf=lambda p: isinstance(p, nnx.Variable))
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Used by `nnx.view`: sets whether nothing is random."""
+        """Sets `deterministic` in a view of the module; called by `nnx.view`."""
         if deterministic is not None and self.layer is not None:
             self.deterministic = deterministic
 
@@ -74,12 +76,12 @@ class _LayerModule(nnx.Module):
         """Returns the state before the first step.
 
         Args:
-            input_shape: The shape of one step's input, [*batch, features].
-            rngs: Random keys for `carry_init`.
-            carry_init: An initializer for all arrays of the state. None means the layer's initial state.
+          input_shape: The shape of one step's input, [*batch, features].
+          rngs: Random keys for `carry_init`.
+          carry_init: An initializer for all arrays of the state. None means the layer's initial state.
 
         Returns:
-            The state, in the dtype of the computation.
+          The state, in the dtype of the computation.
         """
         batch_shape = tuple(input_shape[: -self.layer.num_feature_axes])
         state = self.layer.initial_state(cast(self.params, self.dtype), batch_shape)
@@ -100,7 +102,7 @@ class _LayerModule(nnx.Module):
             rngs = None  # Flax's Bidirectional passes this stream for the initial states of its layers
         if (rngs := self.rngs if rngs is None else rngs) is None:
             raise ValueError(
-                f"{self.layer} is random in training, so it needs random keys: make the module with "
+                f"{self.layer} is random in training, so it needs random keys: create the module with "
                 "nnx.Rngs(params=0, dropout=1), call it with rngs, or call its eval() first"
             )
         return rngs.dropout() if isinstance(rngs, nnx.Rngs) else rngs()
@@ -112,20 +114,20 @@ class Cell(_LayerModule, nnx.RNNCellBase):
     `RNN` is faster, because it sees the whole sequence. `Cell` is for code that needs a Flax cell.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.nnx
-        >>> from flax import nnx
-        >>> rnn = nnx.RNN(jaxrnn.nnx.Cell(jaxrnn.GRU(64), 8, rngs=nnx.Rngs(0)))
-        >>> rnn(jnp.ones((32, 20, 8))).shape  # [batch, time, features]
-        (32, 20, 64)
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.nnx
+      >>> from flax import nnx
+      >>> rnn = nnx.RNN(jaxrnn.nnx.Cell(jaxrnn.GRU(64), 8, rngs=nnx.Rngs(0)))
+      >>> rnn(jnp.ones((32, 20, 8))).shape  # [batch, time, features]
+      (32, 20, 64)
 
     Args:
-        layer: The jaxrnn cell.
-        input_size: Number of input features; for symbols (integer inputs), the number of symbols.
-        dtype: Dtype of the computation. None means that of the parameters and inputs.
-        param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` draws.
-        deterministic: Whether nothing is random, as after `eval()`.
-        rngs: Random keys: 'params', and for a layer with dropout or the like also 'dropout'.
+      layer: The jaxrnn cell.
+      input_size: Number of input features; for symbols (integer inputs), the number of symbols.
+      dtype: Dtype of the computation. None means the joint dtype of the parameters and inputs.
+      param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` returns.
+      deterministic: If True, nothing is random, as after `eval()`.
+      rngs: Random keys: 'params', and also 'dropout' for a layer that is random, such as dropout.
     """
 
     def __init__(
@@ -148,13 +150,13 @@ class Cell(_LayerModule, nnx.RNNCellBase):
         """Runs one step.
 
         Args:
-            carry: The state before the step.
-            inputs: [*batch, features], or integers [*batch].
-            deterministic: Overrides the module's attribute.
-            rngs: Random keys to use instead of the module's own.
+          carry: The state before the step.
+          inputs: [*batch, features], or integers [*batch].
+          deterministic: Overrides the module's attribute.
+          rngs: Random keys to use instead of the module's own.
 
         Returns:
-            The state after the step, and the output [*batch, ...].
+          The state after the step, and the output [*batch, ...].
         """
         params, inputs = cast((self.params, jax.tree.map(jnp.asarray, inputs)), self.dtype)
         return step(self.layer, params, carry, inputs, key=self._key(deterministic, rngs))
@@ -174,40 +176,40 @@ class RNN(_LayerModule):
     that changes its variables or draws random numbers in the step raises an error.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.nnx
-        >>> from flax import nnx
-        >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
-        >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Dropout(0.2), jaxrnn.LSTM(64))
-        >>> rnn = jaxrnn.nnx.RNN(layer, 8, rngs=nnx.Rngs(params=0, dropout=1))
-        >>> rnn.layers_0.w_x.shape
-        (8, 256)
-        >>> rnn(xs, seq_lengths=jnp.full(32, 15)).shape
-        (32, 20, 64)
-        >>> rnn = jaxrnn.nnx.RNN(nnx.LSTMCell(8, 64, rngs=nnx.Rngs(0)), return_carry=True)
-        >>> carry, ys = rnn(xs)
-        >>> ys.shape
-        (32, 20, 64)
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.nnx
+      >>> from flax import nnx
+      >>> xs = jnp.ones((32, 20, 8))  # [batch, time, features]
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Dropout(0.2), jaxrnn.LSTM(64))
+      >>> rnn = jaxrnn.nnx.RNN(layer, 8, rngs=nnx.Rngs(params=0, dropout=1))
+      >>> rnn.layers_0.w_x.shape
+      (8, 256)
+      >>> rnn(xs, seq_lengths=jnp.full(32, 15)).shape
+      (32, 20, 64)
+      >>> rnn = jaxrnn.nnx.RNN(nnx.LSTMCell(8, 64, rngs=nnx.Rngs(0)), return_carry=True)
+      >>> carry, ys = rnn(xs)
+      >>> ys.shape
+      (32, 20, 64)
 
     Args:
-        layer: The jaxrnn layer, or a Flax cell, which then becomes the attribute `cell`.
-        input_size: Number of input features; for symbols (integer inputs), the number of symbols. Not for Flax cells.
-        dtype: Dtype of the computation. None means that of the parameters and inputs. Not for Flax cells.
-        param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` draws. Not for Flax cells.
-        loop: How to run over time (`jaxrnn.loops`). None means the default of `jaxrnn.unroll`, or for a Flax cell
-            `Deferred(unroll=unroll)`.
-        time_major: Default of the call's `time_major`.
-        return_carry: Default of the call's `return_carry`.
-        reverse: Default of the call's `reverse`.
-        keep_order: Default of the call's `keep_order`.
-        deterministic: Whether nothing is random, as after `eval()`. Not for Flax cells.
-        rngs: Random keys: 'params', and for a layer with dropout or the like also 'dropout'. For a Flax cell, as for
-            `flax.nnx.RNN`: random keys 'carry', or whether to make some.
-        cell: A Flax cell, instead of `layer`.
-        unroll: Steps in one iteration of the loop. Only for Flax cells.
-        state_axes: Must be None: variables cannot be scanned over. Only for Flax cells.
-        broadcast_rngs: As for `flax.nnx.RNN`; it has no effect, because a step draws no random numbers. Only for Flax
-            cells.
+      layer: The jaxrnn layer, or a Flax cell, which then becomes the attribute `cell`.
+      input_size: Number of input features; for symbols (integer inputs), the number of symbols. Not for Flax cells.
+      dtype: Dtype of the computation. None means the joint dtype of the parameters and inputs. Not for Flax cells.
+      param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` returns. Not for Flax cells.
+      loop: How to run over time (`jaxrnn.loops`). None means the default of `jaxrnn.unroll`, or for a Flax cell
+        `Deferred(unroll=unroll)`.
+      time_major: Default of the call's `time_major`.
+      return_carry: Default of the call's `return_carry`.
+      reverse: Default of the call's `reverse`.
+      keep_order: Default of the call's `keep_order`.
+      deterministic: If True, nothing is random, as after `eval()`. Not for Flax cells.
+      rngs: Random keys: 'params', and also 'dropout' for a layer that is random, such as dropout. For a Flax cell, as
+        for `flax.nnx.RNN`: random keys 'carry', or a boolean that says whether to create them.
+      cell: A Flax cell, instead of `layer`.
+      unroll: Number of steps in one iteration of the loop. Only for Flax cells.
+      state_axes: Must be None: variables cannot be scanned over. Only for Flax cells.
+      broadcast_rngs: As for `flax.nnx.RNN`; it has no effect, because a step draws no random numbers. Only for Flax
+        cells.
     """
 
     def __init__(
@@ -233,7 +235,7 @@ class RNN(_LayerModule):
             type(self),
             layer,
             cell,
-            flavour="nnx",
+            flavor="nnx",
             module_type=nnx.Module,
             for_layers={
                 "input_size": Option(input_size),
@@ -279,21 +281,21 @@ class RNN(_LayerModule):
         """Runs over time.
 
         Args:
-            inputs: [*batch, time, features], or integers [*batch, time]. With `time_major`, time is the first axis.
-            initial_carry: The state before the first step. None means the initial state of the layer or cell.
-            seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence leaves its state unchanged and
-                outputs zero.
-            resets: bool [*batch, time] (with `time_major`, time first). True where a new sequence begins.
-            return_carry: Whether to return the last state too.
-            time_major: Whether time is the first axis of inputs, resets and outputs.
-            reverse: Whether to read the last step first.
-            keep_order: With `reverse`, whether outputs are aligned with inputs. If False, the first output belongs to
-                the step that is read first, as in Flax.
-            deterministic: Overrides the module's attribute. Not for Flax cells.
-            rngs: Random keys to use instead of the module's own.
+          inputs: [*batch, time, features], or integers [*batch, time]. With `time_major`, time is the first axis.
+          initial_carry: The state before the first step. None means the initial state of the layer or cell.
+          seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
+            its output is zero.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          return_carry: Whether to return the last state too.
+          time_major: Whether time is the first axis of inputs, resets and outputs.
+          reverse: Whether to read the last step first.
+          keep_order: With `reverse`, whether outputs are aligned with inputs. If False, the first output belongs to
+            the step that is read first, as in Flax.
+          deterministic: Overrides the module's attribute. Not for Flax cells.
+          rngs: Random keys to use instead of the module's own.
 
         Returns:
-            The outputs [*batch, time, ...], or with `return_carry` the last state and the outputs.
+          The outputs [*batch, time, ...], or with `return_carry` the last state and the outputs.
         """
         options = Options.of(
             self, return_carry=return_carry, time_major=time_major, reverse=reverse, keep_order=keep_order
@@ -337,12 +339,12 @@ class RNN(_LayerModule):
         """Returns the state before the first step.
 
         Args:
-            input_shape: The shape of one step's input, [*batch, features].
-            rngs: Random keys for `carry_init`, or for the initial carry of a Flax cell.
-            carry_init: An initializer for all arrays of the state. None means the initial state of the layer or cell.
+          input_shape: The shape of one step's input, [*batch, features].
+          rngs: Random keys for `carry_init`, or for the initial carry of a Flax cell.
+          carry_init: An initializer for all arrays of the state. None means the initial state of the layer or cell.
 
         Returns:
-            The state, in the dtype of the computation.
+          The state, in the dtype of the computation.
         """
         if self.layer is not None:
             return super().initialize_carry(input_shape, rngs, carry_init)
@@ -354,23 +356,23 @@ class Bidirectional(nnx.Bidirectional):
     """`flax.nnx.Bidirectional` that also accepts `resets`, which separate the same sequences in both directions.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> import jaxrnn.nnx
-        >>> from flax import nnx
-        >>> forward = jaxrnn.nnx.RNN(nnx.GRUCell(8, 64, rngs=nnx.Rngs(0)))
-        >>> backward = jaxrnn.nnx.RNN(jaxrnn.LSTM(64), 8, rngs=nnx.Rngs(1))
-        >>> both = jaxrnn.nnx.Bidirectional(forward, backward)
-        >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
-        >>> both(jnp.ones((32, 20, 8)), resets=jnp.tile(resets, (32, 1))).shape
-        (32, 20, 128)
+      >>> import jax.numpy as jnp
+      >>> import jaxrnn.nnx
+      >>> from flax import nnx
+      >>> forward = jaxrnn.nnx.RNN(nnx.GRUCell(8, 64, rngs=nnx.Rngs(0)))
+      >>> backward = jaxrnn.nnx.RNN(jaxrnn.LSTM(64), 8, rngs=nnx.Rngs(1))
+      >>> both = jaxrnn.nnx.Bidirectional(forward, backward)
+      >>> resets = jnp.arange(20) == 10  # two sequences of ten steps in each row
+      >>> both(jnp.ones((32, 20, 8)), resets=jnp.tile(resets, (32, 1))).shape
+      (32, 20, 128)
 
     Args:
-        forward_rnn: The `RNN` that reads the first step first.
-        backward_rnn: The `RNN` that reads the last step first.
-        merge_fn: Merges an output of `forward_rnn` with one of `backward_rnn`. The default concatenates them.
-        time_major: Default of the call's `time_major`.
-        return_carry: Default of the call's `return_carry`.
-        rngs: Random keys 'carry' for the initial carries of Flax cells, or whether to make some.
+      forward_rnn: The `RNN` that reads the first step first.
+      backward_rnn: The `RNN` that reads the last step first.
+      merge_fn: Merges an output of `forward_rnn` with one of `backward_rnn`. The default concatenates them.
+      time_major: Default of the call's `time_major`.
+      return_carry: Default of the call's `return_carry`.
+      rngs: Random keys 'carry' for the initial carries of Flax cells, or a boolean that says whether to create them.
     """
 
     def __call__(  # type: ignore[override]
@@ -389,18 +391,18 @@ class Bidirectional(nnx.Bidirectional):
         """Runs both modules over time.
 
         Args:
-            inputs: As `RNN` takes them.
-            initial_carry: The two states before the first steps. None means the initial states of the modules.
-            rngs: Random keys to use instead of the module's own.
-            seq_lengths: Integers [*batch] from 0 to time.
-            resets: bool [*batch, time] (with `time_major`, time first). True where a new sequence begins.
-            return_carry: Whether to return both last states too.
-            time_major: Whether time is the first axis of inputs, resets and outputs.
-            reverse: Ignored, as in Flax.
-            keep_order: Ignored, as in Flax.
+          inputs: As for `RNN`.
+          initial_carry: The two states before the first steps. None means the initial states of the modules.
+          rngs: Random keys to use instead of the module's own.
+          seq_lengths: Integers [*batch] from 0 to time.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          return_carry: Whether to return both last states too.
+          time_major: Whether time is the first axis of inputs, resets and outputs.
+          reverse: Ignored, as in Flax.
+          keep_order: Ignored, as in Flax.
 
         Returns:
-            The merged outputs, or with `return_carry` both last states and the merged outputs.
+          The merged outputs, or with `return_carry` both last states and the merged outputs.
         """
         if resets is None:
             return super().__call__(

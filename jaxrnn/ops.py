@@ -43,7 +43,7 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     """Computes `x @ w + b`.
 
     Integers `x` give the same result as their one-hot vectors, at the cost of a row lookup. A symbol out of
-    range gives NaN, never its neighbour's row.
+    range gives NaN, never its neighbor's row.
 
     Example:
       >>> w = jnp.array([[1.0, 2.0], [3.0, 4.0]])

@@ -1,4 +1,4 @@
-"""`check_cell`: checks what every cell must satisfy, also for your own cells."""
+"""`check_cell`: checks the contract that every cell must satisfy, including your own cells."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def check_cell(
     rtol: float = 1e-4,
     frozen: Collection[str] = (),
 ) -> None:
-    """Checks that a cell keeps the contract of `jaxrnn.Cell`.
+    """Checks that a cell satisfies the contract of `jaxrnn.Cell`.
 
-    It is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure, shapes
-    and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a finite
-    gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts and with
-    checkpoints give the same results.
+    The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure,
+    shapes and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a
+    finite gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts
+    and with checkpoints give the same results.
 
     Example:
       >>> jaxrnn.testing.check_cell(jaxrnn.GRU(4), input_size=3)

@@ -47,7 +47,7 @@ def make_case(
 
 
 def gigaflop(case: Case, mode: str) -> float:
-    """Operations of the products: two per weight and token, and as many again for each of two gradients."""
+    """Counts the operations of the products: two per weight and token, and as many for each of two gradients."""
     matrices = [leaf.size for leaf in jax.tree.leaves(case.params) if leaf.ndim == 2 and min(leaf.shape) > 3]
     weights = sum(matrices)
     time, batch = case.xs.shape[:2]
@@ -57,6 +57,6 @@ def gigaflop(case: Case, mode: str) -> float:
 
 
 def sizes_of(case: Case) -> dict[str, int]:
-    """Batch, time, input size, hidden size and number of layers."""
+    """Returns batch, time, input size, hidden size and number of layers."""
     time, batch = case.xs.shape[0] - (case.xs.ndim == 2), case.xs.shape[1]
     return {"B": batch, "T": time, "I": case.params[0].w_x.shape[0], "H": case.cell.hidden_size, "L": len(case.params)}

@@ -45,7 +45,7 @@ def unrolled(loop: Any) -> Build:
 
 
 def textbook(cell: Any, params: Any) -> Layer:
-    """The whole step, including the product with the input, in `lax.scan`."""
+    """Runs the whole step, including the product with the input, in `lax.scan`."""
 
     def run(params: Any, xs: Array) -> Array:
         return jax.lax.scan(partial(cell, params), cell.initial_state(params, xs.shape[1:2]), xs)[1]
@@ -133,7 +133,7 @@ def of_equinox(inner: Any, state: Any, x: Array) -> tuple[Any, Array]:
 
 
 def zeros(inner: Any, batch_shape: tuple[int, ...]) -> Any:
-    """The initial state of a cell of Equinox: one array for a GRU, two for an LSTM."""
+    """Returns the initial state of a cell of Equinox: one array for a GRU, two for an LSTM."""
     import equinox
 
     zero = jnp.zeros((*batch_shape, inner.hidden_size))
@@ -156,7 +156,7 @@ def adopted_equinox(cell: Any, params: Any) -> Layer:
 
 
 def cudnn(cell: Any, params: Any) -> Layer:
-    """The weights are matrices, like those of all contenders; flattening them into one vector is part of a call."""
+    """Runs cuDNN's LSTM. The weights are matrices, as for all contenders; each call flattens them into one vector."""
     from jax.experimental import rnn
 
     def run(weights: dict[str, Array], xs: Array) -> Array:
@@ -208,12 +208,12 @@ TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
 def knows(name: str, cell: str) -> bool:
-    """Whether a contender has a cell."""
+    """Returns whether a contender has a cell."""
     return cell in TORCH if name.startswith("torch") else bool({cell, ANY} & BUILDS[name].keys())
 
 
 def unfit(name: str, precision: str) -> str | None:
-    """Why a contender does not run on this machine, or in this precision; None if it does."""
+    """Returns why a contender does not run on this machine, or in this precision; None if it does."""
     if name != "jax.experimental.rnn":
         return None
     if jax.default_backend() != "gpu":
@@ -222,6 +222,6 @@ def unfit(name: str, precision: str) -> str | None:
 
 
 def missing(name: str) -> str | None:
-    """The package that a contender needs and that is not installed; None if nothing is missing."""
+    """Returns the package that a contender needs and that is not installed; None if nothing is missing."""
     package = NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
     return package if package and importlib.util.find_spec(package) is None else None

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from support.plots import BLUE, figure, tidy
 
 Rows = list[dict[str, Any]]
-COLOURS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
+COLORS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
 
 
 def print_ratios(rows: Rows, ours: str) -> None:
@@ -54,7 +54,7 @@ def ratios(axes: Any, rows: Rows) -> None:
     for n, cell in enumerate(cells):
         some = [row for row in rows if row["cell"] == cell]
         places = [names.index(row["contender"]) + 0.12 * (n - len(cells) / 2) for row in some]
-        axes.plot([row["ratio"] for row in some], places, "o", color=COLOURS[n % 8], markersize=4, label=cell)
+        axes.plot([row["ratio"] for row in some], places, "o", color=COLORS[n % 8], markersize=4, label=cell)
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set(xscale="log", xlabel="relative time (right of the line: jaxrnn is faster)")
     axes.set_yticks(range(len(names)), names)
@@ -75,7 +75,7 @@ def against_size(axes: Any, rows: Rows) -> None:
         label = contender if len(cells) == 1 else f"{contender}, {cell}"
         varied = some[0]["varied"]
         axes.plot(
-            [row[varied] for row in some], [row[measured] for row in some], ".-", color=COLOURS[n % 8], label=label
+            [row[varied] for row in some], [row[measured] for row in some], ".-", color=COLORS[n % 8], label=label
         )
     axes.set(xscale="log", yscale="log", xlabel=rows[0]["varied"])
     axes.set_ylabel("MiB of temporaries" if measured == "temporary_mib" else "milliseconds")

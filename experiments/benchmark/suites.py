@@ -1,10 +1,10 @@
-"""How fast recurrent layers are: ours beside those of PyTorch, Flax, Haiku, Keras and Equinox, and beside a plain scan.
+"""The speed of recurrent layers: jaxrnn beside PyTorch, Flax, Haiku, Keras, Equinox and a plain scan.
 
-All contenders have the same weights and data, in float32 and time-major where a library can; before a contender is
-timed, its outputs and gradients are compared with ours. Compilation is not timed, every call waits for its results, and
-contenders take turns, round by round, each after a call of its own that is not timed. JAX libraries share a process and
-its threads. PyTorch has one process in which idle threads spin (its default, which is slow when other programs run) and
-one in which they sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
+All contenders have the same weights and data, in float32 and time-major if the library supports it. Before a contender
+is timed, its outputs and gradients are compared with ours. Compilation is not timed, every call waits for its results,
+and contenders take turns, each after an untimed call of its own. JAX libraries share a process and its threads. PyTorch
+has one process in which idle threads spin (its default, which is slow when other programs run) and one in which they
+sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ FEW = (OURS, "jaxrnn Scan", "flax linen", "torch", SLEEPING)  # for large sizes
 class Options(OptionGroup):
     run_dir: Path | None = None  # Directory for tables and plots. None: a new numbered folder in runs/benchmark
     suite: tuple[Suite, ...] = ("bound", "layer", "model", "scaling", "memory")  # What to measure
-    quick: bool = False  # Tiny sizes: shows that everything runs, not how fast
+    quick: bool = False  # Whether to use tiny sizes, only to check that everything runs
     cells: tuple[str, ...] = ("LSTM", "GRU", "Elman", "ResetBeforeGRU", "ReluElman")  # Names of cells in jaxrnn
-    sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size, also the input size
+    sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size (= input size)
     contenders: tuple[str, ...] = tuple(NAMES)  # What to compare with jaxrnn
     rounds: int = 7  # Number of turns of each contender
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Of products on a GPU; bfloat16: of all arrays
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
 
     def check(self) -> None:
         at_least(1, rounds=self.rounds)
@@ -92,7 +92,7 @@ class Benchmark:
     def contenders(
         self, cell: str, make: Callable[[str], Task], among: Sequence[str] = NAMES, tolerance: float = 2e-4
     ) -> dict[str, Task]:
-        """The contenders that have the cell, run here, and compute the same as ours."""
+        """Returns the contenders that have the cell, run here, and compute the same results as jaxrnn."""
         chosen, expected = {}, None
         known = [name for name in among if name in self.options.contenders and name != OURS and knows(name, cell)]
         for name in [OURS, *known]:
@@ -162,7 +162,7 @@ def time_layers(bench: Benchmark, suite: str, case: Case, mode: str, among: Sequ
 
 
 def layer_suite(bench: Benchmark) -> None:
-    """One layer over a sequence: its outputs; and its gradient with respect to parameters and inputs."""
+    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
     for size in bench.options.points:
         for name in bench.options.cells:
             for mode in ("forward", "gradient"):
@@ -171,7 +171,7 @@ def layer_suite(bench: Benchmark) -> None:
 
 
 def model_suite(bench: Benchmark) -> None:
-    """One training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
+    """Times one training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
     for size in bench.options.points:
         for name in filter(MODEL_CELLS.__contains__, bench.options.cells):
             case = make_case(name, size, symbols=SYMBOLS)
@@ -183,7 +183,7 @@ def model_suite(bench: Benchmark) -> None:
 
 
 def scaling_suite(bench: Benchmark) -> None:
-    """An LSTM's gradient as one size grows, and how long it takes to compile."""
+    """Times the gradient of an LSTM as one size grows, and its compilation."""
     base = {"B": 2, "T": 4, "H": 8, "L": 1} if bench.options.quick else {"B": 32, "T": 64, "H": 128, "L": 1}
     grown = {"T": (16, 64, 256, 1024), "H": (64, 128, 256, 512, 1024), "B": (1, 8, 32, 128), "L": (1, 2, 4)}
     grown = {"T": (4,), "L": (2,)} if bench.options.quick else grown
@@ -199,7 +199,7 @@ def scaling_suite(bench: Benchmark) -> None:
 
 
 def memory_suite(bench: Benchmark) -> None:
-    """What the compiled gradient allocates besides its arguments and results, as the sequence grows."""
+    """Measures what the compiled gradient allocates besides its arguments and results, as the sequence grows."""
     for name in filter(("LSTM", "GRU").__contains__, bench.options.cells):
         for length in (4,) if bench.options.quick else (64, 256, 1024):
             case = make_case(name, (2, length, 8) if bench.options.quick else (32, length, 256))

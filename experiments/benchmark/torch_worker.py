@@ -38,7 +38,7 @@ def make_rnn(name: str, layers: list[dict[str, Any]], device: str) -> nn.RNNBase
 
 
 def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], list[Any]]:
-    """The outputs, or the gradient with respect to inputs and parameters."""
+    """Returns a function that computes the outputs, or the gradient with respect to inputs and parameters."""
     dtype = getattr(torch, case["dtype"])
     module = make_rnn(case["name"], case["params"], device).to(dtype)
     xs, weights = (torch.tensor(case[name], device=device).to(dtype) for name in ("xs", "weights"))
@@ -56,7 +56,7 @@ def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], li
 
 
 def make_model(case: dict[str, Any], device: str, clip: float, rate: float, compiled: bool) -> Callable[[], list[Any]]:
-    """The loss of one training step after another."""
+    """Returns a function that makes one training step per call and returns its loss."""
     module = make_rnn(case["name"], case["params"], device)
     head = nn.Linear(*case["weights"].shape).to(device)
     head.weight.data.copy_(torch.tensor(case["weights"].T))

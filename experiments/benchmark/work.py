@@ -33,9 +33,9 @@ class Task(NamedTuple):
     """One thing to time.
 
     Attributes:
-      call: does the work, and returns when it is done.
-      results: turns what `call` returns into arrays that must be the same for all contenders.
-      own_clock: for work in another process, the milliseconds of a call.
+      call: Does the work, and returns when it is done.
+      results: Turns what `call` returns into arrays that must be the same for all contenders.
+      own_clock: For work in another process, the milliseconds of a call.
     """
 
     call: Callable[[], Any]
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 
 def matrices_norm(grads: list[Any]) -> Any:
-    """The norm of a gradient over all weight matrices, which does not depend on how a library arranges them."""
+    """Returns the norm of a gradient over all weight matrices, which does not depend on how a library arranges them."""
     squares = [np.square(grad, dtype=np.float64).sum() for grad in grads if grad.ndim == 2 and min(grad.shape) > 2]
     return np.sqrt(sum(squares))
 
@@ -164,7 +164,7 @@ class Worker:
 
 @cache
 def worker(contender: str) -> Worker:
-    """The process of a contender. Spinning idle threads are faster unless other programs run: both ways are timed."""
+    """Returns the process of a contender. Spinning idle threads are faster unless other programs run."""
     return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender == SLEEPING else {})
 
 
@@ -202,7 +202,7 @@ def model(contender: str, case: Case) -> Task:
 
 
 def products(size: int) -> dict[str, Task]:
-    """One large product of float32 matrices in either library: what the machine can do."""
+    """Returns one large product of float32 matrices in each library, as a bound on what the machine can do."""
     a = jax.random.normal(jax.random.key(0), (size, size))
     multiply = jax.jit(jnp.matmul)
     tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [np.asarray(out)])}

@@ -66,12 +66,12 @@ def triad(root: int) -> list[int]:
 
 @cache
 def voicing(root: int, before: tuple[int, ...]) -> tuple[int, ...]:
-    """The close position of a chord with the least movement of voices."""
+    """Returns the close position of a chord with the least movement of voices."""
     notes = [note for note in range(52, 72) if note % 12 in triad(root)]
     close = [chord for chord in combinations(notes, 3) if chord[2] - chord[0] < 12]
     return min(close, key=lambda chord: sum(abs(a - b) for a, b in zip(chord, before, strict=True)))
 
 
 def sounding(root: int, inner: tuple[int, ...], melody: int) -> np.ndarray:
-    """The keys that sound when the inner voices move to a chord."""
+    """Returns the keys that sound when the inner voices move to a chord."""
     return np.array([36 + SCALE[root], *voicing(root, inner), melody]) - LOWEST

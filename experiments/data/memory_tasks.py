@@ -25,7 +25,7 @@ class Sequences(NamedTuple):
 
 
 def adding(key: Array, length: int, batch: int) -> Sequences:
-    """Pairs of a number from [-1, 1] and a mark; the target at the end is the mean of the two marked numbers.
+    """Draws pairs of a number from [-1, 1] and a mark; the target at the end is the mean of the two marked numbers.
 
     One of them is among the first ten, both are in the first half. The first and the last mark are -1. This is
     experiment 4 of Hochreiter and Schmidhuber with two differences: their target is half of this one plus a half, and
@@ -44,7 +44,7 @@ def adding(key: Array, length: int, batch: int) -> Sequences:
 
 
 def copying(key: Array, length: int, batch: int) -> Sequences:
-    """Ten symbols of eight kinds, to be repeated after `length` steps, at a sign (Arjovsky et al.)."""
+    """Draws ten symbols of eight kinds, to be repeated `length` steps later, after a sign (Arjovsky et al.)."""
     symbols = jax.random.randint(key, (10, batch), 0, 8)
     blank = jnp.full((length + 10, batch), 8)
     xs = jnp.concatenate([symbols, blank.at[length - 1].set(9)])
@@ -53,7 +53,7 @@ def copying(key: Array, length: int, batch: int) -> Sequences:
 
 
 def order(key: Array, length: int, batch: int) -> Sequences:
-    """Noise with one of two symbols early and one in the middle; the target at the end says which ones, in order.
+    """Draws noise with one of two symbols early and one in the middle; the target is which ones they were, in order.
 
     This is experiment 6a of Hochreiter and Schmidhuber, "temporal order".
     """
@@ -70,7 +70,7 @@ def order(key: Array, length: int, batch: int) -> Sequences:
 
 
 def parity(key: Array, length: int, batch: int) -> Sequences:
-    """Bits; the target at each step is whether the number of ones so far is odd. It needs a state, but no long lag."""
+    """Draws bits; the target at each step is whether the number of ones so far is odd. No lag is long."""
     bits = jax.random.randint(key, (length, batch), 0, 2)
     return Sequences(bits, jnp.cumsum(bits, axis=0) % 2, jnp.full(bits.shape, True))
 
@@ -80,15 +80,15 @@ class Task(NamedTuple):
 
     Attributes:
       draw: (key, length, batch) -> sequences.
-      inputs: number of features, or of symbols.
-      outputs: number of classes; 1: a number.
-      length: length of the sequences by default.
-      hidden_size: hidden size by default.
-      learning_rate: learning rate by default.
-      largest_error: of a sequence that counts as correct.
-      mean_error: of sequences when the task counts as solved.
-      measure: name of what is measured.
-      baseline: the measure of the best output without memory, for a length.
+      inputs: Number of features, or of symbols.
+      outputs: Number of classes; 1 means that the output is a number.
+      length: Default length of the sequences.
+      hidden_size: Default hidden size.
+      learning_rate: Default learning rate.
+      largest_error: Errors of correct sequences are below this.
+      mean_error: The mean error must be below this for the task to count as solved.
+      measure: Name of what is measured.
+      baseline: The measure of the best output without memory, for a length.
     """
 
     draw: Callable[[Array, int, int], Sequences]

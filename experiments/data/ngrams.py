@@ -6,7 +6,7 @@ import numpy as np
 
 
 def ngram_losses(symbols: np.ndarray, num_train: int, num_symbols: int, order: int) -> list[float]:
-    r"""Mean losses, in nats per symbol, of interpolated Witten-Bell n-grams of order 1 to `order`.
+    r"""Returns mean losses, in nats per symbol, of interpolated Witten-Bell n-grams of order 1 to `order`.
 
     .. math:: P_n(c \mid h) = \frac{N(h c) + T(h) P_{n-1}(c \mid h')}{N(h) + T(h)}
 
@@ -36,7 +36,7 @@ def ngram_losses(symbols: np.ndarray, num_train: int, num_symbols: int, order: i
 
 
 def kneser_ney(text: np.ndarray, num_train: int, num_words: int, order: int) -> np.ndarray:
-    r"""Log probabilities, by n-grams of order 1 to `order`, of a text's words after the first `num_train`.
+    r"""Returns log probabilities, by n-grams of order 1 to `order`, of a text's words after the first `num_train`.
 
     .. math:: P_n(w \mid h) = \frac{\max(c(h w) - D, 0) + D\, T(h) P_{n-1}(w \mid h')}{\sum_v c(h v)}
 

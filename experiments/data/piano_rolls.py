@@ -66,13 +66,13 @@ class Music:
 
 
 def nats(chances: list[np.ndarray], rolls: list[np.ndarray]) -> float:
-    """The loss of given probabilities: binary cross-entropies, summed over keys and averaged over frames."""
+    """Returns the loss of given probabilities: binary cross-entropies, summed over keys and averaged over frames."""
     p, on = np.concatenate(chances), np.concatenate(rolls)
     return float(-np.log(np.where(on, p, 1 - p)).sum(-1).mean())
 
 
 def baselines(music: Music) -> dict[str, float]:
-    """Test losses of two predictions: how often each key sounds, and how often after it sounded or did not."""
+    """Returns test losses of two predictions: how often each key sounds, and how often after it sounded or did not."""
     now = np.concatenate([roll[:-1] for roll in music.train])
     after = np.concatenate([roll[1:] for roll in music.train])
 

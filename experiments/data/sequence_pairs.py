@@ -47,7 +47,7 @@ class SequencePairs(NamedTuple):
         return 1 + max(len(target) for _, target in self.train)
 
     def vocabulary(self, side: int) -> list[str]:
-        """Training tokens of a side (0: source, 1: target) that occur twice or more. Their indices are symbols."""
+        """Returns the training tokens of a side (0: source, 1: target) that occur at least twice, in symbol order."""
         tokens, counts = np.unique([token for pair in self.train for token in pair[side]], return_counts=True)
         return ["</s>", "<unk>", *tokens[counts > 1].tolist()]
 
@@ -56,7 +56,7 @@ class SequencePairs(NamedTuple):
         return "BLEU" if self.words else "% exact"
 
     def score_of(self, outputs: list[list[str]], pairs: list[Pair]) -> float:
-        """BLEU for sentences, the percentage of exact matches for other tasks."""
+        """Returns BLEU for sentences, and the percentage of exact matches for other tasks."""
         targets = [target for _, target in pairs]
         if not self.words:
             return 100 * float(np.mean([output == target for output, target in zip(outputs, targets, strict=True)]))
@@ -65,7 +65,7 @@ class SequencePairs(NamedTuple):
         return sacrebleu.BLEU(tokenize="none", force=True).corpus_score(texts, [references]).score
 
     def nearest(self) -> list[list[str]]:
-        """The baseline: for each test source, the target of the most similar training source, by tf-idf."""
+        """Returns the baseline: for each test source, the target of the most similar training source, by tf-idf."""
 
         def grams(tokens: list[str]) -> list[tuple[str, ...]]:
             return [gram for n in (1, 2, 3) for gram in zip(*(tokens[i:] for i in range(n)), strict=False)]
@@ -78,7 +78,7 @@ class SequencePairs(NamedTuple):
 
 
 def arrays(pairs: list[Pair], *vocabularies: list[str]) -> tuple[np.ndarray, ...]:
-    """Symbols [time, pairs], with END after each sequence, and lengths [pairs]; of the sources, then of the targets."""
+    """Returns symbols [time, pairs], with END after each sequence, and lengths [pairs], for sources, then targets."""
     found = []
     for side, vocabulary in enumerate(vocabularies):
         symbol_of = {token: symbol for symbol, token in enumerate(vocabulary)}
@@ -89,7 +89,7 @@ def arrays(pairs: list[Pair], *vocabularies: list[str]) -> tuple[np.ndarray, ...
 
 
 def dates() -> SequencePairs:
-    """Days of 1950 to 2049, written in several ways, and their ISO dates."""
+    """Draws days of 1950 to 2049, written in several ways, and their ISO dates."""
     rng = np.random.default_rng(0)
     days = [datetime.date(1950, 1, 1) + datetime.timedelta(int(n)) for n in rng.permutation(36525)]
     ways = rng.integers(len(WAYS), size=len(days))
@@ -98,7 +98,7 @@ def dates() -> SequencePairs:
 
 
 def additions() -> SequencePairs:
-    """Sums of numbers of one, two or three digits. a+b and b+a count as the same sum."""
+    """Draws sums of numbers of one, two or three digits. a+b and b+a count as the same sum."""
     rng = np.random.default_rng(0)
     found: dict[tuple[int, int], Pair] = {}
     while len(found) < 50_000:
@@ -109,7 +109,7 @@ def additions() -> SequencePairs:
 
 
 def parallel_text(folder: Path, *suffixes: str) -> SequencePairs:
-    """Reads train, dev and test.SUFFIX for either side, one tokenised sentence per line."""
+    """Reads train, dev and test.SUFFIX for either side, one tokenized sentence per line."""
     splits = []
     for split in ("train", "dev", "test"):
         sides = []
@@ -128,5 +128,5 @@ def parallel_text(folder: Path, *suffixes: str) -> SequencePairs:
 
 
 def as_tokens(symbols: np.ndarray, vocabulary: list[str]) -> list[list[str]]:
-    """The tokens of symbols [time, sequences], each sequence up to its END."""
+    """Returns the tokens of symbols [time, sequences], each sequence up to its END."""
     return [[vocabulary[s] for s in column[: np.argmin([*(column != END), False])]] for column in symbols.T]

@@ -1,4 +1,4 @@
-"""What holds at each character of Python source: strings, comments, brackets, indentation."""
+"""Labels for each character of Python source: strings, comments, brackets, indentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def labels_of(source: str) -> dict[str, np.ndarray]:
-    """Whether each character is followed by text inside a string, a comment or brackets; and how far it is indented.
+    """Returns whether the text after each character is in a string, a comment or brackets, and how far it is indented.
 
     The labels end at the last character that the tokenizer can read.
     """

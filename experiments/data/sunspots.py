@@ -15,7 +15,7 @@ from support.errors import BadInputError
 
 FIRST, LAST_OF_TRAINING, LAST = 1700, 1920, 1955
 YEARS = np.arange(FIRST, LAST + 1)
-VARIANCE = 1535  # that the literature divides by
+VARIANCE = 1535  # of the numbers, as the literature uses it
 WARM_UP = 12  # years at the beginning that are read but not predicted
 
 
@@ -40,8 +40,8 @@ def read_numbers(path: Path | None) -> np.ndarray:
 def blocks(number: int) -> np.ndarray:
     """Divides the training years into blocks 0, 1, ...; other years are -1."""
     block = np.full(len(YEARS), -1)
-    learnt = np.flatnonzero((YEARS >= FIRST + WARM_UP) & (YEARS <= LAST_OF_TRAINING))
-    block[learnt] = np.arange(len(learnt)) * number // len(learnt)
+    learned = np.flatnonzero((YEARS >= FIRST + WARM_UP) & (YEARS <= LAST_OF_TRAINING))
+    block[learned] = np.arange(len(learned)) * number // len(learned)
     return block
 
 
@@ -58,5 +58,5 @@ def autoregression(numbers: np.ndarray, order: int, fitted: np.ndarray) -> np.nd
 
 
 def arv(predicted: np.ndarray, numbers: np.ndarray, where: np.ndarray) -> float:
-    """The average relative variance of some years: the mean squared error divided by the variance of the numbers."""
+    """Returns the average relative variance of some years: the mean squared error divided by `VARIANCE`."""
     return float(np.mean((predicted - numbers)[where] ** 2) / VARIANCE)

@@ -63,11 +63,11 @@ def decode(symbols: np.ndarray, alphabet: str) -> str:
 
 
 def line_end(alphabet: str) -> str:
-    """The character that ends lines; the first symbol if a text has no lines."""
+    """Returns the character that ends lines; the first symbol if a text has no lines."""
     return "\n" if "\n" in alphabet else alphabet[0]
 
 
 def standard_library() -> str:
-    """The top-level modules of the running Python's standard library, sorted by name, those in ASCII."""
+    """Returns the text of the standard library's top-level modules that are in ASCII, sorted by name."""
     files = (path.read_bytes() for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
     return b"".join(file for file in files if file.isascii()).decode().replace("\r\n", "\n")[:LENGTH]

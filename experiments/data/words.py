@@ -38,8 +38,8 @@ class Corpus:
         Words are separated by blanks, and the end of a line is a word too.
 
         Args:
-          folder: where the files are; None: the source of the running Python's standard library.
-          size: number of words to keep, the most frequent ones; the others become one unknown word.
+          folder: The folder of the files. None means the source of the running Python's standard library.
+          size: Number of words to keep, the most frequent ones; all others become one unknown word.
         """
         if folder is None:
             name, splits = f"Python {platform.python_version()}'s standard library", standard_library()
@@ -73,7 +73,7 @@ def read_words(path: Path) -> list[str]:
 
 
 def standard_library() -> list[list[str]]:
-    """Tokens of the top-level modules, `LENGTH` at most; of every ten files one is for validation, one for the test."""
+    """Reads at most `LENGTH` tokens of the top-level modules. One file in ten validates, another one tests."""
     splits: list[list[str]] = [[], [], []]
     for n, path in enumerate(sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))):
         if sum(map(len, splits)) >= LENGTH:
@@ -83,7 +83,7 @@ def standard_library() -> list[list[str]]:
 
 
 def tokens(path: Path) -> list[str]:
-    """The tokens of a module without its comments. All strings are one token, and so are all numbers."""
+    """Returns the tokens of a module without its comments. All strings are one token, and so are all numbers."""
     words = {
         tokenize.NEWLINE: END,
         tokenize.INDENT: "<indent>",
@@ -98,7 +98,7 @@ def tokens(path: Path) -> list[str]:
 
 
 def windows_of(words: np.ndarray, batch: int, length: int) -> np.ndarray:
-    """[windows, length + 1, batch]: each window begins with the last word of the one before."""
+    """Returns windows [windows, length + 1, batch]; each begins with the last word of the one before."""
     number = (len(words) // batch - 1) // length
     if number < 1:
         needed = f"one batch of windows takes {batch} * {length + 1}"
@@ -109,7 +109,7 @@ def windows_of(words: np.ndarray, batch: int, length: int) -> np.ndarray:
 
 
 def best_ngram(corpus: Corpus, orders: int = 6) -> tuple[int, float, float]:
-    """The order of the best n-gram on the validation text, and its mean losses there and on the test text."""
+    """Returns the order of the best n-gram on the validation text, and its mean losses there and on the test text."""
     text = np.concatenate([corpus.train, corpus.valid, corpus.test])
     losses = -kneser_ney(text, len(corpus.train), len(corpus.vocabulary), orders)
     valid, test = (part.mean(1) for part in np.split(losses, [len(corpus.valid)], axis=1))

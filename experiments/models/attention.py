@@ -21,7 +21,7 @@ Score = Literal["dot", "general", "additive"]
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to. It is constant over time, and so it is a parameter."""
+    """What the decoder attends to. It is a parameter, because it is constant over time."""
 
     values: Array  # [batch, source, memory], the encoder's outputs
     keys: Array  # [batch, source, memory], the values times the score's matrix
@@ -65,14 +65,15 @@ class Attention(jaxrnn.Cell):
     al.: the Gaussian is inside the softmax, so that the weights sum to one, and nothing is cut off at the ends of the
     window.
 
-    Without input feeding the attended memory does not enter the loop, so that all steps attend at once after it.
+    Without input feeding, the attended memory is not part of the state, so that all steps attend at once after the
+    loop.
 
     Args:
-      cell: the decoder's cell. Its outputs have the memory's size.
-      score: the score.
-      window: width of local attention, in symbols; None: global attention.
-      input_feeding: whether the cell reads :math:`\tilde h_{t-1}` beside :math:`x_t`.
-      shows_weights: whether the output is the weights :math:`a_t` instead of :math:`\tilde h_t`.
+      cell: The decoder's cell. Its outputs have the memory's size.
+      score: The score.
+      window: Width of local attention, in symbols. None means global attention.
+      input_feeding: Whether the cell reads :math:`\tilde h_{t-1}` beside :math:`x_t`.
+      shows_weights: Whether the output is the weights :math:`a_t` instead of :math:`\tilde h_t`.
     """
 
     cell: jaxrnn.Cell
@@ -100,13 +101,13 @@ class Attention(jaxrnn.Cell):
         )
 
     def remember(self, params: AttentionParams, values: Array, lengths: Array) -> AttentionParams:
-        """Parameters with the memory [batch, source, memory] to attend to."""
+        """Returns parameters with the memory [batch, source, memory] to attend to."""
         keys = values if params.w_k is None else values @ params.w_k
         return params._replace(memory=Memory(values, keys, lengths.astype(values.dtype)))
 
     def attend(self, params: AttentionParams, h: Array) -> Attended:
-        """Weights and outputs for states [..., batch, hidden]. All axes before the batch share the memory."""
-        if params.memory is None:  # there is nothing to attend to, but shapes can be found
+        """Returns weights and outputs for states [..., batch, hidden]. All axes before the batch share the memory."""
+        if params.memory is None:  # there is nothing to attend to, but shapes are known
             weights = jnp.zeros((*h.shape[:-1], 0))
             return Attended(weights, tanh(jnp.concatenate([jnp.zeros_like(h), h], -1) @ params.w_c))
         values, keys, lengths = params.memory

@@ -15,7 +15,7 @@ import jaxrnn
 
 @partial(jax.jit, static_argnames=("model", "num_train"))
 def validation_loss(model: jaxrnn.Stack, params: Any, symbols: Array, num_train: int) -> Array:
-    """The mean loss over all characters after the first `num_train`, each predicted once.
+    """Returns the mean loss over all characters after the first `num_train`, each predicted once.
 
     The text is read in 128 streams side by side. Each begins 128 characters before the first one that counts.
     """

@@ -24,11 +24,11 @@ class Translator:
     """An encoder that reads in both directions, and a decoder that starts from the encoder's last states.
 
     Args:
-      encoder_cell: the cell of each direction, half the size of the decoder's.
-      decoder_cell: the decoder's cell, with or without attention.
-      embedding_size: size of the embeddings of either side.
-      dropout: dropout rate of embeddings and of the decoder's outputs.
-      num_target: number of target symbols.
+      encoder_cell: The cell of each direction, half the size of the decoder's.
+      decoder_cell: The decoder's cell, with or without attention.
+      embedding_size: Size of the embeddings of either side.
+      dropout: Dropout rate of embeddings and of the decoder's outputs.
+      num_target: Number of target symbols.
     """
 
     encoder_cell: jaxrnn.Cell
@@ -66,7 +66,7 @@ class Translator:
         return params, ((), (), first, (), ())
 
     def loss(self, params: Any, batch: Any, key: Array | None = None) -> Array:
-        """The mean loss of the target's symbols, in nats, each given those before it (teacher forcing)."""
+        """Returns the mean loss of the target's symbols, in nats, each given those before it (teacher forcing)."""
         source, source_lengths, target, target_lengths = batch
         k_encoder, k_decoder = (None, None) if key is None else jax.random.split(key)
         params, state = self.encode(params, source, source_lengths, k_encoder)
@@ -77,7 +77,7 @@ class Translator:
         return -(log_p * valid).sum() / valid.sum()
 
     def alignment(self, params: Any, source: Array, lengths: Array, target: Array) -> Array:
-        """Attention weights [target, batch, source] while the decoder outputs a target [target, batch]."""
+        """Returns attention weights [target, batch, source] while the decoder outputs a target [target, batch]."""
         params, state = self.encode(params, source, lengths)
         attention = replace(cast("Attention", self.decoder_cell), shows_weights=True)
         shown = jaxrnn.Stack(*self.decoder.layers[:2], attention)
@@ -89,16 +89,16 @@ class Translator:
 def search(
     model: Translator, params: Any, source: Array, lengths: Array, steps: int, width: int = 1, power: float = 1.0
 ) -> tuple[Array, Array]:
-    """Beam search; with width 1, greedy search. UNKNOWN is never output.
+    """Finds outputs by beam search, or by greedy search with width 1. UNKNOWN is never output.
 
     Args:
-      model: the model.
-      params: its parameters.
-      source: symbols [source, batch].
-      lengths: lengths of the sources, [batch].
-      steps: largest length of an output, END included.
-      width: number of outputs kept for each source.
-      power: outputs are ranked by log p / length ** power; with 0, by log p.
+      model: The model.
+      params: Its parameters.
+      source: Symbols [source, batch].
+      lengths: Lengths of the sources, [batch].
+      steps: Largest length of an output, END included.
+      width: Number of outputs kept for each source.
+      power: Outputs are ranked by log p / length ** power; with 0, by log p.
 
     Returns:
       Symbols [steps, batch], padded with END, and their log p [batch].

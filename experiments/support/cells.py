@@ -43,8 +43,8 @@ def make_cell(name: str, hidden_size: int, num_symbols: int | None = None, **giv
 def scale_input_weights(layer: jaxrnn.Layer, params: Any, num_symbols: int) -> Any:
     """Enlarges the weights from the input by sqrt(num_symbols), for a layer that reads symbols.
 
-    Initialisers expect all input features at once, but a symbol is a single one. Weights from the input are the
-    arrays whose shape depends on the input size.
+    Initializers expect that all input features are present at once, but a symbol is a single one. Weights from the
+    input are the arrays whose shape depends on the input size.
     """
     one_more = jax.eval_shape(lambda: layer.init(jax.random.key(0), num_symbols + 1))
     return jax.tree.map(lambda p, other: p if p.shape == other.shape else p * num_symbols**0.5, params, one_more)

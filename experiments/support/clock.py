@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def process_start() -> float:
-    """The time, by `time.perf_counter`, at which this process began: a run's minutes include its imports.
+    """Returns the time of `time.perf_counter` at which this process began, because a run's minutes include its imports.
 
-    Where the system has no /proc, the processor time spent so far is used instead.
+    On systems without /proc, it is estimated from the processor time spent so far.
     """
     stat = Path("/proc/self/stat")
     if not stat.exists():
@@ -23,15 +23,15 @@ def process_start() -> float:
 
 
 class Clock:
-    """How far a run is: by its training steps, or by the time since its start if that is what is limited.
+    """How far a run is, measured by its training steps, or by the time since its start if the time is limited.
 
     Args:
-      steps: training steps of the run; None: the time counts.
-      minutes: time limit of the run.
-      started: when this process's part of the run began, by `time.perf_counter`.
-      step: training steps made by earlier processes of a resumed run.
-      seconds: time they took.
-      stages: number of parts of the run; something is due at the end of each.
+      steps: Number of training steps of the run. None means that the time is limited instead.
+      minutes: Time limit of the run.
+      started: The time of `time.perf_counter` at which this process's part of the run began.
+      step: Number of training steps made by earlier processes of a resumed run.
+      seconds: Time that those steps took.
+      stages: Number of stages of the run; `due` is True at the end of each.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Clock:
         return (self.steps - self.step) / self.rate if self.steps else self.limit - self.seconds
 
     def steps_to_make(self, seconds: float = 0.5) -> int:
-        """How many steps to make before looking again: about `seconds` of them, but not past what is due."""
+        """Returns how many steps to make in the next call: about `seconds` of them, but not past the end of a stage."""
         if math.isnan(self.rate):
             return 1
         if self.steps:
@@ -100,7 +100,7 @@ class Clock:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people write it: 1:05, 2:03:04."""
+    """Formats a length of time, such as 1:05 or 2:03:04."""
     if not math.isfinite(seconds):
         return "?"
     minutes, seconds = divmod(max(0, round(seconds)), 60)

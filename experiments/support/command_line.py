@@ -1,4 +1,4 @@
-"""From the command line to the options of a script, and from errors to one line and an exit code."""
+"""Parses the command line of a script, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def launch(experiment: Callable[..., object], *groups: type[OptionGroup], starte
     """Calls an experiment with one argument per group of options. Bad input ends in one line and exit code 2.
 
     Args:
-      experiment: a function of the options. The docstring of its module is the description in --help.
-      groups: dataclasses of options; on the command line all are one list.
-      started: the time from which the minutes of a run count; None: now.
+      experiment: A function of the options. The docstring of its module is the description in --help.
+      groups: Dataclasses of options; on the command line they are one list.
+      started: The time at which the minutes of a run begin. None means now.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,7 +47,7 @@ def launch(experiment: Callable[..., object], *groups: type[OptionGroup], starte
 
 
 def parse(groups: tuple[type[OptionGroup], ...], description: str | None) -> list[Any]:
-    """Returns the options, checked. An existing run keeps its own; giving others is an error."""
+    """Returns the checked options. An existing run keeps its saved options; giving different ones is an error."""
     options = from_command_line(groups, description)
     if any(group.continues_run for group in options):
         (folder,) = (group for group in options if isinstance(group, RunFolder))
@@ -90,6 +90,6 @@ def with_absolute_paths(group: Any) -> Any:
 
 
 def heading(kind: type[OptionGroup]) -> str:
-    """What --help calls a group, from the name of its class: `RunFolder` is "run folder"."""
+    """Returns the heading of a group in --help, from the name of its class: `RunFolder` is "run folder"."""
     words = re.findall("[A-Z][a-z]*", kind.__name__.removesuffix("Options")) or ["Script"]
     return "_".join(words).lower()

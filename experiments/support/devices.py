@@ -19,9 +19,12 @@ TIME_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...], or [models, batch,
 
 
 def make_mesh(which: Devices, batch: int) -> Mesh:
-    """One device, or as many as divide the batch evenly. Before JAX is used, each core of the CPU is one."""
+    """Makes a mesh of one device, or of as many as divide the batch evenly. Each core of a CPU becomes a device.
+
+    That needs a call before JAX is used.
+    """
     if which == "all":
-        with contextlib.suppress(RuntimeError):  # JAX is in use already: its devices are what they are
+        with contextlib.suppress(RuntimeError):  # JAX is already in use, and its devices cannot change
             jax.config.update("jax_num_cpu_devices", os.cpu_count())
     most = len(jax.devices()) if which == "all" else 1
     return Mesh(jax.devices()[: max(n for n in range(1, most + 1) if batch % n == 0)], AXIS)
@@ -33,11 +36,11 @@ def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
 
 
 def value_and_grad(loss: Callable[..., tuple[Array, Any]], mesh: Mesh) -> Callable[..., Any]:
-    """Like `jax.value_and_grad(loss, has_aux=True)`, with each device computing its part of the batch.
+    """Does the same as `jax.value_and_grad(loss, has_aux=True)`, with each device computing its part of the batch.
 
     Args:
       loss: (params, window [time, batch], state [batch, ...], key) -> (mean loss over the batch, state).
-      mesh: the devices. Each has a key of its own; losses are averaged and gradients summed over them.
+      mesh: The devices. Each has a key of its own; losses are averaged and gradients summed over them.
     """
 
     def on_device(params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:

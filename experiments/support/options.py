@@ -1,4 +1,4 @@
-"""Options of a script: what a run remembers, what only one call needs, and how numbers are checked."""
+"""Options of a script: those that a run saves, those of a single call, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class OptionGroup:
 
 @dataclass(frozen=True)
 class SavedOptions(OptionGroup):
-    """Options that make a run what it is. They are saved in its config.json and must not differ on --resume."""
+    """Options that determine a run. They are saved in its config.json and must not differ on --resume."""
 
 
 @dataclass(frozen=True)
 class RunOptions(SavedOptions):
-    """What every training script needs. A script's own options are the fields of a subclass."""
+    """Options of every training script. A script's own options are the fields of a subclass."""
 
     minutes: float = 4.0  # Time limit of the run in minutes, start-up included
     steps: int | None = None  # Number of training steps. Overrides --minutes
@@ -115,7 +115,7 @@ def above(bound: float, **numbers: float) -> None:
 
 
 def rate(**numbers: float) -> None:
-    """Checks the rate of a dropout."""
+    """Checks a dropout rate."""
     for name, number in numbers.items():
         if not 0 <= number < 1:
             raise BadInputError(f"{option(name)} must be from 0 to below 1, but it is {number}")

@@ -12,12 +12,12 @@ from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-BLUE, RED, GREEN, GREY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
+BLUE, RED, GREEN, GRAY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
 
 
 @contextlib.contextmanager
 def figure(path: Path, rows: int = 1, columns: int = 1, dpi: int = 160, **options: Any) -> Iterator[tuple[Figure, Any]]:
-    """A figure with a grid of axes [rows, columns], saved in one move at the end."""
+    """Yields a figure with a grid of axes [rows, columns], and saves it in one move at the end."""
     size = options.pop("figsize")
     drawn = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(drawn)
@@ -29,7 +29,7 @@ def figure(path: Path, rows: int = 1, columns: int = 1, dpi: int = 160, **option
 
 
 def tidy(axes: Any, grid: bool = True) -> None:
-    """A light grid, and no frame above and on the right."""
+    """Draws a light grid, and removes the frame above and on the right."""
     if grid:
         axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -46,9 +46,9 @@ def plot_curves(path: Path, rows: list[dict[str, Any]], baselines: dict[str, flo
     members = [name for name in rows[-1] if name.startswith("member_")]
     with figure(path, figsize=(7, 4.2)) as (_, grid):
         axes = grid[0, 0]
-        for name, colour in zip(losses, (GREY, BLUE, GREEN), strict=False):
+        for name, color in zip(losses, (GRAY, BLUE, GREEN), strict=False):
             label = f"{name.replace('_loss', '').replace('valid', 'validation')}, last {rows[-1][name]:.3f}"
-            axes.plot(steps, column(name), color=colour, marker=".", linewidth=1.8, label=label)
+            axes.plot(steps, column(name), color=color, marker=".", linewidth=1.8, label=label)
         for name in members:
             axes.plot(steps, column(name), color=BLUE, linewidth=0.6, alpha=0.6)
         if members:
@@ -62,7 +62,7 @@ def plot_curves(path: Path, rows: list[dict[str, Any]], baselines: dict[str, flo
 
 
 def font_for(text: str) -> font_manager.FontProperties | None:
-    """A font of this machine that has all characters of a text, or None."""
+    """Returns an installed font that has all characters of a text, or None."""
     for path in (font_manager.findfont("DejaVu Sans"), *sorted(font_manager.findSystemFonts())):
         try:
             if {*map(ord, text)} <= ft2font.FT2Font(path).get_charmap().keys():

@@ -1,4 +1,4 @@
-"""Work for several processes, each on a core of its own."""
+"""Runs work in several processes, each on its own core."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], number: int) -> Generator[Result, None, None]:
-    """Yields the results of all items as they arrive, computed by `number` processes; by this one if it is 1.
+    """Yields the results of all items as they arrive, computed by `number` processes, or by this one for 1.
 
-    Closing the generator waits for the items in progress, and starts no others.
+    Closing the generator waits for the items in progress and starts no others.
 
     Raises:
-      concurrent.futures.process.BrokenProcessPool: a process died.
+      concurrent.futures.process.BrokenProcessPool: A process died.
     """
     if number == 1:
         yield from map(work, items)

@@ -1,4 +1,4 @@
-"""What a person sees and does while a run trains: a progress bar, Ctrl-C, tables of results."""
+"""Interaction with a running script: a progress bar, Ctrl-C, and tables of results."""
 
 from __future__ import annotations
 

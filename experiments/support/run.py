@@ -25,10 +25,10 @@ class Run:
     """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the latest and the best).
 
     Args:
-      folder: which directory, and whether to resume the run in it.
-      options: what the run saves of the command line.
-      facts: what else makes the run what it is, such as the hash of its data. On resuming it must be the same.
-      notes: what else to keep in config.json.
+      folder: The directory, and whether to resume the run in it.
+      options: The options that the run saves.
+      facts: Other values that determine the run, such as the hash of its data. They must be the same on resuming.
+      notes: Other values to keep in config.json.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Run:
 
     @property
     def curves(self) -> str:
-        """Where the curves and their numbers are."""
+        """The paths of the curves and of their numbers."""
         return f"{self.path / 'curves.png'}, {self.path / 'metrics.csv'}"
 
     def command(self, *options: str) -> str:
-        """The command that calls this script on this run again."""
+        """Returns the command that calls this script on this run again."""
         python = min(sys.executable, os.path.relpath(sys.executable), key=len)
         return shlex.join([python, os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
 

@@ -29,10 +29,10 @@ class Stage:
     """The end of a stage of a run, at which a script measures and reports.
 
     Attributes:
-      train: the training state.
-      step: training steps made.
-      loss: their mean loss since the last stage.
-      rate: training steps per second.
+      train: The training state.
+      step: Training steps made.
+      loss: Their mean loss since the last stage.
+      rate: Training steps per second.
     """
 
     train: Any
@@ -57,7 +57,7 @@ class Stage:
 
 
 def step_keys(seed: int) -> Keys:
-    """The random key of each training step."""
+    """Returns a function from a training step to its random key."""
     return lambda step: jax.random.fold_in(jax.random.key(seed), step)
 
 
@@ -72,11 +72,11 @@ def many_steps(
 
     Args:
       update: (train, data, key, progress) -> (train, loss), one training step. `train` has a field `step`, which
-        counts them. The progress goes from 0 to 1 over a run. The loss is a number; of several models, [models].
-      keys: the random key of each step, or keys.
-      models: number of models that train side by side.
-      params_of: the parameters in a training state.
-      mean: of the losses of several models, each NaN if the model's parameters are not finite.
+        counts them. The progress goes from 0 to 1 over a run. The loss is a number, or [models] for several models.
+      keys: A function from a step to its random key or keys.
+      models: Number of models that train side by side.
+      params_of: A function that returns the parameters of a training state.
+      mean: A function that averages several models' losses. A loss is NaN if the model's parameters are not finite.
 
     Returns:
       (train, data, number of steps, (a, b)) -> (train, mean loss), where a + b * step is the progress. The loss is
@@ -98,7 +98,7 @@ def many_steps(
 
 
 def all_finite(params: Any, shape: tuple[int, ...]) -> Array:
-    """Whether all parameters are finite: of the model, or of each of several models whose axes are `shape`."""
+    """Returns whether all parameters are finite: of the model, or of each of several models whose axes are `shape`."""
     leaves = [jnp.isfinite(leaf).reshape(*shape, -1).all(-1) for leaf in jax.tree.leaves(params)]
     return jnp.stack(leaves).all(0)
 
@@ -118,18 +118,18 @@ def training(
     finite, without saving.
 
     Args:
-      run: the run directory.
-      train: the training state at first, a NamedTuple with a field `step`.
-      steps: makes many training steps: see `many_steps`.
-      data: what they learn from.
-      limit: the number of training steps, or None; and the minutes, which count if there is no number of steps.
-      items: how many things a step processes, and what they are, for the progress bar.
-      stages: number of stages.
+      run: The run directory.
+      train: The initial training state, a NamedTuple with a field `step`.
+      steps: A function that makes many training steps; see `many_steps`.
+      data: The data that they learn from.
+      limit: The number of training steps or None, and the time limit in minutes, which applies if that is None.
+      items: The number of items that a step processes and their name, for the progress bar.
+      stages: Number of stages.
     """
     seconds = 0.0
     if run.checkpoints.step is not None:
         train, seconds = run.checkpoints.latest((train, seconds))
-    run.checkpoints.save(int(train.step), (train, seconds))  # so that there always is one
+    run.checkpoints.save(int(train.step), (train, seconds))  # so that there is always a checkpoint
     clock = Clock(*limit, run.started, int(train.step), seconds, stages)
     losses: list[float] = []  # since the last stage
     with Interrupt() as interrupt, Progress() as bar:

@@ -1,10 +1,10 @@
 """The zoo: every cell of jaxrnn on the same three tasks, with the same number of parameters and the same time.
 
 The tasks (zoo/tasks.py): adding two marked numbers among a hundred; 8 x 8 digits, one pixel per step in a random order;
-the next character of the standard library's source. Each cell is alone between what it needs to read the input of the
-task and a `Dense` readout. It is as wide as the number of parameters allows, up to --hidden-size. Each learning rate
-trains one network, all of them side by side; the one that is best on the validation data is tested. Cells that diverge
-or cannot be trained are listed as failures.
+the next character of the standard library's source. Each model is one cell between the layers that it needs to read the
+input of the task and a `Dense` readout. It is as wide as the number of parameters allows, up to --hidden-size. Each
+learning rate trains one network, all of them side by side; the one that is best on the validation data is tested. Cells
+that diverge or cannot be trained are listed as failures.
 
 Times are those of one processor core. Training time does not include compilation, which is listed separately. A core
 works on one cell at a time.
@@ -44,7 +44,7 @@ from zoo.fitting import count, fit
 from zoo.results import Entry, Results
 from zoo.tasks import TASKS, Task, judge
 
-SECONDS_PER_CALL = 0.5  # of training between two looks at the clock
+SECONDS_PER_CALL = 0.5  # training time between two checks of the clock
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Options(SavedOptions):
     parameters: int = 10_000  # Largest number of parameters of a network
     hidden_size: int = 128  # Largest hidden size; cells without full matrices would otherwise be a thousand wide
     task: tuple[Literal["adding", "digits", "characters"], ...] = ("adding", "digits", "characters")  # Tasks
-    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. None given: all
+    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: all
     learning_rate: tuple[float, ...] = (2e-3, 1e-2)  # Peak learning rates. Each trains one network
     batch: int = 32  # Number of sequences in a batch
 
@@ -76,8 +76,8 @@ class Options(SavedOptions):
 
 @dataclass(frozen=True)
 class Limit(OptionGroup):
-    minutes: float = 600.0  # Time after which no more cells are started. --resume continues with what is missing
-    jobs: int | None = None  # Number of cells trained at the same time. None: one per core; on a GPU 1
+    minutes: float = 600.0  # Time after which no more cells are started. --resume trains the missing entries
+    jobs: int | None = None  # Number of cells trained at the same time. None: one per core, or one on a GPU
 
     def check(self) -> None:
         above(0, minutes=self.minutes)
@@ -97,7 +97,7 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 def begin(options: Options, model: jaxrnn.Layer, inputs: int) -> Train:
-    """The same parameters for each learning rate."""
+    """Returns the initial training state, with the same parameters for each learning rate."""
     params = jax.jit(lambda: model.init(jax.random.key(options.seed), inputs))()
 
     def network(learning_rate: Array) -> Train:
@@ -110,7 +110,7 @@ def begin(options: Options, model: jaxrnn.Layer, inputs: int) -> Train:
 def update(
     options: Options, task: str, model: jaxrnn.Layer, train: Train, data: None, key: Array, progress: Array
 ) -> tuple[Train, Array]:
-    """One training step, on new sequences, which are the same for all learning rates."""
+    """Runs one training step, on new sequences, which are the same for all learning rates."""
     sequences = TASKS[task]().draw(key, options.batch)
 
     def loss_fn(params: Any) -> Array:
@@ -126,7 +126,7 @@ def update(
 
 @partial(jax.jit, static_argnames=("task", "model"))
 def measure(task: str, model: jaxrnn.Layer, params: Any, sequences: Sequences) -> Array:
-    """The task's measure for each network, [networks]."""
+    """Returns the task's measure for each network, [networks]."""
 
     def one(params: Any) -> Array:
         _, ys = jaxrnn.unroll(model, params, sequences.xs)
@@ -181,7 +181,7 @@ def train_entry(options: Options, entry: Entry) -> dict[str, Any]:
 
 
 def attempt(options: Options, entry: Entry) -> tuple[Entry, dict[str, Any]]:
-    """Like `train_entry`, but a failure is a result too."""
+    """Calls `train_entry`, and returns a row that describes the failure if it raises an exception."""
     try:
         row = train_entry(options, entry)
     except Exception as error:
@@ -224,7 +224,7 @@ def main(options: Options, folder: RunFolder, limit: Limit) -> None:
 
 
 def run_zoo(started: float | None = None) -> None:
-    """The command line of the zoo."""
+    """Runs the zoo with the options of the command line."""
     try:
         launch(main, Options, RunFolder, Limit, started=started)
     except BrokenProcessPool:

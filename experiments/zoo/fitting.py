@@ -1,4 +1,4 @@
-"""The models of the zoo: any cell between what it needs to read the input of a task and a readout."""
+"""The models of the zoo: any cell between the layers that it needs to read the input of a task and a readout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Model(NamedTuple):
 
 
 class WithoutParameters(jaxrnn.Layer):
-    """A layer that turns features into what a cell reads."""
+    """A layer without parameters that converts features to the input of a cell."""
 
     def init(self, key: Array, input_size: Any) -> tuple[()]:
         return ()
@@ -92,17 +92,18 @@ SETTINGS |= {name: {"shape": (ROW,), "kernel_shape": 3} for name in CONVOLUTIONA
 
 
 def count(params: Any) -> int:
-    """The number of parameters. Complex ones count twice."""
+    """Returns the number of parameters. Complex ones count twice."""
     return sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(params))
 
 
 def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
-    """The cell with a readout. If it cannot read the input, an `Embedding` or a `Dense` of its width precedes it.
+    """Returns the cell with a readout.
 
-    For a convolutional cell that layer makes a row of pixels.
+    An `Embedding` or a `Dense` of the cell's width precedes a cell that cannot read the input. For a convolutional
+    cell, that layer makes a row of pixels.
 
     Raises:
-      BadInputError: there is no cell of that size.
+      BadInputError: There is no cell of that size.
       TypeError, ValueError: the cell cannot read the input in this way either.
     """
     cell = make_cell(name, hidden_size, **SETTINGS.get(name, {}))
@@ -125,7 +126,7 @@ def model_of(name: str, task: Task, hidden_size: int) -> jaxrnn.Layer:
 
 
 def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
-    """The shapes of the parameters of a model, which must run on the inputs of the task."""
+    """Returns the shapes of the parameters of a model, which must run on the inputs of the task."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.inputs))
     jax.eval_shape(
         lambda p: jaxrnn.unroll(model, p, task.test.xs[:, :3]), params
@@ -134,7 +135,7 @@ def shapes_of(model: jaxrnn.Layer, task: Task) -> Any:
 
 
 def fit(name: str, task: Task, parameters: int, hidden_size: int) -> Model:
-    """The widest model within the limits."""
+    """Returns the widest model within the limits."""
 
     @cache
     def model(size: int) -> tuple[jaxrnn.Layer, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 from support.cells import cell_class
 from support.files import read_table, write_table, write_whole
-from support.plots import BLUE, GREEN, GREY, RED, figure
+from support.plots import BLUE, GRAY, GREEN, RED, figure
 
 import jaxrnn
 from zoo.tasks import TASKS
@@ -50,7 +50,7 @@ class Results:
         write_table(self.path, COLUMNS, self.rows.values())
 
     def of(self, entry: Entry) -> float:
-        """The test result of a cell; NaN if it failed or has not run."""
+        """Returns the test result of a cell; NaN if it failed or has not run."""
         row = self.rows.get(entry)
         return float(row["test"]) if row and not row["failure"] else math.nan
 
@@ -70,7 +70,7 @@ class Results:
         return [task for task in TASKS if any(entry.task == task for entry in self.rows)]
 
     def cells(self) -> list[str]:
-        """The cells, best first: by their mean rank over the tasks. A failure ranks behind all others."""
+        """Returns the cells, best first: by their mean rank over the tasks. A failure ranks behind all others."""
         cells = sorted({entry.cell for entry in self.rows}, key=str.lower)
         ranks = dict.fromkeys(cells, 0.0)
         for task in self.tasks:
@@ -80,7 +80,7 @@ class Results:
         return sorted(cells, key=lambda cell: ranks[cell])
 
     def table(self) -> str:
-        """The table in Markdown, a row per cell."""
+        """Returns the table in Markdown, a row per cell."""
         heads = [f"{task}, {TASKS[task]().measure}" for task in self.tasks]
         best = {
             task: min(np.nan_to_num([self.of(Entry(task, c)) for c in self.cells()], nan=np.inf)) for task in self.tasks
@@ -125,14 +125,14 @@ class Results:
         task = TASKS[name]()
         values = [self.of(Entry(name, cell)) for cell in cells]
         top = 1.02 * max([value for value in task.baselines.values() if value < 4], default=1.0)
-        for kind, colour in KINDS.items():
+        for kind, color in KINDS.items():
             places = [n for n, cell in enumerate(cells) if kind_of(cell) == kind]
-            axes.plot([min(values[n], top) for n in places], places, "o", color=colour, markersize=4, label=kind)
+            axes.plot([min(values[n], top) for n in places], places, "o", color=color, markersize=4, label=kind)
         failed = [n for n, value in enumerate(values) if math.isnan(value)]
-        axes.plot([top] * len(failed), failed, "x", color=GREY, markersize=5, label="failed")
+        axes.plot([top] * len(failed), failed, "x", color=GRAY, markersize=5, label="failed")
         for baseline, value in task.baselines.items():
             if value <= top:
-                axes.axvline(value, color=GREY, linestyle="--", linewidth=1)
+                axes.axvline(value, color=GRAY, linestyle="--", linewidth=1)
                 style = {"fontsize": 7, "rotation": 90, "ha": "right", "va": "bottom"}
                 axes.text(value, -0.6, f"{baseline} ", color="#5b6672", **style)
         axes.set(title=name, xlabel=task.measure)

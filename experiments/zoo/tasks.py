@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data import labelled_sequences, memory_tasks
+from data import labeled_sequences, memory_tasks
 from data.memory_tasks import Sequences
 from data.ngrams import ngram_losses
 from data.text import Text
 from jax import Array
 
 WINDOW = 100  # characters
-TESTED = 512  # sequences for validation, and for the test
+TESTED = 512  # sequences for validation, and as many for the test
 
 
 class Task(NamedTuple):
@@ -26,12 +26,12 @@ class Task(NamedTuple):
 
     Attributes:
       draw: (key, batch) -> training sequences, for use under `jit`.
-      valid: sequences that choose a learning rate.
-      test: sequences whose results are in the table.
-      inputs: number of features, or of symbols.
-      outputs: number of classes; 1: a number.
-      measure: name of what is measured.
-      baselines: measures of other methods.
+      valid: Sequences that choose a learning rate.
+      test: Sequences whose results are in the table.
+      inputs: Number of features, or of symbols.
+      outputs: Number of classes; 1 means that the output is a number.
+      measure: Name of what is measured.
+      baselines: Measures of other methods.
     """
 
     draw: Callable[[Array, int], Sequences]
@@ -55,7 +55,7 @@ def judge(task: Task, outputs: Array, sequences: Sequences) -> tuple[Array, Arra
 
 @cache
 def adding() -> Task:
-    """Two marked numbers among a hundred, whose mean is the target at the end."""
+    """Makes the adding task: two of a hundred numbers are marked, and the target at the end is their mean."""
     draw = jax.jit(memory_tasks.adding, static_argnums=(1, 2))
     valid, test = (draw(jax.random.key(seed), 100, TESTED) for seed in (2**31 - 1, 2**31 - 2))  # not training keys
     return Task(
@@ -71,8 +71,8 @@ def adding() -> Task:
 
 @cache
 def digits() -> Task:
-    """scikit-learn's 8 x 8 digits, one pixel per step, in one random order; the target at the end is the digit."""
-    data = labelled_sequences.digits()
+    """Makes the digits task: 8 x 8 images, one pixel per step in a random order; the target at the end is the digit."""
+    data = labeled_sequences.digits()
     order = np.random.default_rng(0).permutation(64)
     pixels = data.xs.swapaxes(0, 1).reshape(-1, 64).T[order, :, None]  # [64, images, 1]
 
@@ -85,7 +85,7 @@ def digits() -> Task:
     def draw(key: Array, batch: int) -> Sequences:
         return of(jax.random.choice(key, jnp.asarray(data.train), (batch,)))
 
-    accuracy = labelled_sequences.sequence_baselines(data)["logistic regression"]
+    accuracy = labeled_sequences.sequence_baselines(data)["logistic regression"]
     return Task(
         draw=draw,
         valid=of(data.valid),
@@ -99,7 +99,10 @@ def digits() -> Task:
 
 @cache
 def characters() -> Task:
-    """The next character of the standard library's source. When tested, only the second half of a window counts."""
+    """Makes the characters task: the next character of the standard library's source.
+
+    In validation and testing, only the second half of a window counts.
+    """
     text = Text.of(None)
     symbols = jnp.asarray(text.symbols)
     num_train = text.num_train

@@ -17,7 +17,7 @@ class Option(NamedTuple):
 
     @property
     def given(self) -> bool:
-        if isinstance(self.value, Mapping):  # a dict of Flax may be frozen, and then never equals one that is not
+        if isinstance(self.value, Mapping):  # a FrozenDict of Flax never equals a dict
             return dict(self.value) != dict(self.default or {})
         return self.value != self.default
 
@@ -27,7 +27,7 @@ def layer_or_cell(
     layer: Any,
     cell: Any,
     *,
-    flavour: str,
+    flavor: str,
     module_type: type,
     for_layers: Mapping[str, Option],
     for_cells: Mapping[str, Option],
@@ -36,41 +36,41 @@ def layer_or_cell(
     """Returns what `RNN` wraps: a jaxrnn layer and None, or None and a Flax cell.
 
     Args:
-      owner: the class that wraps it.
-      layer: the argument `layer`, a jaxrnn layer or a Flax cell.
-      cell: the argument `cell`, a Flax cell or None.
-      flavour: "linen" or "nnx".
-      module_type: the class of modules in that flavour.
-      for_layers: the options that are only for jaxrnn layers.
-      for_cells: the options that are only for Flax cells.
-      unsupported: those options for Flax cells that must have their defaults.
+      owner: The class whose arguments these are.
+      layer: Its argument `layer`: a jaxrnn layer, a Flax cell or None.
+      cell: Its argument `cell`: a Flax cell or None.
+      flavor: "linen" or "nnx".
+      module_type: The class of modules in that flavor.
+      for_layers: Options for jaxrnn layers only.
+      for_cells: Options for Flax cells only.
+      unsupported: Names of the options for Flax cells that must have their default values.
     """
     name = owner.__name__
     if cell is None and isinstance(layer, module_type):
         layer, cell = None, layer
     if cell is None:
-        check_layer(owner, layer, f"a jaxrnn layer or a Flax {flavour} cell")
+        check_layer(owner, layer, f"a jaxrnn layer or a Flax {flavor} cell")
         for option in for_cells:
             if for_cells[option].given:
                 raise TypeError(
                     f"{option} is an option for Flax cells, but {name} wraps {layer}: "
-                    "choose how a layer runs by its loop, as in loop=jaxrnn.loops.Scan(unroll=4)"
+                    "to choose how a layer runs, give a loop, as in loop=jaxrnn.loops.Scan(unroll=4)"
                 )
         return layer, None
     if layer is not None:
         raise TypeError(f"{name} wraps one layer or one cell, but it was given both")
     if not isinstance(cell, module_type):
-        raise TypeError(f"cell must be a module such as flax.{flavour}.LSTMCell(...), but it is {cell!r}")
+        raise TypeError(f"cell must be a module such as flax.{flavor}.LSTMCell(...), but it is {cell!r}")
     for option in for_layers:
         if for_layers[option].given:
             raise TypeError(
                 f"{option} is an option for jaxrnn layers, but {name} wraps a Flax cell: "
-                "set it in the cell if it has it, and give the other options by name"
+                "set it in the cell if the cell has it, and give the other options by name"
             )
     for option in unsupported:
         if for_cells[option].given:
             raise TypeError(
-                f"a cell's variables cannot be scanned over in this loop: use flax.{flavour}.RNN for {option}"
+                f"a cell's variables cannot be scanned over in this loop: use flax.{flavor}.RNN for {option}"
             )
     return None, cell
 
@@ -83,7 +83,7 @@ def check_layer(owner: type, layer: Any, kind: str = "a jaxrnn layer") -> None:
 
 def check_causal(owner: type, layer: Layer) -> None:
     if not layer.causal:
-        raise TypeError(f"{owner.__name__} runs one step after the other, but {layer} reads the future: wrap it in RNN")
+        raise TypeError(f"{owner.__name__} runs one step at a time, but {layer} reads the future: wrap it in RNN")
 
 
 def check_size(owner: type, input_size: Any) -> None:

@@ -24,7 +24,7 @@ class Options(NamedTuple):
 
     @staticmethod
     def of(module: Any, **call: bool | None) -> Options:
-        """The options that a call gives. Where it gives None, the module's attribute of that name is the default."""
+        """Returns the options of a call. An option that is None has the value of the module's attribute."""
         return Options(**{name: getattr(module, name) if value is None else value for name, value in call.items()})
 
     def result(self, carry: Any, outputs: Any) -> Any:
@@ -43,7 +43,7 @@ def run(
     loop: Loop | None,
     key: Array | None = None,
 ) -> Any:
-    """Calls `unroll`, and returns what a Flax RNN with these options returns."""
+    """Calls `unroll` and returns the result in the form that a Flax RNN with these options returns."""
     batch_axes = 0
     if not options.time_major:
         inputs, resets, batch_axes = _time_first(layer, inputs, resets)
@@ -91,5 +91,5 @@ def _flip(y: Array, lengths: Any) -> Array:
         return jnp.flip(y, 0)
     lengths, time = jnp.asarray(lengths), y.shape[0]
     steps = jnp.arange(time).reshape(time, *(1,) * lengths.ndim)
-    source = (lengths - 1 - steps) % time  # a padded step takes another padded step, whose output is zero as well
+    source = (lengths - 1 - steps) % time  # padding is taken from padding, where outputs are zero
     return jnp.take_along_axis(y, source.reshape(source.shape + (1,) * (y.ndim - source.ndim)), axis=0)

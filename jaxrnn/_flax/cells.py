@@ -1,4 +1,4 @@
-"""Flax cells in jaxrnn's loops, for both flavours of Flax."""
+"""Flax cells in jaxrnn's loops, for both Linen and NNX."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from jaxrnn.ops import is_symbols
 
 
 class FlaxCell(abc.ABC):
-    """A Flax cell without its variables. Equal cells are equal and hashable values, so that a step is traced once."""
+    """A Flax cell without its variables. It is compared and hashed by value, so that each step is traced only once."""
 
     num_feature_axes: int
 
     @abc.abstractmethod
     def step(self, variables: Params, carry: State, x: Array) -> tuple[State, Any]:
-        """One step of the cell."""
+        """Runs one step of the cell."""
 
     @abc.abstractmethod
     def initial_carry(self, variables: Params, input_shape: tuple[int, ...]) -> State:
-        """The carry before the first step and after each reset, for one step's input [*batch, *features]."""
+        """Returns the carry before the first step and after each reset, for one step's input [*batch, *features]."""
 
 
 def run_cell(
@@ -44,18 +44,18 @@ def run_cell(
     loop: Loop | None,
     unroll: int,
 ) -> Any:
-    """Runs a Flax cell over time, and returns what a Flax RNN with these options returns.
+    """Runs a Flax cell over time and returns the result in the form that a Flax RNN with these options returns.
 
     Args:
-      cell: the cell.
-      variables: its variables.
-      inputs: [*batch, time, *features], or time first if the options say so.
-      initial_carry: the carry before the first step.
-      options: the options of the call.
-      seq_lengths: integers [*batch].
-      resets: bool [*batch, time], or time first if the options say so.
-      loop: the loop to use; None: `Deferred(unroll=unroll)`.
-      unroll: the number of steps in one iteration of that loop.
+      cell: The cell.
+      variables: The variables of the cell.
+      inputs: [*batch, time, *features], or time first with `options.time_major`.
+      initial_carry: The carry before the first step.
+      options: The options of the call.
+      seq_lengths: Integers [*batch].
+      resets: Booleans [*batch, time], or time first with `options.time_major`.
+      loop: The loop to use. None means `Deferred(unroll=unroll)`.
+      unroll: The number of steps in one iteration of that loop.
     """
     features = inputs.shape[inputs.ndim - cell.num_feature_axes :]
     return run(
@@ -71,7 +71,7 @@ def run_cell(
 
 
 def time_axis(cell: Any, inputs: Array, options: Options) -> int:
-    """The index of the time axis in the inputs of a Flax cell."""
+    """Returns the index of the time axis in the inputs of a Flax cell."""
     features = cell.num_feature_axes
     if inputs.ndim < 1 + features:
         raise ValueError(
@@ -82,7 +82,7 @@ def time_axis(cell: Any, inputs: Array, options: Options) -> int:
 
 
 def shape_of_step(inputs: Array, axis: int) -> tuple[int, ...]:
-    """The shape of one step's input, [*batch, *features]."""
+    """Returns the shape of one step's input, [*batch, *features]."""
     return inputs.shape[:axis] + inputs.shape[axis + 1 :]
 
 
@@ -99,7 +99,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _InitialState:
-    """The initial state that `adopt` takes. A Flax cell may support only one batch axis, so it is given one."""
+    """The initial state that `adopt` takes. A Flax cell may support only one batch axis, so the batch is flattened."""
 
     cell: FlaxCell
     features: tuple[int, ...]

@@ -25,18 +25,18 @@ def run_both(
     merge: Callable[[Any, Any], Any],
     keys: tuple[dict[str, Any], dict[str, Any]],
 ) -> Any:
-    """Does what the `Bidirectional` modules of Flax do, with resets.
+    """Runs two modules like Flax's `Bidirectional`, but with resets.
 
     Args:
-      forward_rnn: the module that reads the first step first.
-      backward_rnn: the module that reads the last step first.
-      inputs: as the modules take them.
-      initial_carry: two carries, or None.
-      options: the options of the call; only `time_major` and `return_carry` are used.
-      seq_lengths: integers [*batch].
-      resets: bool [*batch, time], or time first if the options say so, for the forward module.
-      merge: merges an output of the forward module with one of the backward module.
-      keys: the keyword arguments of each call that hold random keys; they differ between linen and nnx.
+      forward_rnn: The module that reads the first step first.
+      backward_rnn: The module that reads the last step first.
+      inputs: The inputs of both modules.
+      initial_carry: Two carries, or None.
+      options: The options of the call; only `time_major` and `return_carry` are used.
+      seq_lengths: Integers [*batch].
+      resets: Booleans [*batch, time], or time first with `options.time_major`, for the forward module.
+      merge: A function that merges an output of the forward module with one of the backward module.
+      keys: For each module, the keyword arguments that hold random keys; they differ between Linen and NNX.
     """
     forward, backward = (None, None) if initial_carry is None else initial_carry
     both = {"seq_lengths": seq_lengths, "time_major": options.time_major, "return_carry": True}
@@ -54,7 +54,7 @@ def run_both(
 
 
 def _backward_resets(resets: Any, lengths: Any, time_major: bool) -> Array:
-    """The resets for the backward module, with the axes in the same order."""
+    """Returns the resets for the backward module, with the axes in the same order."""
     resets = jnp.asarray(resets) if time_major else jnp.moveaxis(jnp.asarray(resets), -1, 0)
     valid = None
     if lengths is not None:

@@ -1,4 +1,4 @@
-"""Dtypes, and what a layer's initial state and outputs depend on."""
+"""Casts to a dtype, and tests of what a layer's initial state and outputs depend on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def depends(function: Callable[[Any], Any], x: Any) -> bool:
-    """Whether the values of `function(x)` depend on the values of `x`, and not only on its shapes and dtypes."""
+    """Returns whether the values of `function(x)` depend on the values of `x`, not only on its shapes and dtypes."""
     jaxpr = jax.make_jaxpr(function)(x).jaxpr
     needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for eqn in reversed(jaxpr.eqns):
@@ -33,7 +33,7 @@ def depends(function: Callable[[Any], Any], x: Any) -> bool:
 
 
 def is_random(layer: Layer, input_size: Any) -> bool:
-    """Whether the layer's outputs or state depend on its random key, as with dropout."""
+    """Returns whether the layer's outputs or state depend on its random key, as with dropout."""
     axes = input_size if isinstance(input_size, tuple) else (input_size,)
     key = jax.random.key(0)
 

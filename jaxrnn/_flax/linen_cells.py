@@ -19,7 +19,7 @@ class LinenCell(FlaxCell):
     """See `FlaxCell`.
 
     Args:
-      cell: the unbound cell.
+      cell: The unbound cell.
     """
 
     cell: nn.RNNCellBase
@@ -37,6 +37,6 @@ class LinenCell(FlaxCell):
             raise TypeError(f"{self.cell} draws random numbers in the step: use flax.linen.RNN ({e})") from None
 
     def initial_carry(self, variables: Params, input_shape: tuple[int, ...], key: Array | None = None) -> State:
-        """As in `FlaxCell`, with the random key that Flax gives to `initialize_carry`; None: `jax.random.key(0)`."""
+        """See `FlaxCell`. `key` is passed to Flax's `initialize_carry`; None means `jax.random.key(0)`."""
         key = jax.random.key(0) if key is None else key
         return self.cell.apply(variables, key, input_shape, method="initialize_carry")

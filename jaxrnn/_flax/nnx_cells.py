@@ -18,8 +18,8 @@ class NnxCell(FlaxCell):
     """See `FlaxCell`. The variables are the state that `nnx.split` returns.
 
     Args:
-      graph: the graph definition that `nnx.split` returns.
-      num_feature_axes: the number of trailing axes of an input that are features.
+      graph: The graph definition that `nnx.split` returns.
+      num_feature_axes: Number of trailing axes of an input that are features.
     """
 
     graph: Any

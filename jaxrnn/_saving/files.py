@@ -20,15 +20,15 @@ from jaxrnn._saving.tensors import from_stored, to_stored
 from jaxrnn.layer import Layer, Params
 from jaxrnn.trees import TreeCell
 
-FORMAT = 1  # of the metadata; raised when older versions would misread a file
+FORMAT = 1  # version of the metadata, increased when older versions of jaxrnn would misread a file
 
 
 def save(path: str | os.PathLike[str], layer: Layer | TreeCell, params: Params) -> None:
-    """Saves a layer and its parameters to a safetensors file, from which `load` makes both again.
+    """Saves a layer and its parameters to a safetensors file that `load` can read.
 
     The tensors have readable names such as `layers_0/w_x` and keep their dtypes; complex numbers have an additional
-    axis of size 2 for their real and imaginary parts. The layer and the containers of the parameters are JSON in the
-    metadata. The file is always complete: a file that already exists is replaced at the very end.
+    axis of size 2 for their real and imaginary parts. The layer and the containers of the parameters are stored as
+    JSON in the metadata. An existing file is replaced only when the new one is complete.
 
     Example:
       >>> import os, tempfile
@@ -82,7 +82,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] = ()) -> tuple[
     """Loads a layer and its parameters from a file that `save` wrote.
 
     The layer is equal to the one that was saved, and the parameters are JAX arrays with the same values and dtypes in
-    the same containers. Files from strangers are safe to load: the only classes and functions that are ever called are
+    the same containers. Untrusted files are safe to load: the only classes and functions that are ever called are
     those of jaxrnn, `jax.numpy` and `jax.nn` and those given as `classes`, with the values in their fields. Nothing is
     unpickled or imported.
 
@@ -158,7 +158,7 @@ def _check_layer(layer: Any) -> None:
 
 
 def _number_to_json(path: tuple[Any, ...], value: Any) -> Any:
-    """Converts a NumPy number among a layer's fields, which is equal to one of Python."""
+    """Converts a NumPy number among a layer's fields to the equal Python number."""
     if isinstance(value, np.generic) and isinstance(number := value.item(), bool | int | float | complex):
         return to_json(number, _number_to_json, [])
     raise TypeError(

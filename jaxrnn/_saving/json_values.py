@@ -21,7 +21,7 @@ from jaxrnn._adopt import Adopted
 from jaxrnn._names import names_along
 from jaxrnn.weights import Normalized
 
-ROOMS = (cells, layers, wrappers, loops, trees, initializers)
+PACKAGES = (cells, layers, wrappers, loops, trees, initializers)
 
 
 def _public(*modules: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def _is_ours(value: Any) -> bool:
 # What a file may name, by namespace. "jaxrnn" is a single namespace for the whole package, so that modules can move
 # without making older files unreadable.
 KNOWN = {
-    "jaxrnn": {name: value for name, value in _public(*ROOMS).items() if _is_ours(value)}
+    "jaxrnn": {name: value for name, value in _public(*PACKAGES).items() if _is_ours(value)}
     | {"Adopted": Adopted, "Normalized": Normalized},
     "jax.numpy": _public(jnp),
     "jax.nn": _public(jax.nn),
@@ -132,7 +132,7 @@ def from_json(json: Any, leaf: Callable[[Any], Any], users: dict[str, Any]) -> A
 
 
 def place_of(path: tuple[Any, ...]) -> str:
-    """Returns how messages name the value at a path."""
+    """Returns the name of the value at a path, for messages."""
     return "/".join(names_along(path)) if path else "the whole value"
 
 
@@ -162,7 +162,7 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
         return kind(**values)
     if missing := set(fields) - values.keys():
         raise ValueError(f"{kind.__name__} needs the field {', '.join(sorted(missing))}, which is missing")
-    value = object.__new__(kind)  # its constructor does not take its fields, as that of `Stack`
+    value = object.__new__(kind)  # its constructor does not take its fields, like that of `Stack`
     for name, entry in values.items():
         object.__setattr__(value, name, entry)
     getattr(value, "__post_init__", lambda: None)()

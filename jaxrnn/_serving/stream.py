@@ -41,10 +41,11 @@ class Stream:
       [0]
 
     Args:
-      layer: Any causal layer, that is, none that reads the future, such as `Bidirectional`. Nothing is random.
+      layer: Any causal layer, that is, any layer that does not read the future, as `Bidirectional` does. It runs
+        without a random key.
       params: Its parameters.
-      slots: The largest number of sequences at a time.
-      dtype: Dtype of the states. None means that of the parameters.
+      slots: The largest number of sequences at the same time.
+      dtype: Dtype of the states. None means the dtype of the parameters.
 
     Raises:
       TypeError: An argument has the wrong type, or the layer is not causal.
@@ -58,9 +59,8 @@ class Stream:
         if not layer.causal:
             raise TypeError(f"Stream needs a causal layer, but {layer} reads the future: call unroll")
         self._dtype = _checked_dtype(dtype)
-        self._single_state = jax.eval_shape(
-            lambda p: layer.initial_state(p, (), dtype), params
-        )  # the state of one sequence
+        # The shapes and dtypes of one sequence's state.
+        self._single_state = jax.eval_shape(lambda p: layer.initial_state(p, (), dtype), params)
         self._state = jax.tree.map(lambda s: jnp.zeros((slots, *s.shape), s.dtype), self._single_state)
         # The two arrays below are replaced and never modified, because a program that reads them may still be running.
         self._taken = np.zeros(slots, bool)

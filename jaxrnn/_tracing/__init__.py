@@ -15,13 +15,13 @@ input, or the state. As an example, take a GRU whose step is ::
 Its equations fall into four groups:
 
 * **Projected.** `x @ w_x + b` needs no state. `StepParts` (used by `adopt` for a step that is not split yet) computes
-  it for all time steps as one large product before the loop. A cell of jaxrnn has done this by hand in `project`. The
+  it for all time steps as one large product before the loop. jaxrnn's own cells do this by hand in `project`. The
   output `h` is part of the new state, so that `readout` needs no equation at all.
 * **In the loop.** Everything that depends on the state: the product `state.h @ w_h` and the elementwise rest. `adopt`
   first rewrites products such as `concatenate([x, h]) @ w` so that as little as possible ends up here (`rewriting`).
 * **Saved.** The backward pass runs the step again, without its products. For that it is enough to save the values that
   nonlinear operations read: here `x_r + h_r`, `x_z + h_z`, `x_n`, `h_n` and `state.h`, which is kept as the output
-  anyway. `TracedStep` finds these values (`saved`), shows them to the forward loop, and replaces them when the step
+  anyway. `TracedStep` finds these values (`saved`), returns them to the forward loop, and replaces them when the step
   is replayed.
 * **Deferred.** The gradient of `w_h` is a sum over time of small products. The backward loop returns the cotangent of
   each product instead (`Product.pull_a` gives the cotangent of `state.h`, which the loop needs at once), and after the

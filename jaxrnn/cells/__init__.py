@@ -232,6 +232,6 @@ __all__ = [  # noqa: RUF022
 
 
 def all() -> list[type[Cell]]:  # noqa: A001
-    """The classes of all cells, by name."""
+    """Returns the classes of all cells by name."""
     named = [globals()[name] for name in sorted(__all__, key=str.lower)]
     return [kind for kind in named if issubclass(kind, Cell)]

@@ -45,7 +45,7 @@ class ONLSTM(Cell):
         h_t &= o_t \odot \tanh(c_t)
 
     Here :math:`i_t, f_t, g_t` and :math:`o_t` are those of `LSTM`. One entry of a master gate applies to `chunk_size`
-    neighbouring memory cells. The output is :math:`h_t`.
+    neighboring memory cells. The output is :math:`h_t`.
 
     Example:
       >>> cell = jaxrnn.ONLSTM(hidden_size=64, chunk_size=8)

@@ -1,4 +1,4 @@
-"""Checks of what is given to a conversion, and the error for a layer that cannot be converted."""
+"""Checks of a conversion's arguments, and the error for a layer that cannot be converted."""
 
 from __future__ import annotations
 

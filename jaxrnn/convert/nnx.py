@@ -17,7 +17,7 @@ def from_nnx(state: Any) -> tuple[Layer, Any]:
 
     A `SimpleCell` becomes an `Elman`, an `LSTMCell` or an `OptimizedLSTMCell` an `LSTM`, and a `GRUCell` a `GRU` whose
     `b_n` is zero. An `nnx.RNN` or an `nnx.Bidirectional` of them is converted too. Options such as activations are not
-    in the state; `from_linen` says how to add them. The state of random number generators is ignored.
+    in the state; see `from_linen` for how to add them. The state of random number generators is ignored.
 
     Example:
       >>> gru = jaxrnn.GRU(64)

@@ -25,8 +25,8 @@ class Sliced(Layer):
         h^p_{s,i} &= L^p(h^{p-1}_{ns-n+1,last}, \dots, h^{p-1}_{ns,last})_i, \quad s = 1 \dots n^{k-p}, p = 1 \dots k
 
     A sequence of :math:`T = l n^k` steps takes :math:`l + kn` sequential steps instead of :math:`T`. A sequence of any
-    other length is cut by its own length, into slices of which the first ones are a step longer than the others. If it
-    has fewer than :math:`n^k` steps, its last slices are empty, and the next level skips them.
+    other length is cut according to its own length into slices, the first of which are one step longer than the rest.
+    If it has fewer than :math:`n^k` steps, its last slices are empty, and the next level skips them.
 
     The output is that of the last level: :math:`h^k_{1,i}`, repeated at all steps of the sequence's :math:`i`-th part.
     The output at the last step has therefore read the whole sequence. All other outputs have read the sequence up to

@@ -1,4 +1,4 @@
-"""What resets and lengths do to the state of one step."""
+"""Applies resets and lengths to the state of one step."""
 
 from __future__ import annotations
 

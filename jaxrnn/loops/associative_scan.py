@@ -30,8 +30,8 @@ class AssociativeScan(Loop):
       (10, 2, 4)
 
     Args:
-      chunk: None, or the number of steps that are computed at once, one chunk after the other. This takes less memory
-        and more depth.
+      chunk: Number of steps that are computed at once, one chunk after the other, which takes less memory but more
+        sequential steps. None computes all steps at once.
 
     References:
       G. Blelloch, "Prefix sums and their applications", 1990; E. Martin, C. Cundy, "Parallelizing linear recurrent

@@ -50,11 +50,12 @@ class Deferred(Loop):
 
     Args:
       unroll: Number of steps in one iteration of the compiled loop.
-      checkpoint_every: None, or a number of steps. Only one state in so many is kept for the backward pass, and the
-        steps between are computed again. It need not divide the length.
+      checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
+        recomputes the steps in between. It need not divide the length.
       block: Number of steps that are projected at once, and whose contributions to the weights' gradients are computed
-        at once. Small blocks stay in the cache, and large ones make large products. None chooses, on a CPU, what makes
-        two megabytes of projected inputs, but at least 512 rows of them; on other devices, all steps.
+        at once. Small blocks stay in the cache, and large ones make large products. On a CPU, None chooses blocks of
+        about two megabytes or about 512 rows of projected inputs, whichever is more; on other devices, it chooses one
+        block of all steps.
     """
 
     unroll: int = 1

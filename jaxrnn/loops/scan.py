@@ -29,8 +29,8 @@ class Scan(Loop):
 
     Args:
       unroll: Number of steps in one iteration of the compiled loop.
-      checkpoint_every: None, or a number of steps. Only one state in so many is kept for the backward pass, and the
-        steps between are computed again. It need not divide the length.
+      checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
+        recomputes the steps in between. It need not divide the length.
     """
 
     unroll: int = 1

@@ -80,9 +80,9 @@ def pack(forest: Sequence[Node], *, arity: int = 0, leaves: int = 0, rows: int =
 
     Args:
       forest: The roots of the trees, at least one.
-      arity: Least number of children for which there is room. A cell with an `arity` needs trees of the same arity.
-      leaves: Least number of leaves for which there is room.
-      rows: Least number of rows of inner nodes for which there is room.
+      arity: Minimum number of children to reserve space for. A cell with an `arity` needs trees of the same arity.
+      leaves: Minimum number of leaves to reserve space for.
+      rows: Minimum number of rows of inner nodes to reserve space for.
       width: Number of inner nodes of a tree in one row, which are computed at once.
 
     Returns:

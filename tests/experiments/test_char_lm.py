@@ -139,7 +139,7 @@ def test_a_run_that_was_stopped_and_killed_ends_as_one_that_was_not(here):
     assert len(re.findall(r"validation \d\.\d{3} \(order-5 n-gram \d\.\d{3}\)", out)) == 20
     assert re.search(r"validation +\d\.\d{3} nats per character, \d\.\d{3} bits; best \d\.\d{3} nats\n", out)
 
-    # What is learnt: more than how often each letter occurs.
+    # What is learned: more than how often each letter occurs.
     symbols = text.Text.of(Path("prose.txt"))
     unigram, *_ = ngrams.ngram_losses(symbols.symbols, symbols.num_train, len(symbols.alphabet), 1)
     assert float(read_metrics("whole")[-1]["valid_loss"]) < 0.6 * unigram
@@ -263,7 +263,7 @@ def test_several_models_as_one_program_learn_what_each_learns_alone(here, monkey
     for alone, together in zip(read_metrics("one"), read_metrics("all"), strict=True):
         assert float(together["member_5"]) == pytest.approx(float(alone["valid_loss"]), rel=1e-3)
     capsys.readouterr()
-    assert call(monkeypatch, "--sample", "30", "--run-dir", "all") == 0  # of the best, which has learnt
+    assert call(monkeypatch, "--sample", "30", "--run-dir", "all") == 0  # of the best, which has learned
     assert set(capsys.readouterr().out) <= set(prose(20_000))
 
 

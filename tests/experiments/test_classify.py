@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data import labelled_sequences
+from data import labeled_sequences
 from support.options import RunFolder
 
 from tests.support.scripts import call_script, error_line
@@ -101,7 +101,7 @@ def test_names_in_both_directions(here, monkeypatch, capsys):
 def test_each_name_is_in_one_part_and_read_to_its_end(here):
     with Path("names/South.txt").open("a", encoding="utf-8") as file:
         file.write("  Bo\u0308ko \r\n\nB\u00f6ko\n")  # one name, spelt in two ways
-    data = labelled_sequences.names(Path("names"))
+    data = labeled_sequences.names(Path("names"))
     assert list(data.classes) == ["North", "South"]
     everything = np.concatenate([data.train, data.valid, data.test])
     assert sorted(everything) == list(range(len(data.labels)))
@@ -116,7 +116,7 @@ def test_each_name_is_in_one_part_and_read_to_its_end(here):
 
 
 def test_symbols_that_training_has_not_are_one():
-    alphabet, xs, lengths = labelled_sequences.encoded(["ab", "bc", "abzx"], np.array([0, 1]))
+    alphabet, xs, lengths = labeled_sequences.encoded(["ab", "bc", "abzx"], np.array([0, 1]))
     assert alphabet == "abc"
     assert xs.T.tolist() == [[0, 1, 0, 0], [1, 2, 0, 0], [0, 1, 3, 3]]
     assert lengths.tolist() == [2, 2, 4]
@@ -125,7 +125,7 @@ def test_symbols_that_training_has_not_are_one():
 @pytest.mark.slow
 @pytest.mark.parametrize(("cell", "bidirectional"), [("ProjectedLSTM", False), ("Elman", True)])
 def test_padding_changes_nothing(here, cell, bidirectional):
-    data = labelled_sequences.names(Path("names"))
+    data = labeled_sequences.names(Path("names"))
     config = classify.Options(cell=cell, bidirectional=bidirectional, hidden_size=6)
     (network,) = classify.make_networks(config, data)
     params = network.init(jax.random.key(0), data.num_features)
@@ -139,7 +139,7 @@ def test_padding_changes_nothing(here, cell, bidirectional):
 
 @pytest.mark.slow
 def test_together_is_the_mean_of_all():
-    data = labelled_sequences.digits()
+    data = labeled_sequences.digits()
     configs = [classify.Options(cell=cell, hidden_size=4) for cell in ("Elman", "GRU")]
     networks = tuple(classify.make_networks(config, data)[0] for config in configs)
     params = classify.begin(configs[0], networks, data.num_features).params
@@ -151,9 +151,9 @@ def test_together_is_the_mean_of_all():
 
 @pytest.mark.slow
 def test_warped_images_differ_a_little():
-    data = labelled_sequences.digits()
+    data = labeled_sequences.digits()
     images = jnp.asarray(data.xs[:, :200])
-    warped = labelled_sequences.warp(jax.random.key(0), images)
+    warped = labeled_sequences.warp(jax.random.key(0), images)
     assert warped.shape == images.shape
     assert not np.isnan(warped).any()
     likeness = [np.corrcoef(images[:, n].ravel(), warped[:, n].ravel())[0, 1] for n in range(200)]

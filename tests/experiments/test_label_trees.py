@@ -11,8 +11,8 @@ import jax
 import label_trees
 import numpy as np
 import pytest
-from data import labelled_trees
-from data.labelled_trees import Examples, expression, generated, parse, treebank
+from data import labeled_trees
+from data.labeled_trees import Examples, expression, generated, parse, treebank
 from support.options import RunFolder
 
 from tests.support.scripts import call_script, error_line
@@ -101,7 +101,7 @@ def test_it_learns_a_treebank(here, monkeypatch, capsys):
 
 @pytest.mark.parametrize("task", ["arithmetic", "logic"])
 def test_labels_are_the_values_that_python_finds(task):
-    values, operators = labelled_trees.TASKS[task]
+    values, operators = labeled_trees.TASKS[task]
     written = {"and": "&", "or": "|", "xor": "^", "implies": "<=", "not": "1-"}
     words = ["(", ")", "?", *map(str, range(values)), *(written.get(name, name) for name in operators)]
     rng = random.Random(0)
@@ -138,7 +138,7 @@ def test_what_is_tested_is_not_trained():
 def test_a_treebank_is_read(here):
     tree = parse("(3 (2 It) (4 (4 great) (2 film)))")
     assert (tree.label, tree.x, len(tree.children)) == (3, None, 2)
-    assert [(node.label, node.x) for node in labelled_trees.nodes(tree)] == [
+    assert [(node.label, node.x) for node in labeled_trees.nodes(tree)] == [
         (3, None), (2, "It"), (4, None), (4, "great"), (2, "film")
     ]  # fmt: skip
     for name, lines in {
@@ -178,7 +178,7 @@ def test_shares_by_depth_are_those_of_a_loop():
     parts, _, _ = generated("logic", 3, 4, 50, 0)
     test = parts[2]
     hits = np.random.default_rng(0).random(test.trees.valid.shape) < 0.5
-    shares = labelled_trees.accuracy_by_depth(test, hits, 2)
+    shares = labeled_trees.accuracy_by_depth(test, hits, 2)
     assert sorted(shares) == [2, 4]
     for first, (root_share, node_share) in shares.items():
         roots, nodes = [], []

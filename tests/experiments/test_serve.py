@@ -23,7 +23,7 @@ TEXT = "the cat sat on a mat\nand saw many small dogs\n" * 50
 
 
 def make_run(run_dir: str | Path) -> Path:
-    """A run of char_lm.py that has learnt nothing."""
+    """A run of char_lm.py that has learned nothing."""
     path = Path("prose.txt")
     path.write_text(TEXT)
     config = char_lm.Options(data=path.absolute(), hidden_size=12, batch=2, dropout=0.0)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tagging
-from data import labelled_steps
+from data import labeled_steps
 from support.options import RunFolder
 
 import jaxrnn
@@ -86,7 +86,7 @@ def test_proteins_with_several_members(here, monkeypatch, capsys):
 @pytest.mark.slow
 def test_python_source(here, monkeypatch, capsys):
     source = Path(tagging.__file__).read_text("utf-8") * 3
-    monkeypatch.setattr(labelled_steps, "standard_library", lambda: source)
+    monkeypatch.setattr(labeled_steps, "standard_library", lambda: source)
     assert call(monkeypatch, *SMALL, "--steps", "250") == 0
     out = capsys.readouterr().out
     assert share(out, "bidirectional LSTM") > 1.3 * share(out, "always [a-z]+")
@@ -102,19 +102,19 @@ def test_token_classes_are_those_of_the_tokens():
     )
     text, expected = map("".join, zip(*lines, strict=True))
     classes = ("whitespace", "keyword", "name", "number", "string", "comment", "operator")
-    found = labelled_steps.token_classes(text, classes)
+    found = labeled_steps.token_classes(text, classes)
     assert "".join(" kndsco"[label] for label in found) == expected
 
 
 def test_token_classes_end_where_the_text_ceases_to_be_python():
     classes = ("whitespace", "name", "operator")
-    assert labelled_steps.token_classes("a = b\nc = '''d", classes).tolist()[:9] == [1, 0, 2, 0, 1, 0, 1, 0, 2]
-    assert len(labelled_steps.token_classes("a = b\nc = '''d", classes)) < 14
+    assert labeled_steps.token_classes("a = b\nc = '''d", classes).tolist()[:9] == [1, 0, 2, 0, 1, 0, 1, 0, 2]
+    assert len(labeled_steps.token_classes("a = b\nc = '''d", classes)) < 14
 
 
 @pytest.mark.slow
-def test_python_source_is_labelled_all_along():
-    data = labelled_steps.python_source()
+def test_python_source_is_labeled_all_along():
+    data = labeled_steps.python_source()
     assert data.steps.sum() > 500_000
     right = dict.fromkeys(data.classes, "")
     for n in data.test[:50]:
@@ -126,7 +126,7 @@ def test_python_source_is_labelled_all_along():
 
 
 def test_proteins_are_read_as_written(here):
-    data = labelled_steps.proteins(Path("proteins"))
+    data = labeled_steps.proteins(Path("proteins"))
     assert list(map(len, (data.train, data.valid, data.test))) == [70, 10, 20]
     assert sorted([*data.train, *data.valid, *data.test]) == list(range(100))
     text = "".join(Path("proteins", f"small.{ending}").read_text() for ending in ("train", "test"))
@@ -136,20 +136,20 @@ def test_proteins_are_read_as_written(here):
         assert "".join("_he"[label] for label in data.labels[: len(residues), n]) == fold(residues)
 
 
-def test_windows_are_the_neighbours_of_each_step(here):
-    data = labelled_steps.proteins(Path("proteins"))
-    windows = labelled_steps.windows(data)
-    margin, letters = labelled_steps.WINDOW // 2, data.alphabet + "?."
+def test_windows_are_the_neighbors_of_each_step(here):
+    data = labeled_steps.proteins(Path("proteins"))
+    windows = labeled_steps.windows(data)
+    margin, letters = labeled_steps.WINDOW // 2, data.alphabet + "?."
     for n in (0, 7, 99):
         string = data.string(n)
         around = "." * margin + string + "." * margin
         for step in range(len(string)):
-            assert "".join(letters[s] for s in windows[step, n]) == around[step : step + labelled_steps.WINDOW]
+            assert "".join(letters[s] for s in windows[step, n]) == around[step : step + labeled_steps.WINDOW]
 
 
 @pytest.mark.slow
 def test_members_are_judged_by_the_mean_of_their_probabilities(here):
-    data = labelled_steps.proteins(Path("proteins"))
+    data = labeled_steps.proteins(Path("proteins"))
     config = tagging.Options(hidden_size=4, members=3, dropout=0.5)
     model = tagging.make_model(config, len(data.classes))
     params = tagging.begin_all(config, model, data.num_features).params
@@ -163,7 +163,7 @@ def test_members_are_judged_by_the_mean_of_their_probabilities(here):
 
 @pytest.mark.slow
 def test_padding_has_no_part_in_training(here):
-    data = labelled_steps.proteins(Path("proteins"))
+    data = labeled_steps.proteins(Path("proteins"))
     config = tagging.Options(hidden_size=4, batch=4, steps=3)
     model = tagging.make_model(config, len(data.classes))
     other = data._replace(xs=np.where(data.steps, data.xs, 3), labels=np.where(data.steps, data.labels, 2))
@@ -196,7 +196,7 @@ def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, c
         Path(folder, "a.train").write_text(written("ACDW") * 9)
         if tested:
             Path(folder, "a.test").write_text(tested)
-    monkeypatch.setattr(labelled_steps, "standard_library", lambda: "x = 1\n" * 500)
+    monkeypatch.setattr(labeled_steps, "standard_library", lambda: "x = 1\n" * 500)
     assert call(monkeypatch, *options) == 2
     line = error_line(capsys)
     assert re.search(complaint, line), line

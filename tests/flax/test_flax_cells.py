@@ -127,15 +127,15 @@ def test_convolutions():
 
 
 @pytest.mark.parametrize("batch", [(), pytest.param((2, 3), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("flavour", ["linen", "nnx"])
-def test_each_sequence_runs_as_if_it_were_alone(flavour, batch):
+@pytest.mark.parametrize("flavor", ["linen", "nnx"])
+def test_each_sequence_runs_as_if_it_were_alone(flavor, batch):
     """With length 0, several batch axes, NaN in the padding, and resets, none of which Flax supports."""
     xs = draw(*batch, TIME, INPUT)
     lengths = np.broadcast_to([3, 0, 5], batch) if batch else np.array(3)
     resets = np.zeros((*batch, TIME), bool)
     resets[..., 2] = True
     padded = np.where(np.arange(TIME)[:, None] < lengths[..., None, None], xs, np.nan)
-    if flavour == "linen":
+    if flavor == "linen":
         module = jaxrnn.linen.Bidirectional(*(jaxrnn.linen.RNN(LINEN[name]) for name in ("LSTMCell", "SimpleCell")))
         variables = init(module, xs)
 
@@ -165,10 +165,10 @@ def test_each_sequence_runs_as_if_it_were_alone(flavour, batch):
         assert_close(jax.tree.map(lambda leaf, place=place: leaf[place], backward), first[1])
 
 
-@pytest.mark.parametrize("flavour", ["linen", "nnx"])
-def test_bidirectional(flavour):
+@pytest.mark.parametrize("flavor", ["linen", "nnx"])
+def test_bidirectional(flavor):
     call = {"seq_lengths": np.array([5, 1, 2]), "return_carry": True}
-    if flavour == "linen":
+    if flavor == "linen":
         cells = LINEN["LSTMCell"], LINEN["SimpleCell"]
         theirs = nn.Bidirectional(*map(nn.RNN, cells))
         ours = jaxrnn.linen.Bidirectional(*map(jaxrnn.linen.RNN, cells))
@@ -184,17 +184,17 @@ def test_bidirectional(flavour):
     assert_close(found, (expected[0], np.where(valid, expected[1], 0)))
 
 
-@pytest.mark.parametrize("flavour", ["linen", "nnx"])
-def test_one_class_for_layers_and_cells(flavour):
-    flax, ours = (nn, jaxrnn.linen) if flavour == "linen" else (nnx, jaxrnn.nnx)
-    cell = LINEN["GRUCell"] if flavour == "linen" else NNX["GRUCell"]()
-    layer = ours.RNN(jaxrnn.GRU(HIDDEN), INPUT, **({} if flavour == "linen" else {"rngs": nnx.Rngs(0)}))
+@pytest.mark.parametrize("flavor", ["linen", "nnx"])
+def test_one_class_for_layers_and_cells(flavor):
+    flax, ours = (nn, jaxrnn.linen) if flavor == "linen" else (nnx, jaxrnn.nnx)
+    cell = LINEN["GRUCell"] if flavor == "linen" else NNX["GRUCell"]()
+    layer = ours.RNN(jaxrnn.GRU(HIDDEN), INPUT, **({} if flavor == "linen" else {"rngs": nnx.Rngs(0)}))
     assert type(layer) is type(ours.RNN(cell)) is type(ours.RNN(cell=cell)) is ours.RNN
     assert isinstance(ours.Bidirectional(layer, ours.RNN(cell)), flax.Bidirectional)
     assert ours.RNN(cell).cell is cell
     assert ours.RNN(cell).layer is None
     wrapped = ours.RNN(cell)  # the carry of an RNN is that of its cell
-    args = ((KEY, (BATCH, INPUT)),) if flavour == "linen" else (((BATCH, INPUT), nnx.Rngs(0)),)
+    args = ((KEY, (BATCH, INPUT)),) if flavor == "linen" else (((BATCH, INPUT), nnx.Rngs(0)),)
     assert_close(wrapped.initialize_carry(*args[0]).shape, (BATCH, HIDDEN))
 
 
@@ -337,12 +337,16 @@ def test_errors():
         jaxrnn.nnx.RNN(NNX["GRUCell"](), state_axes={"params": 0})
     with pytest.raises(ValueError, match=r"add the missing axes"):
         jaxrnn.nnx.RNN(NNX["GRUCell"]())(XS[0, 0])
-    message = r"unroll is an option for Flax cells, but RNN wraps LSTM.*: choose how a layer runs by its loop, as in"
+    message = (
+        r"unroll is an option for Flax cells, but RNN wraps LSTM.*: to choose how a layer runs, give a loop, as in"
+    )
     with pytest.raises(TypeError, match=message):
         jaxrnn.linen.RNN(LSTM(HIDDEN), unroll=2)
     with pytest.raises(TypeError, match=r"unroll is an option for Flax cells"):
         jaxrnn.nnx.RNN(LSTM(HIDDEN), INPUT, rngs=nnx.Rngs(0), unroll=2)
-    message = r"input_size is an option for jaxrnn layers, but RNN wraps a Flax cell: set it in the cell if it has it"
+    message = (
+        r"input_size is an option for jaxrnn layers, but RNN wraps a Flax cell: set it in the cell if the cell has it"
+    )
     with pytest.raises(TypeError, match=message):
         jaxrnn.linen.RNN(LINEN["GRUCell"], True)
     with pytest.raises(TypeError, match=message):
@@ -356,7 +360,7 @@ def test_errors():
     ):
         jaxrnn.linen.RNN(cell=LSTM(HIDDEN))
     with pytest.raises(
-        AttributeError, match=r"params are those of a jaxrnn layer: for the variables of a Flax cell, c"
+        AttributeError, match=r"only a module with a jaxrnn layer has params: for the variables of a Flax cell, c"
     ):
         _ = jaxrnn.nnx.RNN(NNX["GRUCell"]()).params
 

@@ -168,7 +168,7 @@ def test_learned_initial_state_in_flax_rnn():
     bound = {"params": variables["params"]["cell"]}
     carry = cell.apply(bound, KEY, (BATCH, INPUT), method="initialize_carry")
     assert_close(carry.h, 0.5 * np.ones((BATCH, HIDDEN)))
-    with pytest.raises(ValueError, match=r"is made of its parameters, but this module is not bound to any: call mod"):
+    with pytest.raises(ValueError, match=r"depends on its parameters, but this module is not bound to any: call mod"):
         cell.initialize_carry(KEY, (BATCH, INPUT))
 
 
@@ -274,7 +274,7 @@ def test_symbols():
         one_hot = jax.nn.one_hot(symbols, 5)
         assert_close(apply(module, variables, symbols), apply(module, variables, one_hot), rtol=1e-12)
     with pytest.raises(
-        ValueError, match=r"cannot be seen from inputs of integers: give it, as in RNN\(layer, input_si"
+        ValueError, match=r"cannot be inferred from integer inputs: pass it, as in RNN\(layer, input_si"
     ):
         jaxrnn.linen.RNN(LSTM(HIDDEN)).init(KEY, symbols)
     cell = jaxrnn.linen.Cell(LSTM(HIDDEN), input_size=5)
@@ -354,9 +354,7 @@ def test_errors():
         jaxrnn.linen.RNN(LSTM)
     with pytest.raises(TypeError, match=r"Cell wraps a jaxrnn layer, but it was given 4"):
         jaxrnn.linen.Cell(4)
-    with pytest.raises(
-        TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
-    ):
+    with pytest.raises(TypeError, match=r"Cell runs one step at a time, but Bidirectional.* reads the future: wrap"):
         jaxrnn.linen.Cell(Bidirectional(LSTM(HIDDEN)))
     message = (
         r"'s input_size must be a positive integer \(or a tuple of them, one for each feature axis\), but it is -1"

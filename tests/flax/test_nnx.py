@@ -262,7 +262,7 @@ def test_dropout():
     assert make(Stack(LSTM(HIDDEN), Dropout(0.0))).rngs is None
     silent = jaxrnn.nnx.RNN(layer, INPUT, rngs=nnx.Rngs(params=0))
     assert silent(XS, rngs=nnx.Rngs(1)).shape == off.shape
-    with pytest.raises(ValueError, match=r"is random in training, so it needs random keys: make the module with nnx"):
+    with pytest.raises(ValueError, match=r"is random in training, so it needs random keys: create the module with nnx"):
         silent(XS)
 
 
@@ -345,9 +345,7 @@ def test_errors():
     )
     with pytest.raises(ValueError, match=message):
         jaxrnn.nnx.RNN(LSTM(HIDDEN), 0, rngs=rngs)
-    with pytest.raises(
-        TypeError, match=r"Cell runs one step after the other, but Bidirectional.* reads the future: wrap"
-    ):
+    with pytest.raises(TypeError, match=r"Cell runs one step at a time, but Bidirectional.* reads the future: wrap"):
         jaxrnn.nnx.Cell(Bidirectional(LSTM(HIDDEN)), 3, rngs=rngs)
     with pytest.raises(
         ValueError, match=r"inputs must have the axes \[\*batch, time, features\].* is \(3,\): add the m"

@@ -27,7 +27,7 @@ def test_layer_norm():
 
 
 def test_layer_norm_of_large_means():
-    """The variance as the mean square of the centred values; the mean of squares would lose it."""
+    """The variance as the mean square of the centered values; the mean of squares would lose it."""
     xs = np.array([[1e8, 1e8 + 1, 1e8 + 2]])
     _, ys = unroll(LayerNorm(), LayerNorm().init(KEY, 3), xs)
     np.testing.assert_allclose(ys, [[-np.sqrt(1.5), 0, np.sqrt(1.5)]], rtol=1e-5)

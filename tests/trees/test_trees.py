@@ -26,7 +26,7 @@ unroll = jax.jit(trees.unroll, static_argnums=0)
 
 
 def grow(inner: int, rng: random.Random, most: int, features: bool = True) -> Node:
-    """A random tree of so many inner nodes, labelled by distinct numbers."""
+    """A random tree of so many inner nodes, labeled by distinct numbers."""
 
     def value():
         drawn = [rng.gauss(0, 1) for _ in range(INPUT)] if features else rng.randrange(INPUT)

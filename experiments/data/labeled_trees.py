@@ -197,7 +197,7 @@ def digest(parts: Iterable[Examples]) -> str:
 
 
 def accuracy_by_depth(examples: Examples, hits: np.ndarray, group: int) -> dict[int, tuple[float, float]]:
-    """Accuracies for trees whose depth is in [key, key + group): of the roots, and of all nodes that count."""
+    """Returns accuracies for trees whose depth is in [key, key + group): of the roots, and of all nodes that count."""
     depths, roots = trees.at_roots(examples.trees, (examples.trees.labels[..., 1], hits))
     keys = depths // group * group
     found = {}

@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 from support.errors import BadInputError
 from support.files import read_lines
 
-from data.labelled_sequences import LabelledSequences, encoded, majority, padded
+from data.labeled_sequences import LabeledSequences, encoded, majority, padded
 from data.text import standard_library
 
 PIECE = 128  # characters of a sequence of source
@@ -24,8 +24,8 @@ WINDOW = 13  # steps that logistic regression reads around the one it labels, as
 MOST = 50_000  # steps that it is fitted to, at most
 
 
-def python_source() -> LabelledSequences:
-    """The running Python's standard library in pieces, each character labelled with the class of its token."""
+def python_source() -> LabeledSequences:
+    """Returns the running Python's standard library in pieces, each character labeled with the class of its token."""
     classes = ("whitespace", "keyword", "name", "number", "string", "comment", "operator")
     text = standard_library()
     labels = token_classes(text, classes)
@@ -34,11 +34,11 @@ def python_source() -> LabelledSequences:
     train, valid, test = np.split(np.arange(number), [number * 8 // 10, number * 9 // 10])
     per_step = np.reshape(labels[: number * PIECE], (number, PIECE)).T
     name = f"Python {platform.python_version()}'s standard library"
-    return LabelledSequences(name, classes, *encoded(texts, train), per_step, train, valid, test)
+    return LabeledSequences(name, classes, *encoded(texts, train), per_step, train, valid, test)
 
 
 def token_classes(text: str, classes: Sequence[str]) -> np.ndarray:
-    """The class of each character, up to the first error in the text. Outside of tokens it is whitespace."""
+    """Returns the class of each character, up to the first error in the text. Outside of tokens it is whitespace."""
     starts = np.cumsum([0] + [len(line) + 1 for line in text.split("\n")])
     labels = np.zeros(len(text), np.int32)
     end = 0
@@ -59,7 +59,7 @@ def token_classes(text: str, classes: Sequence[str]) -> np.ndarray:
     return labels
 
 
-def proteins(folder: Path) -> LabelledSequences:
+def proteins(folder: Path) -> LabeledSequences:
     """Reads proteins in the format of Qian and Sejnowski.
 
     Each line has a residue and its class; `<>` precedes a protein and `end` follows it. Proteins of *.train are for
@@ -76,7 +76,7 @@ def proteins(folder: Path) -> LabelledSequences:
     coded = encoded(["".join(residue for residue, _ in protein) for protein in pairs], train)
     labels = padded([["_he".index(kind) for _, kind in protein] for protein in pairs])
     test = np.arange(len(parts[0]), len(pairs))
-    return LabelledSequences(
+    return LabeledSequences(
         "proteins", ("coil", "helix", "sheet"), *coded, labels, np.sort(train), np.sort(valid), test
     )
 
@@ -98,8 +98,8 @@ def read_proteins(path: Path) -> list[list[tuple[str, str]]]:
     return found
 
 
-def step_baselines(data: LabelledSequences) -> dict[str, float]:
-    """Accuracies of other methods on the steps of the test sequences. They learn from the validation sequences too."""
+def step_baselines(data: LabeledSequences) -> dict[str, float]:
+    """Returns accuracies of other methods on the steps of the test sequences. They also learn from validation data."""
     rest = np.concatenate([data.train, data.valid])
     (seen, known), (unseen, wanted) = (
         (windows(data)[:, part][data.steps[:, part]], data.labels[:, part][data.steps[:, part]])
@@ -111,8 +111,8 @@ def step_baselines(data: LabelledSequences) -> dict[str, float]:
     return {f"logistic regression, {WINDOW} steps": right} | majority(data.classes, known, wanted)
 
 
-def windows(data: LabelledSequences) -> np.ndarray:
-    """The symbols around each step, [time, sequences, WINDOW]. Outside of a sequence they are one more symbol."""
+def windows(data: LabeledSequences) -> np.ndarray:
+    """Returns the symbols around each step, [time, sequences, WINDOW]; outside of a sequence, one more symbol."""
     outside = data.num_features
     margin = WINDOW // 2
     inside = np.where(data.steps, data.xs, outside)

@@ -27,7 +27,7 @@ LONGEST_NAME = 60
 split: Any = train_test_split
 
 
-class LabelledSequences(NamedTuple):
+class LabeledSequences(NamedTuple):
     """Sequences with one label each, or with one label per step."""
 
     name: str
@@ -47,7 +47,7 @@ class LabelledSequences(NamedTuple):
 
     @property
     def steps(self) -> np.ndarray:
-        """bool [time, sequences]: False in the padding."""
+        """Booleans [time, sequences], False in the padding."""
         return np.arange(len(self.xs))[:, None] < self.lengths
 
     def string(self, sequence: int) -> str:
@@ -67,15 +67,15 @@ def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """The alphabet of the training texts, all texts as symbols [time, texts], and their lengths."""
+    """Returns the alphabet of the training texts, all texts as symbols [time, texts], and their lengths."""
     alphabet = "".join(sorted(set("".join(texts[i] for i in train))))  # type: ignore
     symbol = {character: number for number, character in enumerate(alphabet)}
     rows = [[symbol.get(character, len(alphabet)) for character in text] for text in texts]
     return alphabet, padded(rows), np.array([len(row) for row in rows], np.int32)
 
 
-def digits() -> LabelledSequences:
-    """Images of scikit-learn, their rows as steps. The first half is for training, a seventh of it for validation."""
+def digits() -> LabeledSequences:
+    """Loads scikit-learn's images, whose rows are steps. The first half is for training, a seventh of it validates."""
     loaded: Any = load_digits(return_X_y=True)
     images, labels = loaded
     half = len(images) // 2
@@ -83,10 +83,10 @@ def digits() -> LabelledSequences:
     xs = (images.reshape(-1, 8, 8) / 16).astype(np.float32).swapaxes(0, 1)
     lengths = np.full(len(images), 8, np.int32)
     test = np.arange(half, len(images))
-    return LabelledSequences("digits", "0123456789", "", xs, lengths, labels.astype(np.int32), train, valid, test)
+    return LabeledSequences("digits", "0123456789", "", xs, lengths, labels.astype(np.int32), train, valid, test)
 
 
-def names(folder: Path) -> LabelledSequences:
+def names(folder: Path) -> LabeledSequences:
     """Reads <language>.txt for each language. A fifth of the names is for testing, a tenth of the rest validates."""
     paths = sorted(folder.glob("*.txt"))
     if len(paths) < 2:
@@ -103,11 +103,11 @@ def names(folder: Path) -> LabelledSequences:
     rest, test = split(np.arange(len(found)), test_size=0.2, random_state=0, stratify=labels)
     train, valid = split(rest, test_size=0.1, random_state=0, stratify=labels[rest])
     coded = encoded([name for name, _ in found], train)
-    return LabelledSequences("names", [path.stem for path in paths], *coded, labels, train, valid, test)
+    return LabeledSequences("names", [path.stem for path in paths], *coded, labels, train, valid, test)
 
 
-def sequence_baselines(data: LabelledSequences) -> dict[str, float]:
-    """Accuracies of other methods on the test sequences. They learn from the validation sequences too."""
+def sequence_baselines(data: LabeledSequences) -> dict[str, float]:
+    """Returns accuracies of other methods on the test sequences. They learn from the validation sequences too."""
     rest = np.concatenate([data.train, data.valid])
     if data.alphabet:
         inputs = np.array([data.string(n) for n in range(len(data.labels))])
@@ -125,7 +125,7 @@ def sequence_baselines(data: LabelledSequences) -> dict[str, float]:
 
 
 def majority(classes: Sequence[str], known: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """The accuracy of always answering with the most frequent known class."""
+    """Returns the accuracy of always answering with the most frequent known class."""
     most = int(np.bincount(known).argmax())
     return {f"always {classes[most]}": float((wanted == most).mean())}
 
