@@ -4,7 +4,7 @@ All contenders have the same weights and data, in float32 and time-major where a
 timed, its outputs and gradients are compared with ours. Compilation is not timed, every call waits for its results, and
 contenders take turns, round by round, each after a call of its own that is not timed. JAX libraries share a process and
 its threads. PyTorch has one process in which idle threads spin (its default, which is slow when other programs run) and
-one in which they sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
+one in which they sleep, so that no contender has another's settings. Ratios are of medians; above 1, jaxrnn is faster.
 """
 
 from __future__ import annotations
