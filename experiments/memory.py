@@ -58,6 +58,7 @@ TaskName = Literal["adding", "copying", "order", "parity"]
 class Options(SavedOptions):
     steps: int = 4000  # Number of training steps after which a task counts as not solved
     seed: int = 0  # Random seed
+    # Tasks to solve
     task: tuple[Literal["adding", "copying", "order", "parity"], ...] = (
         "adding",
         "copying",

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def is_symbols(x: Any) -> bool:
     """Returns whether an input consists of symbols, that is, integers that represent their one-hot vectors.
 
