@@ -238,4 +238,4 @@ def all() -> list[type[Cell]]:  # noqa: A001
 
 
 def __dir__() -> list[str]:
-    return __all__ + ["all"]
+    return [*__all__, "all"]
