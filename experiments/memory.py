@@ -58,12 +58,13 @@ TaskName = Literal["adding", "copying", "order", "parity"]
 class Options(SavedOptions):
     steps: int = 4000  # Number of training steps after which a task counts as not solved
     seed: int = 0  # Random seed
+    # Tasks to solve
     task: tuple[Literal["adding", "copying", "order", "parity"], ...] = (
         "adding",
         "copying",
         "order",
         "parity",
-    )  # Tasks to solve
+    )
     length: tuple[int, ...] = ()  # Lengths of the sequences. Default: 100, for parity 50; for copying a pause of 10
     cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: Elman, GRU, LSTM, and LSTM with chrono
     forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state
