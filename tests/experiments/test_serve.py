@@ -1,4 +1,4 @@
-"""Writing for many requests at once: that no text depends on the others, and that the numbers add up."""
+"""Text generation for many requests at once: no text depends on the others, and the numbers add up."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ unroll = jax.jit(jaxrnn.unroll, static_argnums=0)
 
 
 def expected(model, params, request: serve.Request, symbols: list[int]) -> list[int]:
-    """What one `unroll` over all that was read draws with the request's own random numbers."""
+    """Returns the characters that one `unroll` over the whole text samples with the request's own random numbers."""
     read = np.concatenate([request.prompt, symbols[:-1]]).astype(np.int32)
     _, logits = unroll(model, params, np.pad(read, (0, 48 - len(read))))  # what comes later changes nothing
     rng = np.random.default_rng(request.seed)
