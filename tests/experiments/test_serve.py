@@ -155,7 +155,7 @@ def test_what_is_printed_adds_up(here, monkeypatch, capsys):
     out = capsys.readouterr().out
     row = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", out, re.MULTILINE))
     assert row["model"].endswith("of runs/char_lm/1")
-    assert re.fullmatch(r"10 in 0\.0\d s; 10 texts are the same in both ways", row["requests"])
+    assert re.fullmatch(r"10 in 0\.0\d s; 10 texts are the same both ways", row["requests"])
     shown = re.findall(r"^temperature (\d\.\d\d), (\d+) characters:\n((?:    \| .*\n)+\n?)", out, re.MULTILINE)
     assert [temperature for temperature, _, _ in shown] != ["0.30"] * 2
     for (_, length, written), prompt in zip(shown, ("the", "a "), strict=True):
