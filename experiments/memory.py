@@ -63,7 +63,7 @@ class Options(SavedOptions):
         "copying",
         "order",
         "parity",
-    )  # Tasks
+    )  # Tasks to solve
     length: tuple[int, ...] = ()  # Lengths of the sequences. Default: 100, for parity 50; for copying a pause of 10
     cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: Elman, GRU, LSTM, and LSTM with chrono
     forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state

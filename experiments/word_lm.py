@@ -45,7 +45,7 @@ class Options(RunOptions):
     cell: str = "LSTM"  # Name of a cell in jaxrnn
     hidden_size: int = 128  # Size of the embedding, and hidden size of each layer
     layers: int = 1  # Number of recurrent layers
-    tied: bool = True  # Whether the softmax uses the vectors of the embedding
+    tied: bool = True  # Share the vectors of the embedding with the softmax; --no-tied gives it its own
     dropout: float = 0.3  # Dropout rate after the embedding and after each layer
     variational: bool = False  # Whether the same units are dropped for all words of a window
     sequence_length: int = 35  # Length of each training window; the state carries over to the next one

@@ -1,6 +1,7 @@
 """Recurrent networks for JAX: cells as pure functions over explicit parameters, and one `unroll` that runs them all."""
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
@@ -296,7 +297,8 @@ def __getattr__(name: str) -> Any:
     """Imports the Flax modules when they are first used, because only they need Flax."""
     if name in ("linen", "nnx"):
         return importlib.import_module(f"jaxrnn.{name}")
-    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
+    # With `name` and `obj`, Python suggests a similar name.
+    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxrnn.initializers import Chrono
 
@@ -97,9 +98,9 @@ def gate_bias(owner: Any, *names: str) -> None:
 
 
 def flag(owner: Any, *names: str) -> None:
-    """Checks that each argument is True or False."""
+    """Checks that each argument is True or False, of Python or of NumPy."""
     for name in names:
-        if not isinstance(getattr(owner, name), bool):
+        if not isinstance(getattr(owner, name), bool | np.bool_):
             raise TypeError(_message(owner, name, "True or False"))
 
 

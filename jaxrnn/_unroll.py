@@ -163,11 +163,12 @@ def _lengths(lengths: Any, time: int, batch_shape: tuple[int, ...]) -> Array | N
         raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     if lengths.shape != batch_shape:
         raise ValueError(f"lengths must have the batch shape {batch_shape} of xs, but their shape is {lengths.shape}")
-    if isinstance(lengths, Tracer):
-        return jnp.clip(lengths, 0, time)
-    if ((np.asarray(lengths) < 0) | (np.asarray(lengths) > time)).any():
+    if not isinstance(lengths, Tracer) and ((np.asarray(lengths) < 0) | (np.asarray(lengths) > time)).any():
         raise ValueError(f"lengths must be between 0 and the size of the time axis, {time}, but they are {lengths}")
-    return lengths
+    if lengths.dtype.itemsize < 4:  # so narrow an integer may not be able to represent `time`
+        lengths = lengths.astype(jnp.int32)
+    lengths = jnp.clip(lengths, 0, time) if isinstance(lengths, Tracer) else lengths
+    return lengths.astype(int)  # signed and wide, so that layers can compute with lengths
 
 
 def _resets(resets: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:

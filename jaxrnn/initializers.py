@@ -16,6 +16,23 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+__all__ = [
+    "Chrono",
+    "Initializer",
+    "delta_orthogonal",
+    "gate_biases",
+    "gates",
+    "glorot_uniform",
+    "identity",
+    "orthogonal",
+    "uniform",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Initializer = Callable[[Array, tuple[int, ...]], Array]
 
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()

@@ -117,6 +117,9 @@ class Layer(abc.ABC):
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
+    def __post_init__(self) -> None:  # noqa: B027
+        """Checks the arguments of a subclass; here only so that subclasses may call `super().__post_init__()`."""
+
     def __init_subclass__(cls) -> None:
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
 

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def is_symbols(x: Any) -> bool:
     """Returns whether an input consists of symbols, that is, integers that represent their one-hot vectors.
 
@@ -251,7 +255,7 @@ def at_last(xs: Array, lengths: Array) -> Array:
     Returns:
       An array [*batch, ...].
     """
-    last = jnp.maximum(lengths - 1, 0)
+    last = jnp.maximum(lengths, 1) - 1  # in this order, because `lengths` may be unsigned
     return jnp.take_along_axis(xs, last.reshape(1, *last.shape, *(1,) * (xs.ndim - 1 - last.ndim)), axis=0)[0]
 
 

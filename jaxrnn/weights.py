@@ -19,6 +19,18 @@ from jaxrnn._names import names_along
 from jaxrnn.layer import Params
 from jaxrnn.ops import dropout_mask
 
+__all__ = [
+    "Normalized",
+    "denormalize",
+    "drop",
+    "noise",
+    "normalize",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def drop(key: Array | None, params: Params, rate: float, names: Collection[str] = ("w_h",)) -> Params:
     r"""Drops weights at random, the same ones at all steps and for all sequences of a call.

@@ -1,8 +1,10 @@
 """The checks of arguments: what each accepts, and the errors for another kind of value and for one out of range."""
 
 import inspect
+from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import jaxrnn
@@ -24,7 +26,7 @@ CHECKS = {  # check: how to call it, what it accepts, wrong kinds, values out of
     "rate": (check.rate, (), [0, 0.99], [None, False], [1, -0.1, NAN], "from 0 to below 1"),
     "rates": (check.rates, (), [0.5, (0.0, 0.9)], ["1", (0.5, "1")], [1, (0.5, 1.0)], "from 0 to below 1"),
     "gate_bias": (check.gate_bias, (), [1.0, 2, jaxrnn.Chrono(9)], [None, "1"], [INF, NAN], "or Chrono(longest)"),
-    "flag": (check.flag, (), [True, False], [0, None], [], "True or False"),
+    "flag": (check.flag, (), [True, np.bool_(False)], [0, None], [], "True or False"),
     "function": (check.function, (), [abs, int], [0, None], [], "a function"),
     "instance": (check.instance, (str, "a word"), ["word"], [0, str], [], "a word"),
 }
@@ -59,6 +61,21 @@ def test_several_arguments_at_once():
 def test_a_class_in_place_of_an_instance():
     with pytest.raises(TypeError, match=r"did you mean str\(\.\.\.\)\?$"):
         check.instance(owner_of(str), "value", str, "a word")
+
+
+def test_a_layer_of_the_user_may_call_the_check_of_its_base():
+    @dataclass(frozen=True)
+    class Own(jaxrnn.Cell):
+        size: int
+        init = initial_state = project = step = readout = None
+
+        def __post_init__(self):
+            super().__post_init__()
+            check.positive(self, "size")
+
+    assert Own(1).size == 1
+    with pytest.raises(ValueError, match="Own's size must be a positive integer, but it is 0"):
+        Own(0)
 
 
 def test_every_check_is_tested():

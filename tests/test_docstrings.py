@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from tests.support.tiers import slow_but
 
 ROOMS = ["cells", "convert", "initializers", "layers", "linen", "loops", "nnx", "ops", "testing", "trees", "weights"]
 MODULES = [jaxrnn, jaxrnn.wrappers, *(importlib.import_module(f"jaxrnn.{room}") for room in ROOMS)]
@@ -46,9 +47,12 @@ def collect():
 
 
 PUBLIC = collect()
-IN_CELLS = [name for name, value in PUBLIC.items() if value.__module__.startswith("jaxrnn.cells.")]
-CELLS_BY_DEFAULT = {f"jaxrnn.{name}" for name in ("LSTM", "GRU", "GRUD", "ConvLSTM")}  # the slow tier runs all
-SLOW = set(IN_CELLS) - CELLS_BY_DEFAULT
+IN_DEFAULT_TIER = {  # the slow tier runs all
+    *("jaxrnn.ConvLSTM", "jaxrnn.GRUD", "jaxrnn.LSTM", "jaxrnn.Stack", "jaxrnn.Bidirectional", "jaxrnn.Zoneout"),
+    *("jaxrnn.Stream", "jaxrnn.Steps", "jaxrnn.adopt", "jaxrnn.save", "jaxrnn.step", "jaxrnn.unroll"),
+    *("jaxrnn.loops.Deferred", "jaxrnn.linen.RNN", "jaxrnn.nnx.RNN", "jaxrnn.trees.unroll", "jaxrnn.weights.drop"),
+    *(name for name in PUBLIC if name.split(".")[1] in ("ops", "initializers", "convert")),
+}
 
 
 def run_example(name, value):
@@ -62,23 +66,23 @@ def run_example(name, value):
     assert not report.getvalue(), report.getvalue()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PUBLIC]
-)
+@pytest.mark.parametrize("name", slow_but(PUBLIC, IN_DEFAULT_TIER))
 def test_example_in_docstring(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_example(name, PUBLIC[name])
 
 
-@pytest.mark.parametrize("name", IN_CELLS)
-def test_every_cell_has_an_example(name):
-    assert ">>> " in EXAMPLE.search(inspect.getdoc(PUBLIC[name]))[0]
+@pytest.mark.parametrize("name", PUBLIC)
+def test_everything_public_has_an_example(name):
+    example = EXAMPLE.search((inspect.getdoc(PUBLIC[name]) or "") + "\n")
+    assert example, f"the docstring of {name} must have a section `Example:`"
+    assert ">>> " in example[0]
 
 
 def test_public_names_are_found():
     assert {"jaxrnn.LSTM", "jaxrnn.unroll", "jaxrnn.loops.Scan", "jaxrnn.ops.affine"} <= set(PUBLIC)
     assert not {"jaxrnn.Cell", "jaxrnn.Plan", "jaxrnn.cells.LSTMParams", "jaxrnn.ops.tanh"} & set(PUBLIC)
-    assert not CELLS_BY_DEFAULT - set(IN_CELLS)
+    assert set(PUBLIC) >= IN_DEFAULT_TIER
 
 
 def documented(text):

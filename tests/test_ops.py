@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.ops import convolution, mod_relu
+from jaxrnn.ops import at_last, convolution, mod_relu
 from tests.support.inputs import draw
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -33,3 +33,9 @@ def test_a_convolution_is_cross_correlation_with_zeros_around(shape):
                 if 0 <= n + offset < shape[0]:
                     moved[:, n] = x[:, n + offset]
             np.testing.assert_array_equal(convolution(x, w), moved)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_the_entry_at_the_last_step_of_an_empty_sequence_is_the_first(dtype):
+    xs = draw(4, 3, 2)
+    np.testing.assert_array_equal(at_last(xs, np.array([0, 1, 4], dtype)), xs[[0, 0, 3], range(3)])

@@ -178,3 +178,11 @@ def test_lengths_may_be_a_constant_of_a_jitted_function():
     params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
     jitted = jax.jit(lambda xs: unroll(cell, params, xs, lengths=lengths))(xs)
     assert_close(jitted, unroll(cell, params, xs, lengths=lengths))
+
+
+@pytest.mark.parametrize(("dtype", "time"), [(np.int8, 130), (np.uint8, 256)], ids=["int8", "uint8"])
+def test_traced_lengths_may_be_narrower_than_the_time_axis(dtype, time):
+    cell = GRU(2)
+    params, xs, lengths = draw_params(cell), draw(time, 3, INPUT), np.array([100, 0, 7])
+    expected = unroll(cell, params, xs, lengths=lengths)
+    assert_close(run(cell, params, xs, lengths=lengths.astype(dtype)), expected)

@@ -235,3 +235,7 @@ def all() -> list[type[Cell]]:  # noqa: A001
     """Returns the classes of all cells by name."""
     named = [globals()[name] for name in sorted(__all__, key=str.lower)]
     return [kind for kind in named if issubclass(kind, Cell)]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "all"]

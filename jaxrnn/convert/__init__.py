@@ -25,3 +25,7 @@ __all__ = [
     "to_nnx",
     "to_torch",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

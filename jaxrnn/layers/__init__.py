@@ -40,3 +40,7 @@ __all__ = [
     "concat",
     "output_size",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

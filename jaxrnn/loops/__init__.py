@@ -6,3 +6,7 @@ from jaxrnn.loops.deferred import Deferred
 from jaxrnn.loops.scan import Scan
 
 __all__ = ["AssociativeScan", "Deferred", "Loop", "Scan"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,6 +16,7 @@ from tests.support.cases import cases
 from tests.support.comparisons import assert_close, to_numpy
 from tests.support.inputs import draw, draw_inputs, draw_params, draw_state
 from tests.support.loops import compare
+from tests.support.tiers import slow
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH, HIDDEN, CHANNELS = 4, 3, 2, 3
@@ -36,8 +37,8 @@ DEEP = Stack(
 )
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["ConvLSTM", "PeepholeConvLSTM", "ConvGRU"])
+@pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", ["ConvLSTM", slow("PeepholeConvLSTM"), slow("ConvGRU")])
 def test_lengths_resets_and_padding(name, reverse):
     cell, reference = cases()[name].cell, cases()[name].reference
     params, lengths, resets = draw_params(cell, input_size=SIZE), np.array([4, 0, 2]), draw(TIME, BATCH) > 0.5

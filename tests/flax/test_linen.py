@@ -1,6 +1,5 @@
 """The Linen modules against Flax's own cells, against `unroll`, and under Flax's own transformations."""
 
-import doctest
 import functools
 import pickle
 
@@ -370,10 +369,3 @@ def test_errors():
         module.init(KEY, XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         module.init(KEY, XS, resets=RESETS.T)
-
-
-def test_examples_in_docstrings():
-    with jax.enable_x64(False):
-        found = doctest.testmod(jaxrnn.linen)
-    assert found.attempted > 10
-    assert not found.failed

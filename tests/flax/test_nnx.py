@@ -1,6 +1,5 @@
 """The NNX modules against Flax's own cells, against `unroll`, and under Flax's own tools."""
 
-import doctest
 import functools
 
 import jax
@@ -354,10 +353,3 @@ def test_errors():
         make(LSTM(HIDDEN))(XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         make(LSTM(HIDDEN))(XS, resets=RESETS.T)
-
-
-def test_examples_in_docstrings():
-    with jax.enable_x64(False):
-        found = doctest.testmod(jaxrnn.nnx)
-    assert found.attempted > 10
-    assert not found.failed

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Bidirectional, Sliced, Stack, Zoneout, unroll
+from jaxrnn import GRU, LSTM, Bidirectional, Elman, Sliced, Stack, Zoneout, unroll
 from tests.cells.test_gru import gru
 from tests.support import references
 from tests.support.comparisons import assert_close, to_numpy
@@ -16,7 +16,7 @@ from tests.support.tiers import slow
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 BATCH = 3
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
-both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+both_ways = pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
 
 
 def sliced(reference, params, xs, slices, state=None):
@@ -120,3 +120,15 @@ def test_keys_reach_every_level_and_differ_between_slices():
     assert abs((ys[0] == 0).mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 400)  # kept at zero by one level or the other
     assert ((ys[0] != 0) & (ys[1] == 0)).any()
     assert (np.unique(ys) == [0, INPUT]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.int8])
+def test_lengths_may_have_any_integer_dtype(dtype):
+    layer = Sliced(Elman(2), 12, 2)  # 144 slices, more than an int8 represents
+    params, xs, lengths = draw_params(layer), draw(5, BATCH, INPUT), np.array([5, 0, 2])
+
+    def loss(params, lengths):
+        return (unroll(layer, params, xs, lengths=lengths)[1] ** 2).sum()
+
+    found, expected = (jax.grad(loss)(params, n) for n in (lengths.astype(dtype), lengths))
+    assert_close(found, expected)

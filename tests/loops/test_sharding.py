@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-from tests.support.tiers import slow
-
 COMPILER = """
 import re
 import jax
@@ -123,9 +121,8 @@ for loop in (Scan(), Deferred()):
 """
 
 
-@pytest.mark.parametrize(
-    "program", [COMPILER, slow(SHARD_MAP), slow(EXPLICIT)], ids=["compiler", "shard_map", "explicit"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [COMPILER, SHARD_MAP, EXPLICIT], ids=["compiler", "shard_map", "explicit"])
 def test_the_batch_stays_spread_over_devices(program):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -192,7 +192,7 @@ def test_a_field_that_is_newer_than_the_file_has_its_default(path):
 
 
 def test_names_in_files_are_of_one_thing():
-    homes = [(name, value) for module in json_values.ROOMS for name, value in json_values._public(module).items()]
+    homes = [(name, value) for module in json_values.PACKAGES for name, value in json_values._public(module).items()]
     ours = {(name, id(value)) for name, value in homes if json_values._is_ours(value)}
     assert len({name for name, _ in ours}) == len(ours)
     assert {type(layer).__name__ for layer in [*ALL.values(), *TREES]} <= json_values.KNOWN["jaxrnn"].keys()

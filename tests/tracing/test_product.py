@@ -7,7 +7,7 @@ import pytest
 
 from jaxrnn._tracing import TracedStep
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 TIME = 3
 

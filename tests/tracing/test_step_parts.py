@@ -7,7 +7,7 @@ import pytest
 
 from jaxrnn._tracing import StepParts
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 SIZE, HIDDEN = 3, 4
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 import jaxrnn
 from jaxrnn._tracing import TracedStep
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 HIDDEN, BATCH = 4, 2
 
