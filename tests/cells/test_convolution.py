@@ -136,7 +136,7 @@ def test_recurrent_dropout_in_the_default_loop():
 
 
 def test_the_mask_of_recurrent_dropout_is_one_for_all_steps():
-    """By hand: units of the state, not what a position of the kernel sees of them, are dropped."""
+    """Computed by hand: units of the state are dropped, not patches that the kernel reads."""
     cell, params = jaxrnn.RecurrentDropout(LSTM, 0.5), draw_params(LSTM, input_size=SIZE)
     z = jax.vmap(lambda x: cell.project(params, x, KEY))(XS)
     (masks,) = z.masks

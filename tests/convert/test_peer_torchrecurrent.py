@@ -112,7 +112,7 @@ def double(call, x, state):
 
 
 def janet(call, x, state):
-    """It keeps its one state twice."""
+    """Stores its single state twice."""
     h, c = call(x, (state[0], state[0]))
     assert torch.equal(h, c)
     return (h,), h
@@ -412,7 +412,7 @@ def torch_run(steps, params, xs, state):
 
 
 def jax_run(cell, *args):
-    """The same of ours, step by step: that `unroll` and `jit` do not change it, every cell's battery tests."""
+    """Returns the same for jaxrnn, step by step; the battery tests that `unroll` and `jit` do not change it."""
 
     def run(params, xs, state):
         ys = []

@@ -1,4 +1,4 @@
-"""The benchmark: what it leaves behind, that all contenders do the same work, that those not there are left out."""
+"""The benchmark: the files that it writes, that all contenders do the same work, that missing ones are left out."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_every_suite_and_contender(tmp_path):
 @pytest.mark.usefixtures("precision")
 @pytest.mark.parametrize("cell", ["GRU", "Elman", "ResetBeforeGRU", "ReluElman", "PeepholeLSTM", "ProjectedLSTM"])
 def test_contenders_of_other_cells_agree(tmp_path, cell):
-    """A contender whose outputs or gradients are not ours ends the benchmark."""
+    """A contender whose outputs or gradients differ from jaxrnn's stops the benchmark."""
     suites.main(small(tmp_path, suite=("layer",), cells=(cell,)))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {contenders.OURS, "jaxrnn Scan", "lax.scan"}

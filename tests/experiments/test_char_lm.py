@@ -1,4 +1,4 @@
-"""The character model: what it learns, what it leaves behind, and that a run survives interruptions."""
+"""The character model: what it learns, the files that it writes, and that a run survives interruptions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SMALL = ("--hidden-size", "24", "--batch", "8", "--sequence-length", "16")
 
 
 def prose(length: int) -> str:
-    """Sentences whose words are drawn at random: their letters are not."""
+    """Returns sentences of random words, so that their letters are predictable but their words are not."""
     words, rng = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "many", "small", "dogs"), random.Random(0)
     written = " ".join(rng.choice(words) + rng.choice(("", "", "", ",", ".\n")) for _ in range(length // 4))
     return written[:length]

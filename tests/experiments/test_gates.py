@@ -1,4 +1,4 @@
-"""What units track: that the labels are true, the scores right, and the page whole."""
+"""The signals that units track: the labels, the scores, and the page are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients against the lag: that they are the derivatives, and that cells which keep their gradient learn."""
+"""Gradients against the lag: they are the derivatives, and cells whose gradients do not vanish learn."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def rows(run_dir: str) -> list[dict[str, str]]:
 
 
 def results_of(run_dir: str) -> list[dict[str, str]]:
-    """The results but for the time they took."""
+    """Returns the results without their times."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run_dir)]
 
 

@@ -52,7 +52,7 @@ def random_pieces(*lengths: int) -> list[np.ndarray]:
 
 
 def scales(number: int, seed: int) -> list[np.ndarray]:
-    """Pieces that go up the keys 40 to 47 again and again, from a place of their own: easy for who counts."""
+    """Returns pieces that repeatedly go up the keys 40 to 47, each from its own start: easy to predict by counting."""
     rng = np.random.default_rng(seed)
     starts = rng.integers(8, size=number)
     return [np.eye(KEYS, dtype=np.uint8)[40 + (start + np.arange(rng.integers(20, 60))) % 8] for start in starts]

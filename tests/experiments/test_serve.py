@@ -1,4 +1,4 @@
-"""Writing for many requests at once: that no text depends on the others, and that the numbers add up."""
+"""Text generation for many requests at once: no text depends on the others, and the numbers add up."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ unroll = jax.jit(jaxrnn.unroll, static_argnums=0)
 
 
 def expected(model, params, request: serve.Request, symbols: list[int]) -> list[int]:
-    """What one `unroll` over all that was read draws with the request's own random numbers."""
+    """Returns the characters that one `unroll` over the whole text samples with the request's own random numbers."""
     read = np.concatenate([request.prompt, symbols[:-1]]).astype(np.int32)
     _, logits = unroll(model, params, np.pad(read, (0, 48 - len(read))))  # what comes later changes nothing
     rng = np.random.default_rng(request.seed)
@@ -155,7 +155,7 @@ def test_what_is_printed_adds_up(here, monkeypatch, capsys):
     out = capsys.readouterr().out
     row = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", out, re.MULTILINE))
     assert row["model"].endswith("of runs/char_lm/1")
-    assert re.fullmatch(r"10 in 0\.0\d s; 10 texts are the same in both ways", row["requests"])
+    assert re.fullmatch(r"10 in 0\.0\d s; 10 texts are the same both ways", row["requests"])
     shown = re.findall(r"^temperature (\d\.\d\d), (\d+) characters:\n((?:    \| .*\n)+\n?)", out, re.MULTILINE)
     assert [temperature for temperature, _, _ in shown] != ["0.30"] * 2
     for (_, length, written), prompt in zip(shown, ("the", "a "), strict=True):

@@ -23,7 +23,7 @@ SMALL = ("--hidden-size", "16", "--batch", "8", "--dropout", "0", "--learning-ra
 
 
 def fold(residues: str) -> str:
-    """Classes that no window tells: before a protein's first W all is helix, from it on sheet; without one, coil."""
+    """Returns classes that no window determines: helix before a protein's first W, sheet after it; coil without a W."""
     if "W" not in residues:
         return "_" * len(residues)
     return "h" * residues.index("W") + "e" * (len(residues) - residues.index("W"))

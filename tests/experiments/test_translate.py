@@ -1,4 +1,4 @@
-"""Sequences to sequences: attention and beam search against what else computes them, the data, what is learned."""
+"""Sequences to sequences: attention and beam search against other implementations, the data, what is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zoo: its tasks against their definitions, sizes within the limits, that runs are resumed and failures told."""
+"""The zoo: its tasks against their definitions, sizes within the limits, resumed runs, reported failures."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ CALLS = {
 
 
 def some(names, quick):
-    """Names as parameters of a test. The default tier runs only those in `quick`."""
+    """Turns names into parameters of a test. The default tier runs only those in `quick`."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 

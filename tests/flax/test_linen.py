@@ -173,7 +173,7 @@ def test_learned_initial_state_in_flax_rnn():
 
 
 def test_streaming_equals_the_whole():
-    """Carries handed on, of a stack too."""
+    """Passes carries on from part to part, also for a stack."""
     layer = Stack(LSTM(HIDDEN), GRU(2))
     module, cell = jaxrnn.linen.RNN(layer, return_carry=True), jaxrnn.linen.Cell(layer)
     variables = draw_variables(module, XS)
@@ -222,7 +222,7 @@ def test_serialization_and_tabulate():
 
 
 def test_training_with_a_mask_by_path():
-    """Weight decay on matrices alone, the recurrent ones left as they are; a plain `jit` over the module."""
+    """Weight decay applies to matrices only, and recurrent ones stay unchanged; a plain `jit` covers the module."""
     module = jaxrnn.linen.RNN(Stack(LSTM(HIDDEN), GRU(2)))
     params = module.init(KEY, XS)["params"]
     labels = path_aware_map(lambda path, _: "frozen" if path[-1] == "w_h" else "trained", params)

@@ -121,7 +121,7 @@ def test_equals_unroll(batch, time_major):
 
 
 def test_lengths_reverse_and_carry():
-    """Reversed outputs stand in the order they were made, within each length; a length of 0 leaves the carry."""
+    """Reversed outputs are in the order of computation, within each length; a length of 0 keeps the carry."""
     module = make(LSTM(HIDDEN), return_carry=True)
     carry = draw_state(LSTM(HIDDEN), module.params, (BATCH,))
     state, ys = module(XS, initial_carry=carry, seq_lengths=LENGTHS, reverse=True)

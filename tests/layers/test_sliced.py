@@ -1,4 +1,4 @@
-"""A layer over slices against a recursion in NumPy, and layers that are turned round."""
+"""A layer over slices against a recursion in NumPy, and reversed layers."""
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +112,7 @@ def test_slices_read_symbols_and_each_other():
 
 
 def test_keys_reach_every_level_and_differ_between_slices():
-    """With one mask for both levels, a half were zero; with one for all slices, nothing became zero again."""
+    """One mask for both levels would make half of the outputs zero; one for all slices would make no more zeros."""
     layer = Sliced(Zoneout(jaxrnn.Elman(400, lambda x: x), 0.5), 2)
     zero, eye, b = jnp.zeros((400, 400)), jnp.eye(400), jnp.zeros(400)
     params = (jaxrnn.cells.ElmanParams(jnp.ones((INPUT, 400)), zero, b), jaxrnn.cells.ElmanParams(eye, zero, b))

@@ -1,4 +1,4 @@
-"""`AssociativeScan`: all steps of a linear cell at once, against one after the other."""
+"""`AssociativeScan`: all steps of a linear cell at once give the same results as one after the other."""
 
 import jax
 import numpy as np

@@ -132,7 +132,7 @@ def test_checkpoints_and_blocks_bound_the_memory_of_long_sequences():
 
 @pytest.mark.slow
 def test_exports_for_any_time_and_batch():
-    """Where sizes are symbols nothing can be compared with them."""
+    """Symbolic sizes cannot be compared with numbers."""
     layer = jaxrnn.Stack(jaxrnn.Bidirectional(jaxrnn.GRU(4)), jaxrnn.LSTM(3))
     params = layer.init(jax.random.key(0), INPUT)
     run = jax.jit(lambda xs, lengths: jaxrnn.unroll(layer, params, xs, lengths=lengths)[1])

@@ -103,7 +103,7 @@ class MGUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class MGU(jaxrnn.Cell):
-    """A user's own cell, whose fields are all there is; it never runs here."""
+    """A user's own cell. Only its fields matter; it never runs here."""
 
     hidden_size: int
     option: Any = None
@@ -206,7 +206,7 @@ DTYPES += ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e3m4"]
 
 
 def numbers(dtype, shape, seed=0):
-    """Numbers of all bits, NaN and the infinities among them."""
+    """Returns numbers with random bits, including NaN and infinities."""
     dtype = np.dtype(getattr(jnp, dtype))
     rng = np.random.default_rng(seed)
     if dtype.itemsize == 1:
@@ -320,7 +320,7 @@ def test_a_link_stays_a_link_and_permissions_are_the_usual_ones(path):
 
 @dataclass(frozen=True)
 class Counted(MGU):
-    """Not what its fields say."""
+    """A layer that its fields do not determine."""
 
     def __post_init__(self):
         object.__setattr__(self, "hidden_size", self.hidden_size + 1)
@@ -406,7 +406,7 @@ ON_SAVING = {
 
 
 def edited(edit):
-    """Loading a file of an LSTM the JSON of which was edited."""
+    """Loads a file of an LSTM whose JSON was edited."""
 
     def load(path):
         jaxrnn.save(path, Stack(LSTM(4)), draw_params(Stack(LSTM(4))))
@@ -585,7 +585,7 @@ def test_every_part_of_a_file_is_refused(path):
 
 
 def test_a_damaged_header_gives_one_error_or_another_layer(path):
-    """Never a crash and never another kind of error, whichever of its letters is another one."""
+    """Replacing any letter never causes a crash or another kind of error."""
     layer = Stack(Elman(1, jax.nn.relu), Zoneout(LSTM(1), jaxrnn.cells.LSTMState(0.1, 0.2)))
     jaxrnn.save(path, layer, draw_params(layer, input_size=1))
     content = bytearray(path.read_bytes())

@@ -76,7 +76,7 @@ def alone(layer, params, xs, length):
 
 
 def assert_alone(name, params, parts, outputs):
-    """That the outputs, given by the place of their step, are those of one `unroll` of all parts."""
+    """Asserts that the outputs, by the index of their step, equal those of one `unroll` over all parts."""
     xs = jax.tree.map(lambda *parts: np.concatenate(parts), inputs(name, 0, 0), *parts)
     length = len(jax.tree.leaves(xs)[0])
     padded = jax.tree.map(lambda x: np.pad(x, [(0, LONGEST - length)] + [(0, 0)] * (x.ndim - 1)), xs)
@@ -87,7 +87,7 @@ def assert_alone(name, params, parts, outputs):
 
 
 class Interleaved(RuleBasedStateMachine):
-    """A stream, and beside it all that was fed to each sequence and what came out."""
+    """A stream that records the inputs and outputs of each sequence."""
 
     @initialize(name=st.sampled_from(sorted(MODELS)))
     def begin(self, name):
@@ -101,7 +101,7 @@ class Interleaved(RuleBasedStateMachine):
         return inputs(self.name, length, self.seed)
 
     def fed(self, slot, xs, outputs):
-        """Keeps the outputs of the last steps of `xs`."""
+        """Records the outputs of the last steps of `xs`."""
         parts, known = self.there[slot]
         parts.append(xs)
         length = sum(len(jax.tree.leaves(part)[0]) for part in parts)

@@ -43,7 +43,7 @@ def file_of(kind):
 
 
 def found_in(folder, name):
-    """The variable `name` of every test file of a folder that defines it, by the name of the class it is about."""
+    """Returns the variable `name` of each test file in a folder that defines it, by the name of the tested class."""
     values = []
     for path in sorted((TESTS / folder).glob("test_*.py")):
         if f"\n{name} = " in path.read_text():
@@ -65,7 +65,7 @@ def cases() -> dict[str, Case]:
 
 @functools.cache
 def variants() -> dict[str, Case]:
-    """The cells of `cases` with other arguments; what else a case says of its cell holds for its variants, too."""
+    """Returns the cells of `cases` with other arguments; the other fields of a case apply to its variants, too."""
     return {
         f"{name}, {which}": replace(case, cell=other.cell, reference=other.reference, variants={})
         for name, case in cases().items()
