@@ -50,7 +50,7 @@ def room_of(file):
 
 
 def imports(node):
-    """Yields the full dotted name of everything imported at or below a node, for type checkers too."""
+    """Yields the full dotted names of all imports at or below a node, including those for type checkers."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
