@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import jax
 from jax import Array
 
+from jaxrnn._check import NamedArguments
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
@@ -104,7 +105,7 @@ class Steps:
         return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
 
 
-class Loop(abc.ABC):
+class Loop(NamedArguments, abc.ABC):
     """How a cell runs over time. Loops differ in cost, never in result."""
 
     @abc.abstractmethod
@@ -112,12 +113,12 @@ class Loop(abc.ABC):
         """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
 
 
-class Layer(abc.ABC):
+class Layer(NamedArguments, abc.ABC):
     """A map from a sequence to a sequence that carries a state."""
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
-    def __post_init__(self) -> None:  # noqa: B027
+    def __post_init__(self) -> None:
         """Checks the arguments of a subclass; here only so that subclasses may call `super().__post_init__()`."""
 
     def __init_subclass__(cls) -> None:

@@ -296,6 +296,24 @@ def test_every_message_is_tested():
     assert not missing, "errors without a test:\n" + "\n".join(missing)
 
 
+def public_dataclasses():
+    for module in (jaxrnn.cells, jaxrnn.layers, jaxrnn.wrappers, jaxrnn.loops, jaxrnn.trees):
+        for name in module.__all__:
+            if dataclasses.is_dataclass(cls := getattr(module, name)):
+                yield cls
+
+
+@pytest.mark.parametrize("cls", public_dataclasses(), ids=lambda cls: cls.__name__)
+def test_only_required_arguments_are_taken_by_position(cls):
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    for field in fields:
+        has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
+        assert field.kw_only == has_default, f"{cls.__name__}'s {field.name}"
+    if cls.__dataclass_params__.init:
+        with pytest.raises(TypeError, match=f"^{cls.__name__} takes .* by position, but got "):
+            cls(*range(1, len(fields) + 2))
+
+
 LAYERS = {name: case.cell for name, case in cases().items()} | examples()
 ARGUMENTS = [
     (name, field.name)

@@ -21,7 +21,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_names": set(),
     "_check": {"initializers"},
     "_tracing": set(),
-    "layer": {"ops"},
+    "layer": {"ops", "_check"},
     "cells": {"layer", "ops", "initializers", "_check"},
     "loops": {"layer", "ops", "_tracing", "_check"},
     "_unroll": {"layer", "ops", "loops", "_check"},

@@ -138,17 +138,17 @@ def squash(x):
 @pytest.mark.parametrize(
     "layer",
     [
-        LSTM(4, Chrono(20)),
+        LSTM(4, forget_bias=Chrono(20)),
         GRU(4, update_bias=-0.0),
         GRU(4, update_bias=np.float64(0.1)),
-        Elman(4, jax.nn.relu),
-        Elman(4, jax.nn.silu),
-        Elman(4, jnp.sin),
+        Elman(4, activation=jax.nn.relu),
+        Elman(4, activation=jax.nn.silu),
+        Elman(4, activation=jnp.sin),
         Bidirectional(LSTM(4), merge=operator.add),
-        Bidirectional(Bidirectional(LSTM(4), GRU(2))),
-        Zoneout(LSTM(4), jaxrnn.cells.LSTMState(0.25, np.float32(0.1))),
-        Zoneout(LSTM(4), (0.1, 0.2)),
-        Zoneout(LSTM(4), {"h": 0.1, "c": [0.2]}),
+        Bidirectional(Bidirectional(LSTM(4), backward=GRU(2))),
+        Zoneout(LSTM(4), rate=jaxrnn.cells.LSTMState(0.25, np.float32(0.1))),
+        Zoneout(LSTM(4), rate=(0.1, 0.2)),
+        Zoneout(LSTM(4), rate={"h": 0.1, "c": [0.2]}),
         jaxrnn.Highway(Stack(Dropout(0.5, shared=True), jaxrnn.Residual(Stack(GRU(2))))),
         *(Using(LSTM(4), loop) for loop in LOOPS.values()),
     ],
@@ -344,7 +344,7 @@ ON_SAVING = {
     "a lambda": (
         TypeError,
         "functions must have names .* but layers/layers_0/activation is <function <lambda>",
-        saving(Stack(Elman(4, lambda x: x))),
+        saving(Stack(Elman(4, activation=lambda x: x))),
     ),
     "a partial": (
         TypeError,
@@ -586,7 +586,7 @@ def test_every_part_of_a_file_is_refused(path):
 
 def test_a_damaged_header_gives_one_error_or_another_layer(path):
     """Replacing any letter never causes a crash or another kind of error."""
-    layer = Stack(Elman(1, jax.nn.relu), Zoneout(LSTM(1), jaxrnn.cells.LSTMState(0.1, 0.2)))
+    layer = Stack(Elman(1, activation=jax.nn.relu), Zoneout(LSTM(1), rate=jaxrnn.cells.LSTMState(0.1, 0.2)))
     jaxrnn.save(path, layer, draw_params(layer, input_size=1))
     content = bytearray(path.read_bytes())
     header, refused, rng = 8 + int.from_bytes(content[:8], "little"), 0, np.random.default_rng(0)
