@@ -15,6 +15,7 @@ import jax
 from jax import Array
 
 from jaxrnn._check import NamedArguments
+from jaxrnn._diagnosis import explaining_init, explaining_initial_state
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
@@ -123,6 +124,9 @@ class Layer(NamedArguments, abc.ABC):
 
     def __init_subclass__(cls) -> None:
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
+        for name, explaining in (("init", explaining_init), ("initial_state", explaining_initial_state)):
+            if name in vars(cls):
+                setattr(cls, name, explaining(vars(cls)[name]))
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())

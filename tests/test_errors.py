@@ -90,16 +90,16 @@ ERRORS = {
     "xs, disagreeing": (
         ValueError,
         r"all inputs must share one \[time, \*batch\], but they have \[\(5,\), \(5, 2\)\]",
-        lambda: run_lstm([XS, XS[:, 0]]),
+        lambda: run_lstm((XS, XS[:, 0])),
     ),
     "xs, none": (
-        ValueError,
-        r"all inputs must share one \[time, \*batch\], but they have \[\]",
+        TypeError,
+        r"xs must be an array or a pytree of arrays, but it is \(\)",
         lambda: run_lstm(()),
     ),
     "xs, other size": (
         ValueError,
-        r"must have the input size of the parameters, 3, but .* ends in \(2,\): call init",
+        r"params.w_x of LSTM\(.*\) must have the shape \(2, 16\), but it has \(3, 16\): give the parameters that init",
         lambda: run_lstm(XS[..., :2]),
     ),
     "lengths, floats": (

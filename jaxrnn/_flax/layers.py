@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
-from jaxrnn._unroll import unroll
-from jaxrnn.layer import Layer
+from jaxrnn.layer import Layer, Plan
 from jaxrnn.loops import Scan
 
 
@@ -38,6 +37,7 @@ def is_random(layer: Layer, input_size: Any) -> bool:
     key = jax.random.key(0)
 
     def run(key: Array) -> Any:
-        return unroll(layer, layer.init(jax.random.key(0), input_size), jnp.zeros((1, *axes)), key=key, loop=Scan())
+        params = layer.init(jax.random.key(0), input_size)
+        return layer.run(params, jnp.zeros((1, *axes)), layer.initial_state(params), key, Plan(Scan()))
 
     return depends(run, key)
