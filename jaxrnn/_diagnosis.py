@@ -6,6 +6,7 @@ Nothing here runs unless there is an error or a step is traced, so that a compil
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 from collections.abc import Callable, Iterator
 from numbers import Integral
@@ -65,7 +66,9 @@ def explained(layer: Any, params: Any, xs: Any) -> Iterator[None]:
 
 def _explain(layer: Any, params: Any, xs: Any, error: Exception) -> Exception | None:
     """Returns an error that says which argument caused `error`, or None if all of them look right."""
-    if not isinstance(xs, Array) and (isinstance(error, AttributeError) or not _is_of_this_package(error)):
+    if _is_our_own(error):
+        return None
+    if not isinstance(xs, Array):
         return TypeError(
             f"{layer} cannot read xs, {_describe(xs)} ({_first_line(error)}): most layers take one array "
             "[time, *batch, features]"
@@ -100,7 +103,7 @@ def _explain_init(layer: Any, error: Exception, key: Any = None, input_size: Any
     sizes = input_size if isinstance(input_size, tuple) else (input_size,)
     if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
         return TypeError(f"{name}'s input_size must be an integer, but it is {input_size!r}")
-    if min(sizes) < 0 or (len(sizes) > 1 and layer.num_feature_axes == 1 and not _is_of_this_package(error)):
+    if min(sizes) < 0 or (len(sizes) > 1 and layer.num_feature_axes == 1 and not _is_our_own(error)):
         example = f": write init(key, {sizes[-1]}) for inputs [time, *batch, {sizes[-1]}]" if sizes[-1] > 0 else ""
         return ValueError(
             f"{name}'s input_size must be its number of input features, but it is {input_size!r}{example}"
@@ -285,9 +288,11 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _is_of_this_package(error: Exception) -> bool:
-    """Returns whether jaxrnn raised the error, which then already says what is wrong."""
+def _is_our_own(error: Exception) -> bool:
+    """Returns whether a `raise` statement of jaxrnn raised the error, which then already says what is wrong."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("jaxrnn.")
+    if trace is None or not trace.tb_frame.f_globals.get("__name__", "").startswith("jaxrnn."):
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -13,6 +13,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import LSTM, Bidirectional, loops, unroll
+from tests import test_diagnosis
 from tests.cells import test_errors as test_cells
 from tests.layers import test_errors as test_layers
 from tests.support.cases import cases, examples
@@ -99,7 +100,7 @@ ERRORS = {
     ),
     "xs, other size": (
         ValueError,
-        r"params.w_x of LSTM\(.*\) must have the shape \(2, 16\), but it has \(3, 16\): give the parameters that init",
+        r"must have the input size of the parameters, 3, but .* ends in \(2,\): call init",
         lambda: run_lstm(XS[..., :2]),
     ),
     "lengths, floats": (
@@ -269,6 +270,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "_catalogue",
     "_adopt.py",
     "_check.py",
+    "_diagnosis.py",
     "_flax",
     "_flax.py",
     "_linen_cells.py",
@@ -291,7 +293,7 @@ def test_every_message_is_tested():
     found = list(raises(paths))
     assert len(found) > 20
     assert all(piece for _, piece in found), "an error without a message"
-    errors = [ERRORS, test_cells.ERRORS, test_layers.ERRORS, test_wrappers.ERRORS]
+    errors = [ERRORS, test_diagnosis.ERRORS, test_cells.ERRORS, test_layers.ERRORS, test_wrappers.ERRORS]
     missing = untested(found, (call for table in errors for _, _, call in table.values()))
     assert not missing, "errors without a test:\n" + "\n".join(missing)
 
