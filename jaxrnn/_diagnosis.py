@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn._cache import cached
+
 ANY = "*"
 ERRORS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, NotImplementedError)
 
@@ -146,25 +148,13 @@ def _is_explained(error: Exception) -> bool:
     return hasattr(error, "jaxrnn_explained")
 
 
-def is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
+@cached
 def expected_parameters(layer: Any, input_size: Any) -> Any:
     """Returns the shapes of the parameters that `init` draws, or None if it cannot be asked.
 
     For symbols, `input_size` is None. Axes that depend on it are then ANY.
     """
-    ask = _expected_parameters if is_hashable(layer) else _expected_parameters.__wrapped__
-    return ask(layer, input_size)
 
-
-@functools.lru_cache(maxsize=1024)
-def _expected_parameters(layer: Any, input_size: Any) -> Any:
     def drawn(size: Any) -> Any:
         return jax.eval_shape(lambda: layer.init(jax.random.key(0), size))
 

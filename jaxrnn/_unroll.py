@@ -11,13 +11,13 @@ from jax import Array
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
+from jaxrnn._cache import is_hashable
 from jaxrnn._check import did_you_mean
 from jaxrnn._diagnosis import (
     as_array,
     check_leaves,
     check_parameters,
     explained,
-    is_hashable,
     is_key,
     reads_integers_as_features,
 )

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
-from jaxrnn.layer import Layer, Plan
+from jaxrnn._cache import cached
+from jaxrnn.layer import Layer, Params, Plan
 from jaxrnn.loops import Scan
 
 
@@ -29,6 +30,12 @@ def depends(function: Callable[[Any], Any], x: Any) -> bool:
         if not needed.isdisjoint(eqn.outvars):
             needed |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
     return not needed.isdisjoint(jaxpr.invars)
+
+
+@cached
+def parameters_like(layer: Layer, input_size: Any, dtype: Any = None) -> Params:
+    """Returns the shapes and dtypes of a layer's parameters, cast to `dtype`."""
+    return jax.eval_shape(lambda: cast(layer.init(jax.random.key(0), input_size), dtype))
 
 
 def is_random(layer: Layer, input_size: Any) -> bool:
