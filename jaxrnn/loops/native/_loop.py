@@ -1,0 +1,255 @@
+"""The handler that XLA calls: it packs the matrices, then runs all time steps for a slice of the rows on each thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxrnn.loops.native import _call_frame as frames
+from jaxrnn.loops.native._code import I64, SIZE, VOID, Code, ir
+from jaxrnn.loops.native._emit import Emitter
+from jaxrnn.loops.native._host import Host
+from jaxrnn.loops.native._product import define_pack, define_product, padded
+from jaxrnn.loops.native._stages import Product, Slot, Stages
+from jaxrnn.loops.native._threads import define_num_threads, define_parallel
+
+MOST_SLICES = 64  # the most threads that one call uses
+SMALL = 200_000  # elementary operations that are not worth a second thread
+HANDLER = "handler"
+
+
+class Signature(NamedTuple):
+    """The arguments and results of the handler: `sizes, *shared, *state, *xs -> *state, *ys, *totals, workspace`."""
+
+    shared: int
+    state: int
+    xs: int
+    ys: int
+    totals: int
+
+
+@dataclass
+class Layout:
+    """Where the workspace has what. Its size depends on the number of rows."""
+
+    bytes_per_row: int = 0
+    fixed: int = 0
+
+    def per_row(self, slot: Slot) -> int:
+        """Reserves memory for a slot and returns where it begins, in bytes per row."""
+        start = self.bytes_per_row
+        self.bytes_per_row += _aligned(slot.stride * SIZE[slot.dtype])
+        return start
+
+    def once(self, size: int) -> int:
+        """Reserves `size` bytes and returns where they begin, after all memory of rows."""
+        start = self.fixed
+        self.fixed += _aligned(size)
+        return start
+
+    def size(self, rows: int) -> int:
+        return max(64, self.bytes_per_row * rows + self.fixed)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def define_handler(host: Host, stages: Stages, signature: Signature, *, reverse: bool) -> tuple[Any, Layout]:
+    """Returns the module with the handler, and the layout of its workspace."""
+    module = ir.Module(name="jaxrnn")
+    writer = _Writer(module, host, stages, signature, reverse)
+    writer.define()
+    return module, writer.layout
+
+
+class _Writer:
+    # the context of a call, in words: time, rows, then the addresses of arguments, results and the workspace
+    TIME, ROWS, FIRST = 0, 1, 2
+
+    def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
+        self.module, self.host, self.stages, self.signature, self.reverse = module, host, stages, signature, reverse
+        self.product, self.pack = define_product(module, host), define_pack(module, host)
+        self.parallel, self.num_threads = define_parallel(module, host), define_num_threads(module, host)
+        s = signature
+        self.num_args = s.shared + s.state + s.xs
+        self.num_results = s.state + s.ys + s.totals + 1
+        self.layout = Layout()
+        self.starts = {id(slot): self.layout.per_row(slot) for slot in stages.slots if slot.place is None}
+        self.before = self._state_slots("before")
+        self.states = {n: (self.layout.per_row(slot), self.layout.per_row(slot)) for n, slot in self.before.items()}
+        self.matrices: dict[Any, tuple[Product, int]] = {}
+        for stage in stages.stages:
+            if isinstance(stage, Product) and (key := self._matrix(stage)) not in self.matrices:
+                size = 4 * stage.k * padded(stage.n, host)
+                self.matrices[key] = (stage, self.layout.once(size))
+        self.totals = {slot.place[1]: slot for slot in stages.slots if slot.place and slot.place[0] == "total"}
+        self.total_starts = {n: self.layout.once(MOST_SLICES * _aligned(4 * t.size)) for n, t in self.totals.items()}
+
+    def define(self) -> None:
+        pack, run = self._define_packing(), self._define_slice()
+        f = ir.Function(self.module, ir.FunctionType(I64, [I64]), HANDLER)
+        c = Code(ir.IRBuilder(f.append_basic_block()), self.host)
+        (frame,) = f.args
+        done = f.append_basic_block("done")
+        frames.answer_metadata(c, frame, done)
+        words = self.FIRST + self.num_args + self.num_results
+        context = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, words)), I64)
+        sizes = frames.buffer(c, frame, frames.ARGS, 0)
+        i32 = ir.IntType(32)
+        time, rows = (c.b.sext(c.b.load(c.pointer(c.add(sizes, 4 * n), i32)), I64) for n in range(2))
+        c.store_word(time, c.add(context, 8 * self.TIME))
+        c.store_word(rows, c.add(context, 8 * self.ROWS))
+        for n in range(self.num_args):
+            c.store_word(frames.buffer(c, frame, frames.ARGS, 1 + n), c.add(context, 8 * (self.FIRST + n)))
+        for n in range(self.num_results):
+            address = c.add(context, 8 * (self.FIRST + self.num_args + n))
+            c.store_word(frames.buffer(c, frame, frames.RESULTS, n), address)
+
+        threads = c.b.call(self.num_threads, [frame])
+        for most in (c.int(MOST_SLICES), rows):
+            threads = c.b.select(c.b.icmp_signed("<", threads, most), threads, most)
+        work = c.mul(c.mul(time, rows), self._cost())
+        small = c.b.or_(c.b.icmp_signed("<", work, c.int(SMALL)), c.b.icmp_signed("<", threads, c.int(1)))
+        threads = c.b.select(small, c.int(1), threads)
+        for body in (pack, run):
+            c.b.call(self.parallel, [frame, c.b.ptrtoint(body, I64), context, threads])
+        self._write_totals(c, context, threads)
+        c.b.branch(done)
+        c.b.position_at_end(done)
+        c.b.ret(c.int(0))
+
+    def _cost(self) -> int:
+        """Returns the number of elementary operations of a step and row, roughly."""
+        products = sum(s.parts * s.k * s.n for s in self.stages.stages if isinstance(s, Product))
+        return products + 20 * sum(slot.size for slot in self.stages.slots if slot.stride)
+
+    def _state_slots(self, kind: str) -> dict[int, Slot]:
+        return {slot.place[1]: slot for slot in self.stages.slots if slot.place and slot.place[0] == kind}
+
+    def _matrix(self, stage: Product) -> Any:
+        return id(stage.matrix), stage.transposed
+
+    def _word(self, c: Code, context: Any, n: int) -> Any:
+        return c.load_word(c.add(context, 8 * n))
+
+    def _shared(self, c: Code, context: Any, n: int) -> Any:
+        return self._word(c, context, self.FIRST + n)
+
+    def _state(self, c: Code, context: Any, n: int) -> Any:
+        return self._word(c, context, self.FIRST + self.signature.shared + n)
+
+    def _x(self, c: Code, context: Any, n: int) -> Any:
+        return self._word(c, context, self.FIRST + self.signature.shared + self.signature.state + n)
+
+    def _result(self, c: Code, context: Any, n: int) -> Any:
+        return self._word(c, context, self.FIRST + self.num_args + n)
+
+    def _workspace(self, c: Code, context: Any) -> Any:
+        return self._result(c, context, self.num_results - 1)
+
+    def _fixed(self, c: Code, context: Any) -> Any:
+        rows = self._word(c, context, self.ROWS)
+        return c.add(self._workspace(c, context), c.mul(rows, self.layout.bytes_per_row))
+
+    def _define_packing(self) -> Any:
+        f = ir.Function(self.module, ir.FunctionType(VOID, [I64] * 3), "packing")
+        c = Code(ir.IRBuilder(f.append_basic_block()), self.host)
+        context, index, slices = f.args
+        if self.matrices:
+            fixed = self._fixed(c, context)
+        for stage, start in self.matrices.values():
+            w = self._shared(c, context, stage.matrix.place[1])
+            strides = (1, stage.k) if stage.transposed else (stage.n, 1)
+            arguments = (w, *strides, stage.k, stage.n, c.add(fixed, start), index, slices)
+            c.b.call(self.pack, [c.int(x) for x in arguments])
+        c.b.ret_void()
+        return f
+
+    def _define_slice(self) -> Any:
+        f = ir.Function(self.module, ir.FunctionType(VOID, [I64] * 3), "run_slice")
+        c = Code(ir.IRBuilder(f.append_basic_block()), self.host)
+        context, index, slices = f.args
+        time, rows = self._word(c, context, self.TIME), self._word(c, context, self.ROWS)
+        first = c.b.sdiv(c.mul(index, rows), slices)
+        last = c.b.sdiv(c.mul(c.add(index, 1), rows), slices)
+        workspace, fixed = self._workspace(c, context), self._fixed(c, context)
+        copy = self._memcpy()
+
+        def state_buffer(n: int, which: Any) -> Any:
+            """Returns the address of the first (0) or second (1) buffer of a leaf of the state."""
+            one, other = self.states[n]
+            start = c.add(one, c.mul(which, other - one))
+            return c.add(workspace, c.mul(rows, start))
+
+        def copy_rows(target: Any, source: Any, slot: Slot) -> None:
+            size = slot.size * SIZE[slot.dtype]
+            offset = c.mul(first, size)
+            bytes_ = c.mul(c.b.sub(last, first), size)
+            c.b.call(copy, [c.add(target, offset), c.add(source, offset), c.int(bytes_)])
+
+        for n, slot in self.before.items():
+            copy_rows(state_buffer(n, 0), self._state(c, context, n), slot)
+        zero_totals: dict[int, Any] = {}
+        for n, slot in self.totals.items():
+            at = c.add(fixed, self.total_starts[n], c.mul(index, _aligned(4 * slot.size)))
+            zero_totals[n] = at
+            with c.loop(0, slot.size) as k:
+                c.b.store(ir.Constant(ir.FloatType(), 0.0), c.pointer(c.add(at, c.mul(k, 4)), ir.FloatType()))
+
+        shared = {n: self._shared(c, context, n) for n in range(self.signature.shared)}
+        xs = {n: self._x(c, context, n) for n in range(self.signature.xs)}
+        results = {n: self._result(c, context, n) for n in range(self.num_results)}
+        with c.loop(0, time) as count:
+            now = c.b.sub(c.b.sub(time, c.int(1)), count) if self.reverse else count
+            odd = c.b.and_(count, c.int(1))
+            even = c.b.xor(odd, c.int(1))
+            step = c.mul(now, rows)
+
+            def base(slot: Slot) -> Any:
+                if slot.place is None:
+                    return c.add(workspace, c.mul(rows, self.starts[id(slot)]))
+                kind, n = slot.place
+                moved = c.mul(step, slot.size * SIZE[slot.dtype])
+                if kind == "shared":
+                    return shared[n]
+                if kind == "before":
+                    return state_buffer(n, odd)
+                if kind == "after":
+                    return state_buffer(n, even)
+                if kind == "in":
+                    return c.add(xs[n], moved)
+                if kind == "out":
+                    return c.add(results[self.signature.state + n], moved)
+                return zero_totals[n]
+
+            bases: dict[int, Any] = {id(slot): base(slot) for slot in self.stages.slots}
+            packed = {key: c.add(fixed, start) for key, (_, start) in self.matrices.items()}
+            emitter = Emitter(
+                c, lambda slot: bases[id(slot)], lambda p: packed[self._matrix(p)], self.product, first, last
+            )
+            for stage in self.stages.stages:
+                emitter.write(stage)
+        for n, slot in self.before.items():
+            copy_rows(results[n], state_buffer(n, c.b.and_(time, c.int(1))), slot)
+        c.b.ret_void()
+        return f
+
+    def _write_totals(self, c: Code, context: Any, slices: Any) -> None:
+        """Adds up what the slices have summed, in their order."""
+        f32 = ir.FloatType()
+        fixed = self._fixed(c, context) if self.totals else None
+        for n, slot in self.totals.items():
+            result = self._result(c, context, self.signature.state + self.signature.ys + n)
+            part = _aligned(4 * slot.size)
+            with c.loop(0, slot.size) as k:
+                target = c.pointer(c.add(result, c.mul(k, 4)), f32)
+                c.b.store(ir.Constant(f32, 0.0), target)
+                with c.loop(0, slices) as index:
+                    source = c.add(fixed, self.total_starts[n], c.mul(index, part), c.mul(k, 4))
+                    c.b.store(c.b.fadd(c.b.load(target), c.b.load(c.pointer(source, f32))), target)
+
+    def _memcpy(self) -> Any:
+        return ir.Function(self.module, ir.FunctionType(I64, [I64] * 3), "memcpy")
+
+

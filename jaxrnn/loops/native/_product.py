@@ -1,0 +1,117 @@
+"""Products of rows with a matrix, which is packed into panels of columns.
+
+A tile is at most six rows by one panel. Its sums stay in registers while it runs over the inner axis; each element of
+the panel is loaded once for all rows of the tile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxrnn.loops.native._code import F32, I64, VOID, Code, ir
+from jaxrnn.loops.native._host import Host
+
+ROWS = 6  # of a tile
+
+
+def padded(n: int, host: Host) -> int:
+    """Returns the number of columns of all panels of `n` columns."""
+    return -(-n // host.panel) * host.panel
+
+
+def row_stride(parts: int, n: int, host: Host) -> int:
+    """Returns the distance between rows of a product.
+
+    Tiles write whole panels, so the last part needs room. Rows at multiples of 4 KiB would collide in the cache.
+    """
+    stride = (parts - 1) * n + padded(n, host)
+    return stride + 16 if stride % 1024 == 0 else stride
+
+
+def define_product(module: Any, host: Host) -> Any:
+    """Defines `product(a, a_stride, packed, k, out, out_stride, rows, panels)`."""
+    tiles = [_define_tile(module, host, rows) for rows in range(1, ROWS + 1)]
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 8), "product")
+    f.linkage = "internal"
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    a, a_stride, packed, k, out, out_stride, rows, panels = f.args
+    blocks = c.b.sdiv(c.add(rows, ROWS - 1), c.int(ROWS))
+    with c.loop(0, panels) as panel:
+        columns = c.mul(panel, host.panel)
+        weights = c.add(packed, c.mul(c.mul(columns, k), 4))
+        with c.loop(0, blocks) as block:
+            first = c.b.sdiv(c.mul(block, rows), blocks)
+            count = c.b.sub(c.b.sdiv(c.mul(c.add(block, 1), rows), blocks), first)
+            at = c.add(a, c.mul(c.mul(first, a_stride), 4))
+            target = c.add(out, c.mul(c.add(c.mul(first, out_stride), columns), 4))
+            after = f.append_basic_block("after_tile")
+            switch = c.b.switch(count, after)
+            for n, tile in enumerate(tiles, start=1):
+                case = f.append_basic_block(f"rows_{n}")
+                switch.add_case(c.int(n), case)
+                c.b.position_at_end(case)
+                c.b.call(tile, [at, a_stride, weights, k, target, out_stride])
+                c.b.branch(after)
+            c.b.position_at_end(after)
+    c.b.ret_void()
+    return f
+
+
+def _define_tile(module: Any, host: Host, rows: int) -> Any:
+    """Defines `tile(a, a_stride, panel, k, out, out_stride)` for a number of rows."""
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), f"tile_{rows}")
+    f.linkage = "internal"
+    f.attributes.add("noinline")
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    a, a_stride, panel, k, out, out_stride = f.args
+    vectors, before = range(host.panel_vectors), c.b.block
+    body, after = f.append_basic_block("sum"), f.append_basic_block("store")
+    c.b.branch(body)
+    c.b.position_at_end(body)
+    n = c.b.phi(I64)
+    n.add_incoming(c.int(0), before)
+    sums = [[c.b.phi(c.vector(F32)) for _ in vectors] for _ in range(rows)]
+    row_of_panel = c.add(panel, c.mul(n, 4 * host.panel))
+    weights = [c.load(c.add(row_of_panel, 4 * host.lanes * v), "float32") for v in vectors]
+    new = []
+    for r in range(rows):
+        x = c.load_scalar(c.add(a, c.mul(c.add(c.mul(a_stride, r), n), 4)), "float32")
+        new.append([c.fma(x, weights[v], sums[r][v]) for v in vectors])
+    following = c.add(n, 1)
+    n.add_incoming(following, body)
+    for r in range(rows):
+        for v in vectors:
+            sums[r][v].add_incoming(c.constant(0.0), before)
+            sums[r][v].add_incoming(new[r][v], body)
+    c.b.cbranch(c.b.icmp_signed("<", following, k), body, after)
+    c.b.position_at_end(after)
+    for r in range(rows):
+        for v in vectors:
+            c.store(new[r][v], c.add(out, c.mul(c.add(c.mul(out_stride, r), host.lanes * v), 4)), "float32")
+    c.b.ret_void()
+    return f
+
+
+def define_pack(module: Any, host: Host) -> Any:
+    """Defines `pack(w, k_stride, n_stride, k, n, packed, slice, slices)`, which packs a part of the panels.
+
+    Columns past the last one are zero.
+    """
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 8), "pack")
+    f.linkage = "internal"
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    w, k_stride, n_stride, k, n, packed, index, slices = f.args
+    panels = c.b.sdiv(c.add(n, host.panel - 1), c.int(host.panel))
+    first = c.b.sdiv(c.mul(index, panels), slices)
+    last = c.b.sdiv(c.mul(c.add(index, 1), panels), slices)
+    with c.loop(first, last) as panel, c.loop(0, k) as row, c.loop(0, host.panel) as lane:
+        column = c.add(c.mul(panel, host.panel), lane)
+        inside = c.b.icmp_signed("<", column, n)
+        source = c.add(w, c.mul(c.add(c.mul(row, k_stride), c.mul(column, n_stride)), 4))
+        safe = c.b.select(inside, source, w)  # any address that may be read
+        value = c.b.load(c.pointer(safe, F32))
+        value = c.b.select(inside, value, ir.Constant(F32, 0.0))
+        target = c.add(packed, c.mul(c.add(c.mul(c.add(c.mul(panel, k), row), host.panel), lane), 4))
+        c.b.store(value, c.pointer(target, F32))
+    c.b.ret_void()
+    return f
