@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,24 +29,24 @@ class Code:
     # ---- integers ----------------------------------------------------------------------------------------------------
 
     def int(self, x: Any) -> Any:
-        return ir.Constant(I64, x) if isinstance(x, int) else x
+        return ir.Constant(I64, int(x)) if isinstance(x, Integral) else x
 
     def add(self, *terms: Any) -> Any:
-        constant = sum(x for x in terms if isinstance(x, int))
+        constant = sum(int(x) for x in terms if isinstance(x, Integral))
         total = None
         for x in terms:
-            if not isinstance(x, int):
+            if not isinstance(x, Integral):
                 total = x if total is None else self.b.add(total, x)
         if total is None:
             return constant
         return self.b.add(total, self.int(constant)) if constant else total
 
     def mul(self, x: Any, y: Any) -> Any:
-        if isinstance(x, int) and isinstance(y, int):
-            return x * y
-        if isinstance(x, int):
+        if isinstance(x, Integral) and isinstance(y, Integral):
+            return int(x) * int(y)
+        if isinstance(x, Integral):
             x, y = y, x
-        if isinstance(y, int) and y in (0, 1):
+        if isinstance(y, Integral) and y in (0, 1):
             return x if y else 0
         return self.b.mul(x, self.int(y))
 
