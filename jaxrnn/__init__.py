@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._keys import call_key
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
 from jaxrnn._unroll import step, unroll
@@ -116,7 +117,7 @@ from jaxrnn.cells import (
     UnICORNN,
 )
 from jaxrnn.initializers import Chrono
-from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, StepKey, Steps
+from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, Steps
 from jaxrnn.layers import (
     Bidirectional,
     Dense,
@@ -264,7 +265,6 @@ __all__ = [
     "Skip",
     "Sliced",
     "Stack",
-    "StepKey",
     "Steps",
     "Stream",
     "TauGRU",
@@ -274,6 +274,7 @@ __all__ = [
     "Window",
     "Zoneout",
     "adopt",
+    "call_key",
     "cells",
     "convert",
     "initializers",

@@ -14,33 +14,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 import jax
 from jax import Array
 
+from jaxrnn._keys import step_keys
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
 State = Any
-
-
-class StepKey(NamedTuple):
-    """The random keys of one step.
-
-    Each step has its own key, so that a loop that runs the steps in chunks draws the same numbers.
-    """
-
-    step: Array  # differs from step to step
-    call: Array  # the same at all steps of one call of `unroll`
-
-    @staticmethod
-    def of(key: StepKey | Array) -> StepKey:
-        """Returns the keys of a step, made from a single random key if that is what the caller of `project` has."""
-        return key if isinstance(key, StepKey) else StepKey(*jax.random.split(key))
-
-    def split(self) -> tuple[StepKey, StepKey]:
-        """Returns two independent pairs of keys."""
-        first, second = zip(jax.random.split(self.step), jax.random.split(self.call), strict=True)
-        return StepKey(*first), StepKey(*second)
-
-
-Keys = StepKey | Array | None
+Keys = Array | None
 
 
 class Plan(NamedTuple):
@@ -55,17 +34,14 @@ class Plan(NamedTuple):
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
-        keys = call_key = None
-        if key is not None:
-            keys, call_key = StepKey.of(key)
-            keys = jax.random.split(keys, jax.tree.leaves(xs)[0].shape[0])
-        return Steps(xs, self.valid, self.resets, keys, call_key, self.reverse)
+        keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
+        return Steps(xs, self.valid, self.resets, keys, self.reverse)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first.
+    """The steps over which a loop runs a cell. All arrays have the time axis first.
 
     Example:
       >>> plan = jaxrnn.Plan(loop=jaxrnn.loops.Scan())
@@ -79,7 +55,6 @@ class Steps:
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
     resets: Array | None  # bool [time, *batch], True where a sequence begins; None: nowhere
     keys: Array | None  # one random key per step; None: evaluation
-    call_key: Array | None  # the random key of the call
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
@@ -94,14 +69,13 @@ class Steps:
     def replace_varying(self, varying: tuple[Any, ...]) -> Steps:
         """Returns other steps of the same call, for instance a part of them."""
         xs, valid, resets, keys = varying
-        return Steps(xs, valid, resets, keys, self.call_key, self.reverse)
+        return Steps(xs, valid, resets, keys, self.reverse)
 
     def project(self, cell: Any, params: Params) -> Any:
         """Returns the projected inputs of all steps, computed at once."""
         if self.keys is None:
             return cell.project(params, self.xs)
-        over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(0, None)))  # type: ignore[arg-type]
-        return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
+        return jax.vmap(cell.project, in_axes=(None, 0, 0))(params, self.xs, self.keys)
 
 
 class Loop(abc.ABC):
@@ -171,7 +145,17 @@ class Cell(Layer):
 
     @abc.abstractmethod
     def project(self, params: Params, x: Any, key: Keys = None) -> Any:
-        """Computes what a step needs of its input, such as products and random masks, for all steps at once."""
+        """Computes what a step needs of its input, such as products and random masks, for all steps at once.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch]. Without a key, the time axis is one of the batch axes.
+          key: A random key of the step, for all functions of `jax.random`, or None in evaluation. From
+            `jaxrnn.call_key(key)` a cell draws what all steps of a call share.
+
+        Returns:
+          A pytree of arrays [*batch, ...].
+        """
 
     @abc.abstractmethod
     def step(self, params: Params, state: State, z: Any) -> State:
