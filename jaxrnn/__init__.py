@@ -119,6 +119,7 @@ from jaxrnn.cells import (
 from jaxrnn.initializers import Chrono
 from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, Steps
 from jaxrnn.layers import (
+    Activation,
     Bidirectional,
     Dense,
     DenselyConnected,
@@ -133,6 +134,7 @@ from jaxrnn.layers import (
     Using,
     Window,
 )
+from jaxrnn.ops import at_last, hold
 from jaxrnn.wrappers import FastSlow, LearnedInitialState, Mogrifier, Multiplicative, RecurrentDropout, Skip, Zoneout
 
 if TYPE_CHECKING:
@@ -184,6 +186,7 @@ __all__ = [
     "URLSTM",
     "URNN",
     "WMCLSTM",
+    "Activation",
     "AntisymmetricRNN",
     "Bidirectional",
     "CappedLSTM",
@@ -274,9 +277,11 @@ __all__ = [
     "Window",
     "Zoneout",
     "adopt",
+    "at_last",
     "call_key",
     "cells",
     "convert",
+    "hold",
     "initializers",
     "layers",
     "linen",

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
 from jaxrnn._check import did_you_mean
+from jaxrnn._mask import gather_present, scatter_present
 from jaxrnn.layer import Layer, Loop, Params, Plan, State
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import is_symbols, spread_like, where
@@ -25,6 +26,7 @@ def unroll(
     *,
     lengths: Any = None,
     resets: Any = None,
+    mask: Any = None,
     reverse: bool = False,
     key: Array | None = None,
     loop: Loop = Deferred(),
@@ -50,6 +52,10 @@ def unroll(
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
       resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
         read: the state restarts from `layer.initial_state` before the step's input is read.
+      mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
+        beginning. The result is that of the sequences without their missing steps: there the state waits, the output
+        is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
+        takes effect at the next present one.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -74,6 +80,12 @@ def unroll(
     lengths = _lengths(lengths, time, batch_shape)
     valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
     resets = _resets(resets, time, batch_shape)
+    if mask is not None:
+        mask = _booleans("mask", mask, (time, *batch_shape))
+        present, xs, resets = gather_present(mask, xs, lengths, resets)
+        how: Any = {"lengths": present.lengths, "resets": resets, "reverse": reverse, "key": key, "loop": loop}
+        state, ys = unroll(layer, params, xs, state, **how)
+        return state, scatter_present(present, ys)
     state = _state(layer, params, state, batch_shape)
     arguments = (params, xs, state, key, lengths, valid, resets)
     params, xs, state, key, lengths, valid, resets = spread_like(arguments, arguments)
@@ -94,7 +106,9 @@ def unroll(
     return run(params, xs, state, key, lengths, valid, resets)
 
 
-def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:
+def step(
+    layer: Layer, params: Params, state: State, x: Any, *, mask: Any = None, key: Array | None = None
+) -> tuple[State, Any]:
     """Runs a layer over one step, for streaming. This is `unroll` for one step, without the time axis.
 
     Example:
@@ -110,6 +124,8 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
+      mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
+        zero.
       key: A random key. None means evaluation.
 
     Returns:
@@ -121,7 +137,9 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
-    state, ys = unroll(layer, params, jax.tree.map(lambda x: jnp.asarray(x)[None], x), state, key=key, loop=Scan())
+    mask = None if mask is None else jnp.asarray(mask)[None]
+    xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
+    state, ys = unroll(layer, params, xs, state, mask=mask, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 
@@ -172,13 +190,15 @@ def _lengths(lengths: Any, time: int, batch_shape: tuple[int, ...]) -> Array | N
 
 
 def _resets(resets: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:
-    if resets is None:
-        return None
-    if (resets := jnp.asarray(resets)).dtype != bool:
-        raise TypeError(f"resets must be booleans, but their dtype is {resets.dtype}")
-    if resets.shape != (time, *batch_shape):
-        raise ValueError(f"resets must have the shape [time, *batch] = {(time, *batch_shape)}, not {resets.shape}")
-    return resets
+    return None if resets is None else _booleans("resets", resets, (time, *batch_shape))
+
+
+def _booleans(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    if (value := jnp.asarray(value)).dtype != bool:
+        raise TypeError(f"{name} must be booleans, but the dtype is {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have the shape [time, *batch] = {shape}, not {value.shape}")
+    return value
 
 
 def _state(layer: Layer, params: Params, state: State | None, batch_shape: tuple[int, ...]) -> State:

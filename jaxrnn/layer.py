@@ -12,6 +12,7 @@ import importlib
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._keys import step_keys
@@ -86,6 +87,15 @@ class Loop(abc.ABC):
         """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
 
 
+class _AllAtOnce(Loop):
+    """Runs the steps of a cell without a state at once, because no step depends on another."""
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        zs = steps.project(cell, params)
+        state = cell.step(params, state, zs)
+        return state, cell.readout(params, state, zs)
+
+
 class Layer(abc.ABC):
     """A map from a sequence to a sequence that carries a state."""
 
@@ -110,6 +120,32 @@ class Layer(abc.ABC):
     def __reduce__(self) -> Any:
         """Pickles a layer by value, and jitted functions such as `jnp.tanh`, which cannot be pickled, by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
+
+    def __call__(self, params: Params, x: Any, *, key: Array | None = None) -> Any:
+        """Applies a layer without a state to one step, for instance a `Stack` of `Dense` layers to one vector.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch].
+          key: A random key. None means evaluation.
+
+        Returns:
+          The output [*batch, ...].
+
+        Raises:
+          TypeError: The layer has a state.
+        """
+        x = jax.tree.map(jnp.asarray, x)
+        batch_shape = leading_shape(self, x)
+        state = self.initial_state(params, batch_shape)
+        if jax.tree.leaves(state):
+            raise TypeError(
+                f"only a layer without a state can be called without one, but {self} has one: "
+                "call jaxrnn.step(layer, params, state, x) or jaxrnn.unroll(layer, params, xs)"
+            )
+        xs = jax.tree.map(lambda x: x[None], x)
+        _, ys = self.run(params, xs, state, key, Plan(_AllAtOnce(), batch_shape=batch_shape))
+        return jax.tree.map(lambda y: y[0], ys)
 
     @property
     def causal(self) -> bool:
@@ -165,7 +201,7 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
-    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:  # type: ignore[override]
         """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)
         state = self.step(params, state, z)

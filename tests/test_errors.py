@@ -124,13 +124,23 @@ ERRORS = {
     ),
     "resets, integers": (
         TypeError,
-        "resets must be booleans, but their dtype is int32",
+        "resets must be booleans, but the dtype is int32",
         lambda: run_lstm(resets=SYMBOLS),
     ),
     "resets, shape": (
         ValueError,
         r"resets must have the shape \[time, \*batch\] = \(5, 2\), not \(5,\)",
         lambda: run_lstm(resets=np.zeros(5, bool)),
+    ),
+    "mask, integers": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: run_lstm(mask=SYMBOLS),
+    ),
+    "mask, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\] = \(5, 2\), not \(2, 5\)",
+        lambda: run_lstm(mask=np.ones((2, 5), bool)),
     ),
     "state, structure": (
         TypeError,
