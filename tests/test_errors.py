@@ -152,6 +152,26 @@ ERRORS = {
         r"state must have the shapes \[\(2, 4\), \(2, 4\)\] .* but it has \[\(4,\), \(4,\)\]",
         lambda: run_lstm(state=state_of(4)),
     ),
+    "last steps, no integers": (
+        TypeError,
+        "lengths must be integers, but their dtype is float",
+        lambda: jaxrnn.at_last(XS, np.ones(2)),
+    ),
+    "last steps, shape": (
+        ValueError,
+        r"lengths must have the shape \[\*batch\], the leading axes of \(2, 3\), but it is \(5,\)$",
+        lambda: jaxrnn.at_last(XS, np.ones(5, int)),
+    ),
+    "held steps, no booleans": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: jaxrnn.hold(XS, SYMBOLS),
+    ),
+    "held steps, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\], the leading axes of \(5, 2, 3\), but it is \(2, 5\)$",
+        lambda: jaxrnn.hold(XS, np.ones((2, 5), bool)),
+    ),
     "step, not causal": (
         TypeError,
         r"step needs a causal layer, but Bidirectional\(.*\) reads the future: call unroll$",

@@ -46,7 +46,7 @@ def alone(layer, params, xs, state, *, mask, lengths=None, resets=None, **how):
     for n in range(BATCH):
         steps = np.flatnonzero(present[:, n])
         if resets is not None:
-            before = [0, *(steps[:-1] + 1)]
+            before = [0, *(steps + 1)][: len(steps)]
             how["resets"] = np.array([resets[a : b + 1, n].any() for a, b in zip(before, steps, strict=True)], bool)
         s, y = unroll(layer, params, xs[steps, n], jax.tree.map(lambda leaf, n=n: leaf[n], state), **how)
         ys = np.zeros((TIME, BATCH, *y.shape[1:])) if ys is None else ys
