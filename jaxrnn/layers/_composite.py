@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +107,6 @@ class Composite(Layer):
         return zip(self.layers, keys, strict=True)
 
 
-def _is_function(value: Any) -> bool:
+def _is_function(value: Any) -> TypeGuard[Callable[[Array], Array]]:
     """Returns whether a value is a function such as `jax.nn.relu`, and neither a class nor another callable object."""
     return callable(value) and hasattr(value, "__name__") and not isinstance(value, type)

@@ -52,6 +52,11 @@ ERRORS = {
         r"Stack's layers must be jaxrnn layers, but one is Scan\(",
         lambda: Stack(jaxrnn.loops.Scan()),
     ),
+    "activation, a layer": (
+        TypeError,
+        r"Activation's function must be a function, but it is Dense\(size=2\)$",
+        lambda: jaxrnn.Activation(Dense(2)),
+    ),
     "activation of symbols": (
         TypeError,
         r"Activation\(function=tanh\) applies a function to its input, so it needs numbers, not symbols",
