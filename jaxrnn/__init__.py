@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._keys import call_key
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
 from jaxrnn._unroll import step, unroll
@@ -116,8 +117,9 @@ from jaxrnn.cells import (
     UnICORNN,
 )
 from jaxrnn.initializers import Chrono
-from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, StepKey, Steps
+from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, Steps
 from jaxrnn.layers import (
+    Activation,
     Bidirectional,
     Dense,
     DenselyConnected,
@@ -132,6 +134,7 @@ from jaxrnn.layers import (
     Using,
     Window,
 )
+from jaxrnn.ops import at_last, hold
 from jaxrnn.wrappers import FastSlow, LearnedInitialState, Mogrifier, Multiplicative, RecurrentDropout, Skip, Zoneout
 
 if TYPE_CHECKING:
@@ -183,6 +186,7 @@ __all__ = [
     "URLSTM",
     "URNN",
     "WMCLSTM",
+    "Activation",
     "AntisymmetricRNN",
     "Bidirectional",
     "CappedLSTM",
@@ -264,7 +268,6 @@ __all__ = [
     "Skip",
     "Sliced",
     "Stack",
-    "StepKey",
     "Steps",
     "Stream",
     "TauGRU",
@@ -274,8 +277,11 @@ __all__ = [
     "Window",
     "Zoneout",
     "adopt",
+    "at_last",
+    "call_key",
     "cells",
     "convert",
+    "hold",
     "initializers",
     "layers",
     "linen",

@@ -127,9 +127,10 @@ def flag(owner: Any, *names: str) -> None:
 
 
 def function(owner: Any, *names: str) -> None:
-    """Checks that each argument can be called, such as an activation."""
+    """Checks that each argument is a function, such as an activation, and not a layer, which takes parameters."""
     for name in names:
-        if not callable(getattr(owner, name)):
+        value = getattr(owner, name)
+        if not callable(value) or hasattr(value, "initial_state"):
             raise TypeError(_message(owner, name, "a function"))
 
 

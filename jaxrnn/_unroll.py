@@ -21,6 +21,7 @@ from jaxrnn._diagnosis import (
     is_key,
     reads_integers_as_features,
 )
+from jaxrnn._mask import gather_present, scatter_present
 from jaxrnn.layer import Layer, Loop, Params, Plan, State
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import is_symbols, spread_like, where
@@ -34,6 +35,7 @@ def unroll(
     *,
     lengths: Any = None,
     resets: Any = None,
+    mask: Any = None,
     reverse: bool = False,
     key: Array | None = None,
     loop: Loop = Deferred(),
@@ -59,6 +61,10 @@ def unroll(
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
       resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
         read: the state restarts from `layer.initial_state` before the step's input is read.
+      mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
+        beginning. The result is that of the sequences without their missing steps: there the state waits, the output
+        is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
+        takes effect at the next present one.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -83,8 +89,9 @@ def unroll(
     resets = None if resets is None else as_array("resets", resets)
     check_leaves("params", params)
     check_leaves("state", state)
+    mask = None if mask is None else as_array("mask", mask)
     run = _run_compiled if is_hashable((layer, loop)) else _run
-    return run(layer, loop, reverse, params, xs, state, lengths, resets, key)
+    return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
 
 
 def _run(
@@ -96,6 +103,7 @@ def _run(
     state: State | None,
     lengths: Array | None,
     resets: Array | None,
+    mask: Array | None,
     key: Array | None,
 ) -> tuple[State, Any]:
     """Runs a layer over arrays. All that follows from shapes and dtypes is checked here, once for each compilation."""
@@ -106,6 +114,12 @@ def _run(
     lengths = _lengths(lengths, time, batch_shape)
     valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
     resets = _resets(resets, time, batch_shape)
+    if mask is not None:
+        mask = _booleans("mask", mask, (time, *batch_shape))
+        present, xs, resets = gather_present(mask, xs, lengths, resets)
+        how: Any = {"lengths": present.lengths, "resets": resets, "reverse": reverse, "key": key, "loop": loop}
+        state, ys = unroll(layer, params, xs, state, **how)
+        return state, scatter_present(present, ys)
     with explained(layer, params, xs):
         state = _state(layer, params, state, batch_shape)
     arguments = (params, xs, state, key, lengths, valid, resets)
@@ -132,7 +146,9 @@ def _run(
 _run_compiled = jax.jit(_run, static_argnames=("layer", "loop", "reverse"))
 
 
-def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:
+def step(
+    layer: Layer, params: Params, state: State, x: Any, *, mask: Any = None, key: Array | None = None
+) -> tuple[State, Any]:
     """Runs a layer over one step, for streaming. This is `unroll` for one step, without the time axis.
 
     Example:
@@ -148,6 +164,8 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
+      mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
+        zero.
       key: A random key. None means evaluation.
 
     Returns:
@@ -159,13 +177,17 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
+    mask = None if mask is None else as_array("mask", mask)
     one_step = _one_step_compiled if is_hashable(layer) else _one_step
-    return one_step(layer, params, state, _inputs("x", x), key)
+    return one_step(layer, params, state, _inputs("x", x), mask, key)
 
 
-def _one_step(layer: Layer, params: Params, state: State, x: Any, key: Array | None) -> tuple[State, Any]:
+def _one_step(
+    layer: Layer, params: Params, state: State, x: Any, mask: Array | None, key: Array | None
+) -> tuple[State, Any]:
     xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
-    state, ys = unroll(layer, params, xs, state, key=key, loop=Scan())
+    mask = None if mask is None else jnp.asarray(mask)[None]
+    state, ys = unroll(layer, params, xs, state, mask=mask, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 
@@ -251,13 +273,15 @@ def _lengths(lengths: Array | None, time: int, batch_shape: tuple[int, ...]) -> 
 
 
 def _resets(resets: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:
-    if resets is None:
-        return None
-    if (resets := jnp.asarray(resets)).dtype != bool:
-        raise TypeError(f"resets must be booleans, but their dtype is {resets.dtype}")
-    if resets.shape != (time, *batch_shape):
-        raise ValueError(f"resets must have the shape [time, *batch] = {(time, *batch_shape)}, not {resets.shape}")
-    return resets
+    return None if resets is None else _booleans("resets", resets, (time, *batch_shape))
+
+
+def _booleans(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    if (value := jnp.asarray(value)).dtype != bool:
+        raise TypeError(f"{name} must be booleans, but the dtype is {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have the shape [time, *batch] = {shape}, not {value.shape}")
+    return value
 
 
 def _state(layer: Layer, params: Params, state: State | None, batch_shape: tuple[int, ...]) -> State:

@@ -12,37 +12,17 @@ import importlib
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._check import NamedArguments
 from jaxrnn._diagnosis import explaining_init, explaining_initial_state
+from jaxrnn._keys import step_keys
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
 State = Any
-
-
-class StepKey(NamedTuple):
-    """The random keys of one step.
-
-    Each step has its own key, so that a loop that runs the steps in chunks draws the same numbers.
-    """
-
-    step: Array  # differs from step to step
-    call: Array  # the same at all steps of one call of `unroll`
-
-    @staticmethod
-    def of(key: StepKey | Array) -> StepKey:
-        """Returns the keys of a step, made from a single random key if that is what the caller of `project` has."""
-        return key if isinstance(key, StepKey) else StepKey(*jax.random.split(key))
-
-    def split(self) -> tuple[StepKey, StepKey]:
-        """Returns two independent pairs of keys."""
-        first, second = zip(jax.random.split(self.step), jax.random.split(self.call), strict=True)
-        return StepKey(*first), StepKey(*second)
-
-
-Keys = StepKey | Array | None
+Keys = Array | None
 
 
 class Plan(NamedTuple):
@@ -57,17 +37,14 @@ class Plan(NamedTuple):
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
-        keys = call_key = None
-        if key is not None:
-            keys, call_key = StepKey.of(key)
-            keys = jax.random.split(keys, jax.tree.leaves(xs)[0].shape[0])
-        return Steps(xs, self.valid, self.resets, keys, call_key, self.reverse)
+        keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
+        return Steps(xs, self.valid, self.resets, keys, self.reverse)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first.
+    """The steps over which a loop runs a cell. All arrays have the time axis first.
 
     Example:
       >>> plan = jaxrnn.Plan(loop=jaxrnn.loops.Scan())
@@ -81,7 +58,6 @@ class Steps:
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
     resets: Array | None  # bool [time, *batch], True where a sequence begins; None: nowhere
     keys: Array | None  # one random key per step; None: evaluation
-    call_key: Array | None  # the random key of the call
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
@@ -96,14 +72,13 @@ class Steps:
     def replace_varying(self, varying: tuple[Any, ...]) -> Steps:
         """Returns other steps of the same call, for instance a part of them."""
         xs, valid, resets, keys = varying
-        return Steps(xs, valid, resets, keys, self.call_key, self.reverse)
+        return Steps(xs, valid, resets, keys, self.reverse)
 
     def project(self, cell: Any, params: Params) -> Any:
         """Returns the projected inputs of all steps, computed at once."""
         if self.keys is None:
             return cell.project(params, self.xs)
-        over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(0, None)))  # type: ignore[arg-type]
-        return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
+        return jax.vmap(cell.project, in_axes=(None, 0, 0))(params, self.xs, self.keys)
 
 
 class Loop(NamedArguments, abc.ABC):
@@ -112,6 +87,15 @@ class Loop(NamedArguments, abc.ABC):
     @abc.abstractmethod
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
+
+
+class _AllAtOnce(Loop):
+    """Runs the steps of a cell without a state at once, because no step depends on another."""
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        zs = steps.project(cell, params)
+        state = cell.step(params, state, zs)
+        return state, cell.readout(params, state, zs)
 
 
 class Layer(NamedArguments, abc.ABC):
@@ -141,6 +125,32 @@ class Layer(NamedArguments, abc.ABC):
     def __reduce__(self) -> Any:
         """Pickles a layer by value, and jitted functions such as `jnp.tanh`, which cannot be pickled, by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
+
+    def __call__(self, params: Params, x: Any, *, key: Array | None = None) -> Any:
+        """Applies a layer without a state to one step, for instance a `Stack` of `Dense` layers to one vector.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch].
+          key: A random key. None means evaluation.
+
+        Returns:
+          The output [*batch, ...].
+
+        Raises:
+          TypeError: The layer has a state.
+        """
+        x = jax.tree.map(jnp.asarray, x)
+        batch_shape = leading_shape(self, x)
+        state = self.initial_state(params, batch_shape)
+        if jax.tree.leaves(state):
+            raise TypeError(
+                f"only a layer without a state can be called without one, but {self} has one: "
+                "call jaxrnn.step(layer, params, state, x) or jaxrnn.unroll(layer, params, xs)"
+            )
+        xs = jax.tree.map(lambda x: x[None], x)
+        _, ys = self.run(params, xs, state, key, Plan(_AllAtOnce(), batch_shape=batch_shape))
+        return jax.tree.map(lambda y: y[0], ys)
 
     @property
     def causal(self) -> bool:
@@ -176,7 +186,17 @@ class Cell(Layer):
 
     @abc.abstractmethod
     def project(self, params: Params, x: Any, key: Keys = None) -> Any:
-        """Computes what a step needs of its input, such as products and random masks, for all steps at once."""
+        """Computes what a step needs of its input, such as products and random masks, for all steps at once.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch]. Without a key, the time axis is one of the batch axes.
+          key: A random key of the step, for all functions of `jax.random`, or None in evaluation. From
+            `jaxrnn.call_key(key)` a cell draws what all steps of a call share.
+
+        Returns:
+          A pytree of arrays [*batch, ...].
+        """
 
     @abc.abstractmethod
     def step(self, params: Params, state: State, z: Any) -> State:
@@ -186,7 +206,7 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
-    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:  # type: ignore[override]
         """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)
         state = self.step(params, state, z)

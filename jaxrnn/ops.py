@@ -16,6 +16,7 @@ __all__ = [
     "at_last",
     "convolution",
     "dropout_mask",
+    "hold",
     "is_symbols",
     "joint_dtype",
     "mod_relu",
@@ -240,23 +241,88 @@ def where(mask: Array, x: Any, y: Any) -> Any:
     return jax.tree.map(select, x, y)
 
 
-def at_last(xs: Array, lengths: Array) -> Array:
-    """Returns each sequence's entry at its last step.
+def at_last(xs: Any, lengths: Any) -> Any:
+    """Returns each sequence's entry at its last step, such as the last output of a layer.
 
     Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.Bidirectional(jaxrnn.GRU(4)), jaxrnn.LSTM(5))
+      >>> params, lengths = layer.init(jax.random.key(0), input_size=3), jnp.array([7, 0])
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.ones((7, 2, 3)), lengths=lengths)
+      >>> jaxrnn.at_last(ys, lengths).shape
+      (2, 5)
       >>> xs = jnp.arange(6.0).reshape(3, 2)  # [time, batch]
-      >>> jaxrnn.ops.at_last(xs, lengths=jnp.array([1, 3])).tolist()
-      [0.0, 5.0]
+      >>> jaxrnn.at_last(xs, lengths=jnp.array([1, 0])).tolist()
+      [0.0, 0.0]
 
     Args:
-      xs: An array [time, *batch, ...].
-      lengths: Integers [*batch]. For a sequence of length 0 the first entry is returned.
+      xs: An array [time, *batch, ...], or a pytree of them, such as the states of all steps.
+      lengths: Integers [*batch] from 0 to time. For missing steps at other places, `hold(xs, mask)[-1]` is the entry at
+        the last present step.
 
     Returns:
-      An array [*batch, ...].
+      An array [*batch, ...] for each array of `xs`; zero for sequences of length 0.
+
+    Raises:
+      TypeError: `lengths` are not integers.
+      ValueError: `lengths` are not of the batch shape.
     """
+    lengths = jnp.asarray(lengths)
+    if not is_symbols(lengths):
+        raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     last = jnp.maximum(lengths, 1) - 1  # in this order, because `lengths` may be unsigned
-    return jnp.take_along_axis(xs, last.reshape(1, *last.shape, *(1,) * (xs.ndim - 1 - last.ndim)), axis=0)[0]
+
+    def take(x: Array) -> Array:
+        x = jnp.asarray(x)
+        _check_leading("lengths", lengths.shape, x.shape[1:], "[*batch]")
+        if x.shape[0] == 0:
+            return jnp.zeros(x.shape[1:], x.dtype)
+        indices = last.reshape(1, *last.shape, *(1,) * (x.ndim - 1 - last.ndim))
+        return where(lengths > 0, jnp.take_along_axis(x, indices, axis=0)[0], jnp.zeros((), x.dtype))
+
+    return jax.tree.map(take, xs)
+
+
+def hold(xs: Any, mask: Any, *, reverse: bool = False) -> Any:
+    """Repeats each sequence's last present entry at the missing steps after it, such as the outputs of a masked run.
+
+    Example:
+      >>> ys = jnp.array([0.0, 7.0, 0.0, 0.0, 8.0])  # [time]
+      >>> mask = jnp.array([False, True, False, False, True])
+      >>> jaxrnn.hold(ys, mask).tolist()
+      [0.0, 7.0, 7.0, 7.0, 8.0]
+
+    Args:
+      xs: An array [time, *batch, ...], or a pytree of them.
+      mask: Booleans [time, *batch], True where a step is present.
+      reverse: Whether the last step was read first, so that entries are repeated at the missing steps before them.
+
+    Returns:
+      A pytree like `xs`, with zeros where no present step came before. Entries at missing steps are never read.
+
+    Raises:
+      TypeError: `mask` does not consist of booleans.
+      ValueError: `mask` is not of the shape [time, *batch].
+    """
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be booleans, but the dtype is {mask.dtype}")
+    step = jnp.arange(mask.shape[0] if mask.ndim else 0).reshape(-1, *(1,) * (mask.ndim - 1))
+    nothing = mask.shape[0] if reverse else -1  # no step
+    last = (jax.lax.cummin if reverse else jax.lax.cummax)(jnp.where(mask, step, nothing), axis=0, reverse=reverse)
+    found = last != nothing
+
+    def take(x: Array) -> Array:
+        x = jnp.asarray(x)
+        _check_leading("mask", mask.shape, x.shape, "[time, *batch]")
+        indices = jnp.where(found, last, 0).reshape(*last.shape, *(1,) * (x.ndim - last.ndim))
+        return where(found, jnp.take_along_axis(x, indices, axis=0), jnp.zeros((), x.dtype))
+
+    return jax.tree.map(take, xs)
+
+
+def _check_leading(name: str, shape: tuple[int, ...], of_array: tuple[int, ...], axes: str) -> None:
+    if of_array[: len(shape)] != shape:
+        raise ValueError(f"{name} must have the shape {axes}, the leading axes of {of_array}, but it is {shape}")
 
 
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:

@@ -125,13 +125,23 @@ ERRORS = {
     ),
     "resets, integers": (
         TypeError,
-        "resets must be booleans, but their dtype is int32",
+        "resets must be booleans, but the dtype is int32",
         lambda: run_lstm(resets=SYMBOLS),
     ),
     "resets, shape": (
         ValueError,
         r"resets must have the shape \[time, \*batch\] = \(5, 2\), not \(5,\)",
         lambda: run_lstm(resets=np.zeros(5, bool)),
+    ),
+    "mask, integers": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: run_lstm(mask=SYMBOLS),
+    ),
+    "mask, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\] = \(5, 2\), not \(2, 5\)",
+        lambda: run_lstm(mask=np.ones((2, 5), bool)),
     ),
     "state, structure": (
         TypeError,
@@ -142,6 +152,26 @@ ERRORS = {
         ValueError,
         r"state must have the shapes \[\(2, 4\), \(2, 4\)\] .* but it has \[\(4,\), \(4,\)\]",
         lambda: run_lstm(state=state_of(4)),
+    ),
+    "last steps, no integers": (
+        TypeError,
+        "lengths must be integers, but their dtype is float",
+        lambda: jaxrnn.at_last(XS, np.ones(2)),
+    ),
+    "last steps, shape": (
+        ValueError,
+        r"lengths must have the shape \[\*batch\], the leading axes of \(2, 3\), but it is \(5,\)$",
+        lambda: jaxrnn.at_last(XS, np.ones(5, int)),
+    ),
+    "held steps, no booleans": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: jaxrnn.hold(XS, SYMBOLS),
+    ),
+    "held steps, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\], the leading axes of \(5, 2, 3\), but it is \(2, 5\)$",
+        lambda: jaxrnn.hold(XS, np.ones((2, 5), bool)),
     ),
     "step, not causal": (
         TypeError,

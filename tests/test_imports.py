@@ -13,20 +13,22 @@ import jaxrnn
 ROOT = Path(jaxrnn.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_tracing", "layer", "loops"}
+FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_keys", "_tracing", "layer", "loops"}
 PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_adopt"}
 ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may import
     "ops": set(),
     "initializers": set(),
     "_names": set(),
+    "_keys": set(),
+    "_mask": {"ops"},
     "_check": {"initializers"},
     "_tracing": set(),
-    "layer": {"ops", "_check", "_diagnosis"},
+    "layer": {"ops", "_check", "_diagnosis", "_keys"},
     "cells": {"layer", "ops", "initializers", "_check"},
     "loops": {"layer", "ops", "_tracing", "_check"},
     "_cache": set(),
     "_diagnosis": {"_cache"},
-    "_unroll": {"layer", "ops", "loops", "_cache", "_check", "_diagnosis"},
+    "_unroll": {"layer", "ops", "loops", "_cache", "_check", "_diagnosis", "_mask"},
     "layers": FOUNDATION,
     "weights": FOUNDATION,
     "trees": FOUNDATION,

@@ -36,6 +36,7 @@ def test_a_convolution_is_cross_correlation_with_zeros_around(shape):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
-def test_the_entry_at_the_last_step_of_an_empty_sequence_is_the_first(dtype):
+def test_the_entry_at_the_last_step_of_an_empty_sequence_is_zero(dtype):
     xs = draw(4, 3, 2)
-    np.testing.assert_array_equal(at_last(xs, np.array([0, 1, 4], dtype)), xs[[0, 0, 3], range(3)])
+    expected = xs[[0, 0, 3], range(3)] * np.array([[0], [1], [1]])
+    np.testing.assert_array_equal(at_last(xs, np.array([0, 1, 4], dtype)), expected)

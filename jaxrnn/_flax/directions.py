@@ -1,4 +1,4 @@
-"""Two RNNs over the same sequences, one in each direction, with resets."""
+"""Two RNNs over the same sequences, one in each direction, with resets or a mask."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def run_both(
     *,
     seq_lengths: Any,
     resets: Any,
+    mask: Any,
     merge: Callable[[Any, Any], Any],
     keys: tuple[dict[str, Any], dict[str, Any]],
 ) -> Any:
-    """Runs two modules like Flax's `Bidirectional`, but with resets.
+    """Runs two modules like Flax's `Bidirectional`, but with resets or a mask.
 
     Args:
       forward_rnn: The module that reads the first step first.
@@ -35,11 +36,12 @@ def run_both(
       options: The options of the call; only `time_major` and `return_carry` are used.
       seq_lengths: Integers [*batch].
       resets: Booleans [*batch, time], or time first with `options.time_major`, for the forward module.
+      mask: Booleans [*batch, time], or time first with `options.time_major`, for both modules.
       merge: A function that merges an output of the forward module with one of the backward module.
       keys: For each module, the keyword arguments that hold random keys; they differ between Linen and NNX.
     """
     forward, backward = (None, None) if initial_carry is None else initial_carry
-    both = {"seq_lengths": seq_lengths, "time_major": options.time_major, "return_carry": True}
+    both = {"seq_lengths": seq_lengths, "mask": mask, "time_major": options.time_major, "return_carry": True}
     forward, ys_forward = forward_rnn(inputs, initial_carry=forward, resets=resets, reverse=False, **both, **keys[0])
     backward, ys_backward = backward_rnn(
         inputs,
@@ -53,8 +55,10 @@ def run_both(
     return options.result((forward, backward), jax.tree.map(merge, ys_forward, ys_backward))
 
 
-def _backward_resets(resets: Any, lengths: Any, time_major: bool) -> Array:
+def _backward_resets(resets: Any, lengths: Any, time_major: bool) -> Array | None:
     """Returns the resets for the backward module, with the axes in the same order."""
+    if resets is None:
+        return None
     resets = jnp.asarray(resets) if time_major else jnp.moveaxis(jnp.asarray(resets), -1, 0)
     valid = None
     if lengths is not None:

@@ -35,6 +35,13 @@ class Dense(Stateless):
       >>> ys.shape
       (20, 32, 10)
 
+    Without a sequence, call the layer:
+
+      >>> head = jaxrnn.Stack(jaxrnn.Dense(32), jax.nn.relu, jaxrnn.Dense(10))
+      >>> params = head.init(jax.random.key(0), input_size=8)
+      >>> head(params, jnp.zeros((32, 8))).shape  # [batch, input]
+      (32, 10)
+
     Args:
       size: Number of output features.
     """

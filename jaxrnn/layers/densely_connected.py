@@ -34,7 +34,8 @@ class DenselyConnected(Composite):
       (20, 2, 104)
 
     Args:
-      *layers: The layers. The first one reads only the input.
+      *layers: The layers. The first one reads only the input. A function such as `jax.nn.relu` is the layer
+        `Activation(jax.nn.relu)`.
 
     References:
       G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convolutional networks", 2017.

@@ -16,7 +16,8 @@ from jaxrnn.layers._output_size import output_size
 class Stack(Composite):
     """Runs layers one after the other: each layer reads the output of the one before it.
 
-    Parameters and states are tuples with one entry per layer. The output is that of the last layer.
+    Parameters and states are tuples with one entry per layer. The output is that of the last layer. `state_of` and
+    `replace_state` read and replace the state of one layer.
 
     Example:
       >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Dropout(0.1), jaxrnn.GRU(32))
@@ -26,7 +27,8 @@ class Stack(Composite):
       ((20, 2, 32), (2, 64))
 
     Args:
-      *layers: The layers. The first one reads the input.
+      *layers: The layers. The first one reads the input. A function such as `jax.nn.relu` is the layer
+        `Activation(jax.nn.relu)`.
     """
 
     layers: tuple[Layer, ...]

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import as_step_key
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey
+from jaxrnn.layer import Cell, Keys, Params, State
 from jaxrnn.ops import is_symbols, sigmoid
 from jaxrnn.wrappers._hidden import check_hidden_size, get_hidden, replace_hidden
 from jaxrnn.wrappers._readout import readout_from_state
@@ -27,7 +28,7 @@ class MogrifierParams(NamedTuple):
 
 class MogrifierInput(NamedTuple):
     x: Array  # [*batch, input]
-    key: StepKey | None  # for the wrapped cell, whose input is projected inside the step
+    key: Array | None  # for the wrapped cell, whose input is projected inside the step
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Mogrifier(Wrapper):
     def project(self, params: Params, x: Any, key: Keys = None) -> MogrifierInput:
         if is_symbols(x):
             raise TypeError(f"{self} gates its input, so it needs numbers, not symbols: put an Embedding before it")
-        return MogrifierInput(x, None if key is None else StepKey.of(key))
+        return MogrifierInput(x, None if key is None else as_step_key(key))
 
     def step(self, params: Params, state: State, z: MogrifierInput) -> State:
         x = z.x

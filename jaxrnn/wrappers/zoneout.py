@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import _check as check
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey, leading_shape
+from jaxrnn.layer import Cell, Keys, Params, State, leading_shape
 from jaxrnn.ops import dropout_mask, where
 from jaxrnn.wrappers._wrapper import MaskedInput, Wrapper
 
@@ -58,12 +58,12 @@ class Zoneout(Wrapper):
     def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
             return MaskedInput(self.cell.project(params, x), None)
-        k_cell, k_mask = StepKey.of(key).split()
+        k_cell, k_mask = jax.random.split(key)
         z = self.cell.project(params, x, k_cell)
         state = jax.eval_shape(lambda p: self.cell.initial_state(p, leading_shape(self.cell, x)), params)
         leaves, structure = jax.tree.flatten(state)
         rates = jax.tree.leaves(self._rates_like(state))
-        keys = jax.random.split(k_mask.step, len(leaves))
+        keys = jax.random.split(k_mask, len(leaves))
         # A dropout mask is True with probability 1 - rate: here it selects the units that take their new value.
         masks = [dropout_mask(k, rate, leaf.shape) for k, rate, leaf in zip(keys, rates, leaves, strict=True)]
         return MaskedInput(z, jax.tree.unflatten(structure, masks))

@@ -42,6 +42,58 @@ ERRORS = {
         r"Stack's layers must be jaxrnn layers, but one is \[LSTM",
         lambda: Stack([LSTM(4)]),
     ),
+    "layers, a class": (
+        TypeError,
+        r"Stack's layers must be jaxrnn layers, but one is <class .*: did you mean LSTM\(\.\.\.\)\?$",
+        lambda: Stack(LSTM),
+    ),
+    "layers, a loop": (
+        TypeError,
+        r"Stack's layers must be jaxrnn layers, but one is Scan\(",
+        lambda: Stack(jaxrnn.loops.Scan()),
+    ),
+    "activation, a layer": (
+        TypeError,
+        r"Activation's function must be a function, but it is Dense\(size=2\)$",
+        lambda: jaxrnn.Activation(Dense(2)),
+    ),
+    "activation of symbols": (
+        TypeError,
+        r"Activation\(function=tanh\) applies a function to its input, so it needs numbers, not symbols",
+        lambda: run(jaxrnn.Activation(jax.numpy.tanh), xs=SYMBOLS),
+    ),
+    "calling a layer with a state": (
+        TypeError,
+        r"only a layer without a state can be called without one, but Stack\(LSTM.* has one: call jaxrnn.step\(",
+        lambda: Stack(LSTM(4), Dense(2))(Stack(LSTM(4), Dense(2)).init(KEY, 3), XS[0]),
+    ),
+    "state of a layer that is not there": (
+        ValueError,
+        "Stack has GRU.* 0 times: name it by its position$",
+        lambda: Stack(LSTM(4)).state_of((0,), GRU(4)),
+    ),
+    "state of one of two equal layers": (
+        ValueError,
+        "Stack has LSTM.* 2 times: name it by its position$",
+        lambda: Stack(LSTM(4), LSTM(4)).state_of((0, 0), LSTM(4)),
+    ),
+    "state of a layer, no position": (
+        ValueError,
+        "a position must be below 1, the number of layers, but it is 1$",
+        lambda: Stack(LSTM(4)).state_of((0,), 1),
+    ),
+    "new state, structure": (
+        TypeError,
+        r"the state of GRU\(.*\) must have the structure of GRUState\(h=\(4,\)\), not of \(3,\)$",
+        lambda: Stack(GRU(4)).replace_state((jaxrnn.cells.GRUState(np.zeros(4)),), {0: np.zeros(3)}),
+    ),
+    "new state, shapes": (
+        ValueError,
+        r"the state of GRU\(.*\) must have the shapes GRUState\(h=\(4,\)\), not GRUState\(h=\(3,\)\)$",
+        lambda: Stack(GRU(4)).replace_state(
+            (jaxrnn.cells.GRUState(np.zeros(4)),), {0: jaxrnn.cells.GRUState(np.zeros(3))}
+        ),
+    ),
     "layer of a wrapper": (
         TypeError,
         "Residual's layer must be a jaxrnn layer, but it is 3$",
