@@ -60,8 +60,8 @@ def check_fit(layer: Layer | TreeCell, params: Params) -> None:
             mismatches = [f"their structure must be {jax.tree.structure(like)}, but it is {jax.tree.structure(params)}"]
         problems.append(mismatches)
         drawn[size] = _shapes(like)
-        if len(drawn) == 2:
-            sizes = _interpolate(drawn, found)
+        if len(drawn) == 2:  # all other sizes follow from these two
+            sizes = [size for size in _interpolate(drawn, found) if size not in drawn]
     reason = min(problems, key=len)[0] if problems else f"it cannot draw any: {describe_error(refused)}"  # type: ignore
     raise ValueError(f"the parameters must be those of {layer}, but {reason}")
 
