@@ -55,9 +55,10 @@ def check_fit(layer: Layer | TreeCell, params: Params) -> None:
             refused = refused or error
             continue
         if not (mismatches := _mismatches(_shapes(like), found)):
-            if jax.tree.structure(like) == jax.tree.structure(params):
+            expected, given = jax.tree.structure(like), jax.tree.structure(params)
+            if expected == given:
                 return
-            mismatches = [f"their structure must be {jax.tree.structure(like)}, but it is {jax.tree.structure(params)}"]
+            raise ValueError(f"the parameters of {layer} must have the structure {expected}, but it is {given}")
         problems.append(mismatches)
         drawn[size] = _shapes(like)
         if len(drawn) == 2:  # all other sizes follow from these two
