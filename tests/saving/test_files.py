@@ -682,11 +682,10 @@ def flipped(path, place=-1):
     jaxrnn.load(path)
 
 
-def deep(path, start='{"tuple": [', end="]}"):
+def deep(path, start, end, levels=200):
     jaxrnn.save(path, LSTM(4), blank(LSTM(4)))
     tensors = safetensors.numpy.load_file(path)
-    layer = 10_000 * start + "1" + 10_000 * end
-    about = '{"format": 1, "layer": ' + layer + ', "params": []}'
+    about = '{"format": 1, "layer": ' + levels * start + "1" + levels * end + ', "params": []}'
     safetensors.numpy.save_file(tensors, path, {"jaxrnn": about})
     jaxrnn.load(path)
 
@@ -731,12 +730,25 @@ ON_LOADING = {
         BAD + "its metadata must have the fields format, layer and params, but it has .*'sha257'",
         of_a_later_version,
     ),
-    "deep JSON": (ValueError, BAD + "layer/layers_0/.*must not be nested deeper than 100 levels|RecursionError", deep),
-    "deep lists": (ValueError, BAD + "layer/layers_0/.*must not be nested|RecursionError", lambda p: deep(p, "[", "]")),
+    "deep lists": (
+        ValueError,
+        BAD + "layer/layers_0/.* must not be nested deeper than 100 levels",
+        lambda path: deep(path, "[", "]"),
+    ),
+    "deep tuples": (
+        ValueError,
+        BAD + "layer/layers_0/.* must not be nested deeper than 100 levels",
+        lambda path: deep(path, '{"tuple": [', "]}"),
+    ),
     "deep fields": (
         ValueError,
-        BAD + "layer/a/a/.*must not be nested|RecursionError",
+        BAD + "layer/a/a/.* must not be nested deeper than 100 levels",
         lambda path: deep(path, '{"class": "jaxrnn.LSTM", "fields": {"a": ', "}}"),
+    ),
+    "deeper than any parser reads": (
+        ValueError,
+        BAD + "(its metadata cannot be read: RecursionError|layer/.* must not be nested)",
+        lambda path: deep(path, "[", "]", levels=200_000),
     ),
     "newer": (
         ValueError,
