@@ -29,6 +29,7 @@ from jaxrnn._saving.fitting import check_fit
 from jaxrnn._serving import state_bytes
 from tests.support.cases import LOOPS, cases, examples, selected_layers, variants
 from tests.support.inputs import INPUT, draw_params
+from tests.support.messages import raises, untested
 from tests.support.tiers import slow_but
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -924,6 +925,11 @@ ON_LOADING = {
         "classes and functions must have distinct names in a file, .* two are called MGU: rename one",
         lambda path: own(path, MGU, other_mgu()),
     ),
+    "own classes, no list": (
+        TypeError,
+        "classes must be a list of classes and functions, but it is 5",
+        lambda path: jaxrnn.load(path, classes=5),
+    ),
     "own classes, no class": (
         TypeError,
         "classes must hold classes and functions, but it holds 'MGU'",
@@ -944,6 +950,20 @@ def test_error(name, path):
         call(path)
     assert "\n" not in str(error.value)
     assert name in ON_LOADING or not [*path.parent.iterdir()]
+
+
+@pytest.mark.slow
+def test_every_message_is_tested(tmp_path_factory):
+    root = Path(jaxrnn.__file__).parent
+    found = list(raises([*(root / "_saving").glob("*.py"), root / "_tensor_files.py"]))
+    assert len(found) > 40
+    calls = [
+        partial(call, tmp_path_factory.mktemp("error") / "model.safetensors")
+        for kind, _, call in (ON_SAVING | ON_LOADING).values()
+        if kind is not FileNotFoundError
+    ]
+    missing = untested(found, calls)
+    assert all("need the package safetensors" in where for where in missing), missing  # tested below
 
 
 @pytest.mark.parametrize("call", [saving(), jaxrnn.load])
