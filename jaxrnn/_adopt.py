@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax
@@ -67,7 +67,7 @@ def adopt(
       ValueError: An argument has the wrong value. When the cell runs: the step changes the shape of its state, or the
         arrays of the initial state do not begin with the batch shape.
     """
-    return Adopted(step, initial_state, init, batched, num_feature_axes)
+    return Adopted(step, initial_state, draw=init, batched=batched, num_feature_axes=num_feature_axes)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Adopted(Cell):
 
     function: Callable[[Params, State, Any], tuple[State, Any]]
     first_state: Callable[[Params, tuple[int, ...]], State]
+    _: KW_ONLY
     draw: Callable[[Array, Any], Params] | None = None
     batched: bool = True
     num_feature_axes: int = 1  # type: ignore[misc]

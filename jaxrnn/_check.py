@@ -6,14 +6,36 @@ Every function names the class and the argument in its error, says what must hol
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from jaxrnn.initializers import Chrono
+
+
+class NamedArguments:
+    """Base of dataclasses that take only their required arguments by position.
+
+    Arguments with a default follow `KW_ONLY`. Otherwise `LSTM(3, 8)`, written by someone who expects the input size
+    first, would be an `LSTM(3)` with a forget bias of 8.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if _has_dataclass_init(cls):
+            fields = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+            required = [field.name for field in fields if not field.kw_only]
+            if len(args) > len(required):
+                named = [field.name for field in fields if field.kw_only]
+                raise TypeError(
+                    f"{cls.__name__} takes {' and '.join(required) or 'nothing'} by position, but got {args}: "
+                    + (f"write {' and '.join(named)} by name" if named else "leave out the rest")
+                    + ("; the input size is an argument of init" if hasattr(cls, "init") else "")
+                )
+        return super().__new__(cls)
 
 
 def positive(owner: Any, *names: str) -> None:
@@ -140,6 +162,12 @@ def is_integer(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Returns whether a value is a real number, of Python or of NumPy, and not a boolean."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _has_dataclass_init(cls: type) -> bool:
+    """Returns whether `dataclass` wrote the `__init__` of a class."""
+    owner = next(c for c in cls.__mro__ if "__init__" in vars(c))
+    return "__dataclass_params__" in vars(owner) and vars(owner)["__dataclass_params__"].init
 
 
 def _number(owner: Any, name: str, what: str, holds: Any) -> None:

@@ -11,7 +11,16 @@ from jax import Array
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
+from jaxrnn._cache import is_hashable
 from jaxrnn._check import did_you_mean
+from jaxrnn._diagnosis import (
+    as_array,
+    check_leaves,
+    check_parameters,
+    explained,
+    is_key,
+    reads_integers_as_features,
+)
 from jaxrnn.layer import Layer, Loop, Params, Plan, State
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import is_symbols, spread_like, where
@@ -69,12 +78,36 @@ def unroll(
     if not isinstance(reverse, bool):
         raise TypeError(f"reverse must be True or False, but it is {reverse!r}: it cannot be traced")
     _check_key(key)
+    xs = _inputs("xs", xs)
+    lengths = _given_lengths(lengths, xs)
+    resets = None if resets is None else as_array("resets", resets)
+    check_leaves("params", params)
+    check_leaves("state", state)
+    run = _run_compiled if is_hashable((layer, loop)) else _run
+    return run(layer, loop, reverse, params, xs, state, lengths, resets, key)
+
+
+def _run(
+    layer: Layer,
+    loop: Loop,
+    reverse: bool,
+    params: Params,
+    xs: Any,
+    state: State | None,
+    lengths: Array | None,
+    resets: Array | None,
+    key: Array | None,
+) -> tuple[State, Any]:
+    """Runs a layer over arrays. All that follows from shapes and dtypes is checked here, once for each compilation."""
     xs = jax.tree.map(jnp.asarray, xs)
     time, batch_shape = _time_and_batch(layer, xs)
+    check_parameters(layer, params, xs)
+    _check_features(layer, params, xs)
     lengths = _lengths(lengths, time, batch_shape)
     valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
     resets = _resets(resets, time, batch_shape)
-    state = _state(layer, params, state, batch_shape)
+    with explained(layer, params, xs):
+        state = _state(layer, params, state, batch_shape)
     arguments = (params, xs, state, key, lengths, valid, resets)
     params, xs, state, key, lengths, valid, resets = spread_like(arguments, arguments)
     if valid is not None:  # mask the inputs too, because 0 * NaN in a gradient is NaN
@@ -91,7 +124,12 @@ def unroll(
     if any(batch_axes):  # under a mesh with explicit axes, let the compiler find the shardings inside the loop
         shardings = (PartitionSpec(*batch_axes), PartitionSpec(None, *batch_axes))
         run = cast("Any", jax.sharding.auto_axes)(run, out_sharding=shardings)
-    return run(params, xs, state, key, lengths, valid, resets)
+    with explained(layer, params, xs):
+        return run(params, xs, state, key, lengths, valid, resets)
+
+
+# Outside `jit`, a call with an equal layer and equal shapes runs what an earlier call compiled.
+_run_compiled = jax.jit(_run, static_argnames=("layer", "loop", "reverse"))
 
 
 def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:
@@ -121,17 +159,34 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
-    state, ys = unroll(layer, params, jax.tree.map(lambda x: jnp.asarray(x)[None], x), state, key=key, loop=Scan())
+    one_step = _one_step_compiled if is_hashable(layer) else _one_step
+    return one_step(layer, params, state, _inputs("x", x), key)
+
+
+def _one_step(layer: Layer, params: Params, state: State, x: Any, key: Array | None) -> tuple[State, Any]:
+    xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
+    state, ys = unroll(layer, params, xs, state, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 
+_one_step_compiled = jax.jit(_one_step, static_argnames="layer")
+
+
 def _check_key(key: Any) -> None:
-    dtype = getattr(key, "dtype", None)
-    if key is None or (dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and key.shape == ()):
-        return
-    if dtype == np.uint32 and key.ndim == 1:  # a raw key, from jax.random.PRNGKey
+    if key is None or is_key(key):
         return
     raise TypeError(f"key must be one random key, such as jax.random.key(0), but it is {key!r}")
+
+
+def _inputs(name: str, xs: Any) -> Any:
+    """Returns the inputs as arrays. A list is refused: it may be one of time steps, of features or of numbers."""
+    if isinstance(xs, list):
+        what = "jnp.stack" if any(hasattr(x, "shape") for x in xs) else "jnp.asarray"
+        raise TypeError(f"{name} must be an array, but it is a list of {len(xs)}: write {what}({name})")
+    leaves, structure = jax.tree.flatten(xs)
+    if not leaves:
+        raise TypeError(f"{name} must be an array or a pytree of arrays, but it is {xs!r}")
+    return jax.tree.unflatten(structure, [as_array(name, leaf) for leaf in leaves])
 
 
 def _time_and_batch(layer: Layer, xs: Any) -> tuple[int, tuple[int, ...]]:
@@ -155,20 +210,44 @@ def _time_and_batch(layer: Layer, xs: Any) -> tuple[int, tuple[int, ...]]:
     return time, tuple(batch_shape)
 
 
-def _lengths(lengths: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:
+def _check_features(layer: Layer, params: Params, xs: Any) -> None:
+    """Refuses integers that look like features, because they would be read as symbols with one more batch axis."""
+    if isinstance(xs, Array) and is_symbols(xs) and reads_integers_as_features(layer, params, xs.shape):
+        size = xs.shape[-1]
+        raise TypeError(
+            f"xs are integers of shape {xs.shape}, whose last axis is the input size of {layer}: "
+            f"write xs.astype(jnp.float32) if they are features, or jax.nn.one_hot(xs, {size}) if they are symbols"
+        )
+
+
+def _given_lengths(lengths: Any, xs: Any) -> Array | None:
+    """Returns the lengths as an array, once their values are checked. Traced values are clipped, see `_lengths`."""
+    if lengths is None:
+        return None
+    lengths = as_array("lengths", lengths)
+    time = jax.tree.leaves(xs)[0].shape[:1]
+    if time and is_symbols(lengths) and not isinstance(lengths, Tracer):
+        values = np.asarray(lengths)
+        if ((values < 0) | (values > time[0])).any():
+            raise ValueError(
+                f"lengths must be between 0 and the size of the time axis, {time[0]}, but they are {lengths}"
+            )
+    return lengths
+
+
+def _lengths(lengths: Array | None, time: int, batch_shape: tuple[int, ...]) -> Array | None:
     if lengths is None:
         return None
     lengths = jnp.asarray(lengths)
     if not is_symbols(lengths):
         raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     if lengths.shape != batch_shape:
-        raise ValueError(f"lengths must have the batch shape {batch_shape} of xs, but their shape is {lengths.shape}")
-    if not isinstance(lengths, Tracer) and ((np.asarray(lengths) < 0) | (np.asarray(lengths) > time)).any():
-        raise ValueError(f"lengths must be between 0 and the size of the time axis, {time}, but they are {lengths}")
+        hint = ": is the batch axis first? xs must be [time, *batch, ...]" if lengths.shape == (time,) else ""
+        message = f"lengths must have the batch shape {batch_shape} of xs, but their shape is {lengths.shape}{hint}"
+        raise ValueError(message)
     if lengths.dtype.itemsize < 4:  # so narrow an integer may not be able to represent `time`
         lengths = lengths.astype(jnp.int32)
-    lengths = jnp.clip(lengths, 0, time) if isinstance(lengths, Tracer) else lengths
-    return lengths.astype(int)  # signed and wide, so that layers can compute with lengths
+    return jnp.clip(lengths, 0, time).astype(int)  # signed and wide, so that layers can compute with lengths
 
 
 def _resets(resets: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import jax
 from jax import Array
 
+from jaxrnn._check import NamedArguments
+from jaxrnn._diagnosis import explaining_init, explaining_initial_state
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
@@ -106,7 +108,7 @@ class Steps:
         return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
 
 
-class Loop(abc.ABC):
+class Loop(NamedArguments, abc.ABC):
     """How a cell runs over time. Loops differ in cost, never in result."""
 
     @abc.abstractmethod
@@ -114,16 +116,19 @@ class Loop(abc.ABC):
         """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
 
 
-class Layer(abc.ABC):
+class Layer(NamedArguments, abc.ABC):
     """A map from a sequence to a sequence that carries a state."""
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
-    def __post_init__(self) -> None:  # noqa: B027
+    def __post_init__(self) -> None:
         """Checks the arguments of a subclass; here only so that subclasses may call `super().__post_init__()`."""
 
     def __init_subclass__(cls) -> None:
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
+        for name, explaining in (("init", explaining_init), ("initial_state", explaining_initial_state)):
+            if name in vars(cls):
+                setattr(cls, name, explaining(vars(cls)[name]))
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())

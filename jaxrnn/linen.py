@@ -20,7 +20,7 @@ from jaxrnn._flax.arguments import Option, check_causal, check_layer, check_size
 from jaxrnn._flax.calls import Options, run
 from jaxrnn._flax.cells import run_cell, shape_of_step, time_axis
 from jaxrnn._flax.directions import run_both
-from jaxrnn._flax.layers import cast, depends
+from jaxrnn._flax.layers import cast, depends, parameters_like
 from jaxrnn._flax.linen_cells import LinenCell
 from jaxrnn._names import from_dict, to_dict
 from jaxrnn._unroll import step
@@ -77,7 +77,7 @@ class _LayerModule(nn.Module):
     @nn.nowrap
     def _like(self, size: Any) -> Params:
         """Returns the shapes and dtypes of the layer's parameters."""
-        return jax.eval_shape(lambda: self._draw(jax.random.key(0), size))
+        return parameters_like(self.layer, size, self.param_dtype)
 
     @nn.nowrap
     def _params(self, inputs: Any) -> Params:
@@ -89,9 +89,10 @@ class _LayerModule(nn.Module):
         if not missing and "params" in self.variables:
             from_dict(self.variables["params"], like)  # reports a missing parameter by name; Flax only compares shapes
         values = to_dict(self._draw(self.make_rng("params"), size)) if missing else names
-        # If the parameters already exist, Flax only reads the shapes of the initial values.
-        start = (lambda value: value) if missing else _zeros
-        tree = {name: self.param(name, lambda _, value=value: start(value)) for name, value in values.items()}
+        if missing or not all(self.has_variable("params", name) for name in names):
+            tree = {name: self.param(name, lambda _, value=value: value) for name, value in values.items()}
+        else:  # `param` would trace an initializer for each of them at every call
+            tree = {name: nn.meta.unbox(self.get_variable("params", name)) for name in names}
         return cast(from_dict(tree, like), self.dtype)
 
     @nn.nowrap

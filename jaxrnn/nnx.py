@@ -18,7 +18,7 @@ from jaxrnn._flax.arguments import Option, check_causal, check_layer, check_size
 from jaxrnn._flax.calls import Options, run
 from jaxrnn._flax.cells import run_cell, shape_of_step, time_axis
 from jaxrnn._flax.directions import run_both
-from jaxrnn._flax.layers import cast, is_random
+from jaxrnn._flax.layers import cast, is_random, parameters_like
 from jaxrnn._flax.nnx_cells import NnxCell
 from jaxrnn._names import from_dict, to_dict
 from jaxrnn._unroll import step
@@ -63,7 +63,7 @@ class _LayerModule(nnx.Module):
             raise AttributeError(
                 "only a module with a jaxrnn layer has params: for the variables of a Flax cell, call nnx.state"
             )
-        like = jax.eval_shape(lambda: self.layer.init(jax.random.key(0), self.input_size))
+        like = parameters_like(self.layer, self.input_size)
         tree = {name: getattr(self, self._attribute(name)) for name in to_dict(like)}
         return jax.tree.map(lambda p: p[...], from_dict(tree, like), is_leaf=lambda p: isinstance(p, nnx.Variable))
 

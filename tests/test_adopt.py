@@ -202,10 +202,10 @@ def test_in_the_whole_of_unroll(options):
         value_and_gradients(lambda p, s, xs: jaxrnn.unroll(cell, p, xs, **options)[1], params, None, xs), expected
     )
     layer = jaxrnn.Stack(
-        cell, jaxrnn.Zoneout(cell, 0.3), jaxrnn.Bidirectional(cell, jaxrnn.RecurrentDropout(cell, 0.5))
+        cell, jaxrnn.Zoneout(cell, rate=0.3), jaxrnn.Bidirectional(cell, backward=jaxrnn.RecurrentDropout(cell, 0.5))
     )
     wanted = jaxrnn.Stack(
-        ours, jaxrnn.Zoneout(ours, 0.3), jaxrnn.Bidirectional(ours, jaxrnn.RecurrentDropout(ours, 0.5))
+        ours, jaxrnn.Zoneout(ours, rate=0.3), jaxrnn.Bidirectional(ours, backward=jaxrnn.RecurrentDropout(ours, 0.5))
     )
     params = wanted.init(KEY, INPUT)
     assert_close(layer.init(KEY, INPUT), params)

@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -76,6 +77,38 @@ def test_a_layer_of_the_user_may_call_the_check_of_its_base():
     assert Own(1).size == 1
     with pytest.raises(ValueError, match="Own's size must be a positive integer, but it is 0"):
         Own(0)
+
+
+def test_the_input_size_is_no_argument_of_a_cell():
+    message = (
+        r"^LSTM takes hidden_size by position, but got \(3, 8\): write forget_bias by name; the input size is .* init$"
+    )
+    with pytest.raises(TypeError, match=message):
+        jaxrnn.LSTM(3, 8)
+    with pytest.raises(
+        TypeError, match=r"^Dense takes size by position, but got \(3, 8\): leave out the rest; the input"
+    ):
+        jaxrnn.Dense(3, 8)
+    with pytest.raises(
+        TypeError, match=r"^Scan takes nothing by position, but got \(8,\): write unroll and .* by name$"
+    ):
+        jaxrnn.loops.Scan(8)
+
+
+def test_a_layer_of_the_user_may_write_its_own_init():
+    @dataclass(frozen=True, init=False)
+    class Pair(jaxrnn.GRU):
+        def __init__(self, first, second):
+            object.__setattr__(self, "hidden_size", first + second)
+
+    assert Pair(1, 2).hidden_size == 3
+
+
+def test_numpy_integers_are_sizes():
+    cell = jaxrnn.LSTM(np.int64(4))
+    assert cell == jaxrnn.LSTM(4)
+    assert hash(cell) == hash(jaxrnn.LSTM(4))
+    assert cell.init(jax.random.key(0), np.int64(3)).w_x.shape == (3, 16)
 
 
 def test_every_check_is_tested():

@@ -13,6 +13,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import LSTM, Bidirectional, loops, unroll
+from tests import test_diagnosis
 from tests.cells import test_errors as test_cells
 from tests.layers import test_errors as test_layers
 from tests.support.cases import cases, examples
@@ -90,11 +91,11 @@ ERRORS = {
     "xs, disagreeing": (
         ValueError,
         r"all inputs must share one \[time, \*batch\], but they have \[\(5,\), \(5, 2\)\]",
-        lambda: run_lstm([XS, XS[:, 0]]),
+        lambda: run_lstm((XS, XS[:, 0])),
     ),
     "xs, none": (
-        ValueError,
-        r"all inputs must share one \[time, \*batch\], but they have \[\]",
+        TypeError,
+        r"xs must be an array or a pytree of arrays, but it is \(\)",
         lambda: run_lstm(()),
     ),
     "xs, other size": (
@@ -269,6 +270,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "_catalogue",
     "_adopt.py",
     "_check.py",
+    "_diagnosis.py",
     "_flax",
     "_flax.py",
     "_linen_cells.py",
@@ -292,9 +294,27 @@ def test_every_message_is_tested():
     found = list(raises(paths))
     assert len(found) > 20
     assert all(piece for _, piece in found), "an error without a message"
-    errors = [ERRORS, test_cells.ERRORS, test_layers.ERRORS, test_wrappers.ERRORS]
+    errors = [ERRORS, test_diagnosis.ERRORS, test_cells.ERRORS, test_layers.ERRORS, test_wrappers.ERRORS]
     missing = untested(found, (call for table in errors for _, _, call in table.values()))
     assert not missing, "errors without a test:\n" + "\n".join(missing)
+
+
+def public_dataclasses():
+    for module in (jaxrnn.cells, jaxrnn.layers, jaxrnn.wrappers, jaxrnn.loops, jaxrnn.trees):
+        for name in module.__all__:
+            if dataclasses.is_dataclass(cls := getattr(module, name)):
+                yield cls
+
+
+@pytest.mark.parametrize("cls", public_dataclasses(), ids=lambda cls: cls.__name__)
+def test_only_required_arguments_are_taken_by_position(cls):
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    for field in fields:
+        has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
+        assert field.kw_only == has_default, f"{cls.__name__}'s {field.name}"
+    if cls.__dataclass_params__.init:
+        with pytest.raises(TypeError, match=f"^{cls.__name__} takes .* by position, but got "):
+            cls(*range(1, len(fields) + 2))
 
 
 LAYERS = {name: case.cell for name, case in cases().items()} | examples()

@@ -13,7 +13,7 @@ import jaxrnn
 ROOT = Path(jaxrnn.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-FOUNDATION = {"ops", "initializers", "_names", "_check", "_tracing", "layer", "loops"}
+FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_tracing", "layer", "loops"}
 PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_adopt"}
 ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may import
     "ops": set(),
@@ -22,10 +22,12 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_check": {"initializers"},
     "_tensor_files": {"safetensors"},
     "_tracing": set(),
-    "layer": {"ops"},
+    "layer": {"ops", "_check", "_diagnosis"},
     "cells": {"layer", "ops", "initializers", "_check"},
     "loops": {"layer", "ops", "_tracing", "_check"},
-    "_unroll": {"layer", "ops", "loops", "_check"},
+    "_cache": set(),
+    "_diagnosis": {"_cache"},
+    "_unroll": {"layer", "ops", "loops", "_cache", "_check", "_diagnosis"},
     "layers": FOUNDATION,
     "weights": FOUNDATION,
     "trees": FOUNDATION,

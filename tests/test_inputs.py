@@ -253,6 +253,6 @@ def test_a_cell_may_have_several_feature_axes():
         np.testing.assert_allclose(ys[t, 1], h, rtol=1e-12)
     np.testing.assert_allclose(last[1], h, rtol=1e-12)
     assert not ys[2:, 1].any()
-    wrapped = jaxrnn.RecurrentDropout(jaxrnn.Zoneout(Grid(3), 0.5), 0.5)
+    wrapped = jaxrnn.RecurrentDropout(jaxrnn.Zoneout(Grid(3), rate=0.5), 0.5)
     _, ys = unroll(wrapped, params, xs, key=jax.random.key(0))
     assert ys.shape == xs.shape

@@ -23,7 +23,7 @@ class Case(NamedTuple):
 
 def make_cell(name: str, hidden: int) -> Any:
     """Makes a cell by its name in jaxrnn. ReluElman is an Elman cell with ReLU."""
-    return jaxrnn.Elman(hidden, jax.nn.relu) if name == "ReluElman" else cells.make_cell(name, hidden)
+    return jaxrnn.Elman(hidden, activation=jax.nn.relu) if name == "ReluElman" else cells.make_cell(name, hidden)
 
 
 def make_case(

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
-from jaxrnn._unroll import unroll
-from jaxrnn.layer import Layer
+from jaxrnn._cache import cached
+from jaxrnn.layer import Layer, Params, Plan
 from jaxrnn.loops import Scan
 
 
@@ -32,12 +32,19 @@ def depends(function: Callable[[Any], Any], x: Any) -> bool:
     return not needed.isdisjoint(jaxpr.invars)
 
 
+@cached
+def parameters_like(layer: Layer, input_size: Any, dtype: Any = None) -> Params:
+    """Returns the shapes and dtypes of a layer's parameters, cast to `dtype`."""
+    return jax.eval_shape(lambda: cast(layer.init(jax.random.key(0), input_size), dtype))
+
+
 def is_random(layer: Layer, input_size: Any) -> bool:
     """Returns whether the layer's outputs or state depend on its random key, as with dropout."""
     axes = input_size if isinstance(input_size, tuple) else (input_size,)
     key = jax.random.key(0)
 
     def run(key: Array) -> Any:
-        return unroll(layer, layer.init(jax.random.key(0), input_size), jnp.zeros((1, *axes)), key=key, loop=Scan())
+        params = layer.init(jax.random.key(0), input_size)
+        return layer.run(params, jnp.zeros((1, *axes)), layer.initial_state(params), key, Plan(Scan()))
 
     return depends(run, key)

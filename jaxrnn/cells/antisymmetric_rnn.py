@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -55,6 +55,7 @@ class AntisymmetricRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     epsilon: float = 0.1
     gamma: float = 0.01
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -60,6 +60,7 @@ class ClockworkRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     periods: tuple[int, ...] = (1, 2, 4, 8)
     activation: Callable[[Array], Array] = tanh
 

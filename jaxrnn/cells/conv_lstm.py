@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -71,6 +71,7 @@ class ConvLSTM(Cell):
     shape: tuple[int, ...]
     hidden_size: int
     kernel_shape: int | tuple[int, ...]
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -59,6 +59,7 @@ class CoRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     dt: float = 0.05
     gamma: float = 2.7
     epsilon: float = 4.7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -67,6 +67,7 @@ class DOTRNN(Cell):
 
     hidden_size: int
     output_size: int
+    _: KW_ONLY
     depth: int = 2
     activation: Callable[[Array], Array] = tanh
     output_activation: Callable[[Array], Array] = tanh

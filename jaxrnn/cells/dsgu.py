@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -60,6 +60,7 @@ class DSGU(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     keep_bias: float | Chrono = 0.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -62,6 +62,7 @@ class DTRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     depth: int = 2
     activation: Callable[[Array], Array] = tanh
 

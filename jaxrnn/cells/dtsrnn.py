@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -63,6 +63,7 @@ class DTSRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     depth: int = 2
     activation: Callable[[Array], Array] = tanh
 

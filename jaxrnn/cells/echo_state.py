@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -65,6 +65,7 @@ class EchoState(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     leak: float = 1.0
     spectral_radius: float = 0.9
     connectivity: float = 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -64,6 +64,7 @@ class FastGRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     update_bias: float | Chrono = 1.0
     zeta: float = 1.0
     nu: float = -4.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -61,6 +61,7 @@ class FastRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     alpha: float = -3.0
     beta: float = 3.0
     activation: Callable[[Array], Array] = tanh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -63,6 +63,7 @@ class FastWeights(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     decay_rate: float = 0.95
     learning_rate: float = 0.5
     inner_steps: int = 1

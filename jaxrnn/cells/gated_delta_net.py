@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -73,6 +73,7 @@ class GatedDeltaNet(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     num_heads: int = 1
 
     def __post_init__(self) -> None:

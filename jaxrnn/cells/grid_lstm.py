@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -69,6 +69,7 @@ class GridLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     depth_size: int = 2
     forget_bias: float | Chrono = 1.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -64,6 +64,7 @@ class HGRN(LinearCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     lower_rate: float = 0.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -77,6 +77,7 @@ class HyperLSTM(Cell):
     hidden_size: int
     hyper_size: int
     embedding_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:

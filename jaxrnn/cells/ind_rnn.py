@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -60,6 +60,7 @@ class IndRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     activation: Callable[[Array], Array] = relu
 
     def __post_init__(self) -> None:

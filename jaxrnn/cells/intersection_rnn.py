@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -68,6 +68,7 @@ class IntersectionRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
     pass_bias: float = 1.0
     activation: Callable[[Array], Array] = tanh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -66,6 +66,7 @@ class Jordan(Cell):
 
     hidden_size: int
     output_size: int
+    _: KW_ONLY
     decay_rate: float = 0.0
     activation: Callable[[Array], Array] = tanh
     output_activation: Callable[[Array], Array] = tanh

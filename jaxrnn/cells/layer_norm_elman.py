@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -61,6 +61,7 @@ class LayerNormElman(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     activation: Callable[[Array], Array] = tanh
     epsilon: float = 1e-5
 

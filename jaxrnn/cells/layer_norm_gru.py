@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -64,6 +64,7 @@ class LayerNormGRU(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     keep_bias: float | Chrono = 0.0
     epsilon: float = 1e-6
 

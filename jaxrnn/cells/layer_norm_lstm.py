@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -66,6 +66,7 @@ class LayerNormLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
     epsilon: float = 1e-6
 

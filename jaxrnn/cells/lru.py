@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -70,6 +70,7 @@ class LRU(LinearCell):
 
     state_size: int
     output_size: int
+    _: KW_ONLY
     smallest: float = 0.0
     largest: float = 0.99
     largest_phase: float = 6.28

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -67,6 +67,7 @@ class LTC(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     dt: float = 1 / 6
     unfolds: int = 6
     activation: Callable[[Array], Array] = sigmoid

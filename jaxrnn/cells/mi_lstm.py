@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -64,6 +64,7 @@ class MILSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     alpha: float = 1.0
     beta: float = 0.5
     forget_bias: float | Chrono = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -59,6 +59,7 @@ class MIRNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     alpha: float = 1.0
     beta: float = 0.5
     activation: Callable[[Array], Array] = tanh

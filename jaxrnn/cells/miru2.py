@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -55,6 +55,7 @@ class MiRU2(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     update_rate: float = 0.5
     reset_rate: float = 0.5
 

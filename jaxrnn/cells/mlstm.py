@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -77,6 +77,7 @@ class MLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     num_heads: int = 1
     forget_bias: float | Chrono = 1.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -62,6 +62,7 @@ class MogrifierLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     rounds: int = 5
     rank: int | None = None
     forget_bias: float | Chrono = 1.0

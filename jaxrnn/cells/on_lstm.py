@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -64,6 +64,7 @@ class ONLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     chunk_size: int = 1
 
     def __post_init__(self) -> None:

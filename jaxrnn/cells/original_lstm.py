@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -64,6 +64,7 @@ class OriginalLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     input_bias: float = 0.0
     output_bias: float = 0.0
 

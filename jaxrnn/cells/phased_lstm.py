@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -74,6 +74,7 @@ class PhasedLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
     open_ratio: float = 0.05
     leak_rate: float = 0.001

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -59,6 +59,7 @@ class RecurrentHighwayNetwork(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     depth_size: int = 3
     transform_bias: float = -2.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -66,6 +66,7 @@ class Retention(LinearCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     num_heads: int = 1
 
     def __post_init__(self) -> None:

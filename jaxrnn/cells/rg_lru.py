@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -66,6 +66,7 @@ class RGLRU(LinearCell):
       The gates have full matrices, where the paper's are block-diagonal.
     """
 
+    _: KW_ONLY
     shortest: float = 0.9
     longest: float = 0.999
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -83,6 +83,7 @@ class S5(LinearCell):
 
     state_size: int
     output_size: int
+    _: KW_ONLY
     shortest: float = 0.001
     longest: float = 0.1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -59,6 +59,7 @@ class SCRN(Cell):
 
     hidden_size: int
     context_size: int
+    _: KW_ONLY
     decay_rate: float = 0.95
 
     def __post_init__(self) -> None:

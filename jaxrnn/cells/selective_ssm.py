@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -71,6 +71,7 @@ class SelectiveSSM(LinearCell):
     """
 
     state_size: int
+    _: KW_ONLY
     rank_size: int = 1
 
     def __post_init__(self) -> None:

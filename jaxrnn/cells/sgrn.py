@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -52,6 +52,7 @@ class SGRN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 0.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -67,6 +67,7 @@ class SLSTM(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     num_heads: int = 1
     forget_bias: float | Chrono = 1.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -72,6 +72,7 @@ class SRU(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float | Chrono = 0.0
     highway_bias: float = 0.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -58,6 +58,7 @@ class UnICORNN(Cell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     dt: float = 0.1
     alpha: float = 1.0
 

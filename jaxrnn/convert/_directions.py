@@ -14,7 +14,9 @@ def join_directions(
     """Returns the bidirectional layer of two layers, and its parameters; `options` are further fields of it."""
     (forward_layer, forward_params), (backward_layer, backward_params) = forward, backward
     second = None if forward_layer == backward_layer else backward_layer
-    return Bidirectional(forward_layer, second, **options), BidirectionalParams(forward_params, backward_params)
+    return Bidirectional(forward_layer, backward=second, **options), BidirectionalParams(
+        forward_params, backward_params
+    )
 
 
 def split_directions(layer: Bidirectional, params: Any) -> list[tuple[Layer, Any]]:

@@ -90,7 +90,7 @@ class TorchLayer(NamedTuple):
             return GRU(n), GRUParams(w["weight_ih"], w["weight_hh"], as_array(b), as_array(b_h[2 * n :]))
         shared = w["weight_ih"], w["weight_hh"], as_array(b_x + b_h)
         if self.num_gates == 1:
-            return Elman(n, self.activation), ElmanParams(*shared)
+            return Elman(n, activation=self.activation), ElmanParams(*shared)
         if self.projection_size:
             return ProjectedLSTM(n, self.projection_size), ProjectedLSTMParams(*shared, w["weight_hr"])
         return LSTM(n), LSTMParams(*shared)

@@ -68,7 +68,7 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]]) -> tuple[Cell, Any]:
     if keys in ([{"w", "b"}, {"w", "b"}], [{"w", "b"}, {"w"}]) and names[1] == f"{names[0]}_1":
         p, q = modules.values()
         b = p["b"] + q["b"] if "b" in q else p["b"]
-        cell = Elman(q["w"].shape[0], jax.nn.relu)
+        cell = Elman(q["w"].shape[0], activation=jax.nn.relu)
         return cell, check_params(cell, ElmanParams(p["w"], q["w"], b))
     shapes = jax.tree.map(jnp.shape, modules)
     raise ValueError(

@@ -163,7 +163,7 @@ def _from_cell(layer: Any, *, backward: bool) -> tuple[Cell, Any]:
     n = config["units"]
     b = bias[0] if bias else jnp.zeros_like(w_x, shape=w_x.shape[-1])
     if name == "SimpleRNN":
-        cell = Elman(n, ACTIVATIONS[activation])
+        cell = Elman(n, activation=ACTIVATIONS[activation])
         return cell, check_params(cell, ElmanParams(w_x, w_h, b))
     if name == "LSTM":
         cell = LSTM(n)

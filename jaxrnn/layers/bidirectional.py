@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -68,6 +68,7 @@ class Bidirectional(Layer):
     """
 
     forward: Layer
+    _: KW_ONLY
     backward: Layer | None = None
     merge: Callable[[Array, Array], Array] = concat
 

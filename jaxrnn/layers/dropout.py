@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ class Dropout(Stateless):
     """
 
     rate: float
+    _: KW_ONLY
     shared: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +47,7 @@ class Highway(LayerWrapper):
     """
 
     layer: Layer
+    _: KW_ONLY
     transform_bias: float = -1.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ class LayerNorm(Stateless):
       J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
     """
 
+    _: KW_ONLY
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,7 @@ class Sliced(Layer):
     """
 
     layer: Layer
+    _: KW_ONLY
     slices: int = 8
     levels: int = 1
 

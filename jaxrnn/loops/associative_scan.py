@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ class AssociativeScan(Loop):
       neural nets over sequence length", 2018.
     """
 
+    _: KW_ONLY
     chunk: int | None = None
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +58,7 @@ class Deferred(Loop):
         block of all steps.
     """
 
+    _: KW_ONLY
     unroll: int = 1
     checkpoint_every: int | None = None
     block: int | None = None

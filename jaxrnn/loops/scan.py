@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ class Scan(Loop):
         recomputes the steps in between. It need not divide the length.
     """
 
+    _: KW_ONLY
     unroll: int = 1
     checkpoint_every: int | None = None
 

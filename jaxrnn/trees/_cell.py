@@ -17,7 +17,7 @@ class TreeState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TreeCell(abc.ABC):
+class TreeCell(check.NamedArguments, abc.ABC):
     """A cell over trees: computes the state of a node from the states of its children and the node's input.
 
     Like every jaxrnn cell it is a frozen dataclass of hyperparameters, and its methods are pure functions that treat

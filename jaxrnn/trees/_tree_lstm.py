@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ class TreeLSTMState(NamedTuple):
 class TreeLSTM(TreeCell):
     """A Tree-LSTM, whose subclass computes the gates of an inner node from its children."""
 
+    _: KW_ONLY
     forget_bias: float | Chrono = 1.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import jax.numpy as jnp
 from jax import Array
@@ -50,6 +50,7 @@ class NaryTreeLSTM(TreeLSTM):
       The paper gives no initial values; these are those of `LSTM`. A node without an input has :math:`W x_j = 0`.
     """
 
+    _: KW_ONLY
     arity: int = 2  # type: ignore[misc]
 
     def __post_init__(self) -> None:

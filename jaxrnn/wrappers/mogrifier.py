@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -62,6 +62,7 @@ class Mogrifier(Wrapper):
     """
 
     cell: Cell
+    _: KW_ONLY
     rounds: int = 5
     rank: int | None = None
 

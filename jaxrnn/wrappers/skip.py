@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +63,7 @@ class Skip(Wrapper):
     """
 
     cell: Cell
+    _: KW_ONLY
     update_bias: float = 1.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax
@@ -44,6 +44,7 @@ class Zoneout(Wrapper):
     """
 
     cell: Cell
+    _: KW_ONLY
     rate: Any = 0.1
 
     def __post_init__(self) -> None:

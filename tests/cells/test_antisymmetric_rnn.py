@@ -13,4 +13,4 @@ def antisymmetric_rnn(params, h, x):
     return h + 0.2 * np.tanh((w - w.T - 0.05 * np.eye(4)) @ h + params.w_x.T @ x + params.b)
 
 
-CASE = Case(jaxrnn.AntisymmetricRNN(4, 0.2, 0.05), antisymmetric_rnn)
+CASE = Case(jaxrnn.AntisymmetricRNN(4, epsilon=0.2, gamma=0.05), antisymmetric_rnn)

@@ -30,12 +30,12 @@ def clockwork_rnn(hidden, periods):
     return Reference(step, lambda params: (np.zeros(hidden), 0), analytic=False)
 
 
-CASE = Case(jaxrnn.ClockworkRNN(6, (1, 2, 3)), clockwork_rnn(6, (1, 2, 3)))
+CASE = Case(jaxrnn.ClockworkRNN(6, periods=(1, 2, 3)), clockwork_rnn(6, (1, 2, 3)))
 
 
 def test_a_clock_is_of_each_sequence():
     """A sequence that begins later has its own count of steps."""
-    cell = jaxrnn.ClockworkRNN(6, (1, 2, 3))
+    cell = jaxrnn.ClockworkRNN(6, periods=(1, 2, 3))
     params, xs = draw_params(cell), draw(8, 2, INPUT)
     resets = np.zeros((8, 2), bool)
     resets[3, 1] = True

@@ -27,9 +27,9 @@ LSTM, GRU = ConvLSTM(IMAGE, HIDDEN, 3), ConvGRU(IMAGE, HIDDEN, (3, 2))
 XS = draw_inputs(SIZE, TIME, BATCH)
 DEEP = Stack(
     Dropout(0.5),
-    Residual(Zoneout(ConvLSTM(IMAGE, CHANNELS, 3), 0.2)),
+    Residual(Zoneout(ConvLSTM(IMAGE, CHANNELS, 3), rate=0.2)),
     LayerNorm(),
-    Bidirectional(GRU, jaxrnn.PeepholeConvLSTM(IMAGE, 1, 3)),
+    Bidirectional(GRU, backward=jaxrnn.PeepholeConvLSTM(IMAGE, 1, 3)),
     jaxrnn.DenselyConnected(GRU, jaxrnn.LearnedInitialState(GRU)),
     jaxrnn.Highway(ConvGRU(IMAGE, CHANNELS + 2 * HIDDEN, 1)),
     jaxrnn.Using(jaxrnn.RecurrentDropout(LSTM, 0.5), Scan()),

@@ -14,4 +14,4 @@ def cornn(params, y, z, x):
     return y + 0.3 * new_z, new_z
 
 
-CASE = Case(jaxrnn.CoRNN(4, 0.3, 1.2, 0.7), cornn)
+CASE = Case(jaxrnn.CoRNN(4, dt=0.3, gamma=1.2, epsilon=0.7), cornn)

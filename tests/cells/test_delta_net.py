@@ -25,4 +25,4 @@ def delta_net(hidden, heads):
     return Reference(step, zero_state(heads * d * d), analytic=False)
 
 
-CASE = Case(jaxrnn.DeltaNet(4, 2), delta_net(4, 2))
+CASE = Case(jaxrnn.DeltaNet(4, num_heads=2), delta_net(4, 2))

@@ -10,7 +10,7 @@ from tests.support.inputs import INPUT, draw_params
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.DeltaNet(4, 2), jaxrnn.GatedDeltaNet(4, 2)], ids=repr)
+@pytest.mark.parametrize("cell", [jaxrnn.DeltaNet(4, num_heads=2), jaxrnn.GatedDeltaNet(4, num_heads=2)], ids=repr)
 def test_gradients_are_finite_for_inputs_of_zeros(cell):
     """The keys of such inputs have no direction."""
     params = draw_params(cell)

@@ -4,10 +4,10 @@ import jaxrnn
 from tests.support.references import Case, deep_transition
 
 CASE = Case(
-    jaxrnn.DOTRNN(4, 2, 3),
+    jaxrnn.DOTRNN(4, 2, depth=3),
     deep_transition(3, output=2),
     variants={
-        "depth 2": Case(jaxrnn.DOTRNN(4, 2, 2), deep_transition(2, output=2)),
-        "depth 4": Case(jaxrnn.DOTRNN(4, 2, 4), deep_transition(4, output=2)),
+        "depth 2": Case(jaxrnn.DOTRNN(4, 2, depth=2), deep_transition(2, output=2)),
+        "depth 4": Case(jaxrnn.DOTRNN(4, 2, depth=4), deep_transition(4, output=2)),
     },
 )

@@ -4,10 +4,10 @@ import jaxrnn
 from tests.support.references import Case, deep_transition
 
 CASE = Case(
-    jaxrnn.DTSRNN(4, 3),
+    jaxrnn.DTSRNN(4, depth=3),
     deep_transition(3, shortcut=True),
     variants={
-        "depth 2": Case(jaxrnn.DTSRNN(4, 2), deep_transition(2, shortcut=True)),
-        "depth 4": Case(jaxrnn.DTSRNN(4, 4), deep_transition(4, shortcut=True)),
+        "depth 2": Case(jaxrnn.DTSRNN(4, depth=2), deep_transition(2, shortcut=True)),
+        "depth 4": Case(jaxrnn.DTSRNN(4, depth=4), deep_transition(4, shortcut=True)),
     },
 )

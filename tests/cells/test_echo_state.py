@@ -18,7 +18,7 @@ def echo_state(params, h, x):
     return (1 - 0.3) * h + 0.3 * np.tanh(params.w_x.T @ x + params.w_h.T @ h + params.b)
 
 
-CASE = Case(jaxrnn.EchoState(4, 0.3, connectivity=0.8), echo_state, frozen=("w_x", "w_h", "b"))
+CASE = Case(jaxrnn.EchoState(4, leak=0.3, connectivity=0.8), echo_state, frozen=("w_x", "w_h", "b"))
 
 
 @pytest.mark.parametrize("connectivity", [0.1, 1.0])

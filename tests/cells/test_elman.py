@@ -27,14 +27,14 @@ CASE = Case(
     jaxrnn.Elman(4),
     elman(4),
     variants={
-        "relu": Case(jaxrnn.Elman(4, jax.nn.relu), elman(4, relu)),
+        "relu": Case(jaxrnn.Elman(4, activation=jax.nn.relu), elman(4, relu)),
     },
 )
 
 
 def test_irnn_is_a_rectified_network_that_begins_with_the_identity():
     """Le et al. 2015: without input a state stays as it is."""
-    cell, key = jaxrnn.Elman(4, jax.nn.relu), jax.random.key(0)
+    cell, key = jaxrnn.Elman(4, activation=jax.nn.relu), jax.random.key(0)
     params = cell.init(key, INPUT)
     params = params._replace(w_h=jaxrnn.initializers.identity()(key, (4, 4)))
     state = jaxrnn.cells.ElmanState(h=jnp.abs(draw(2, 4)))

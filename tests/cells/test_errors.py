@@ -51,7 +51,7 @@ ERRORS = {
     "no divisor of the input": (
         ValueError,
         "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
-        lambda: jaxrnn.GroupLSTM(4, 2).init(KEY, 3),
+        lambda: jaxrnn.GroupLSTM(4, num_groups=2).init(KEY, 3),
     ),
     "averages of symbols": (
         TypeError,
@@ -61,27 +61,27 @@ ERRORS = {
     "heads of an odd size": (
         ValueError,
         "Retention's num_heads must be a divisor of its hidden_size, 6, with an even quotient, but it is 2$",
-        lambda: jaxrnn.Retention(6, 2),
+        lambda: jaxrnn.Retention(6, num_heads=2),
     ),
     "periods": (
         ValueError,
         r"ClockworkRNN's periods must be a tuple of increasing positive integers, but it is \(2, 1\)$",
-        lambda: jaxrnn.ClockworkRNN(4, (2, 1)),
+        lambda: jaxrnn.ClockworkRNN(4, periods=(2, 1)),
     ),
     "periods and size": (
         ValueError,
         r"a multiple of the number of periods, 2, but it is 5$",
-        lambda: jaxrnn.ClockworkRNN(5, (1, 2)),
+        lambda: jaxrnn.ClockworkRNN(5, periods=(1, 2)),
     ),
     "depth": (
         ValueError,
         "DTRNN's depth must be an integer of at least 2, but it is 1$",
-        lambda: jaxrnn.DTRNN(4, 1),
+        lambda: jaxrnn.DTRNN(4, depth=1),
     ),
     "depth, shortcuts": (
         ValueError,
         "DTSRNN's depth must be an integer of at least 2, but it is 0$",
-        lambda: jaxrnn.DTSRNN(4, 0),
+        lambda: jaxrnn.DTSRNN(4, depth=0),
     ),
     "depth of outputs": (
         ValueError,
@@ -91,7 +91,7 @@ ERRORS = {
     "negatives": (
         ValueError,
         r"ScoRNN's negatives must be from 0 to 4, but it is 5$",
-        lambda: jaxrnn.ScoRNN(4, 5),
+        lambda: jaxrnn.ScoRNN(4, negatives=5),
     ),
     "no time": (
         ValueError,
@@ -141,27 +141,27 @@ ERRORS = {
     "bias": (
         ValueError,
         r"LSTM's forget_bias must be a finite number or Chrono\(longest\), but it is inf$",
-        lambda: LSTM(4, float("inf")).init(KEY, 3),
+        lambda: LSTM(4, forget_bias=float("inf")).init(KEY, 3),
     ),
     "periods, zero": (
         ValueError,
         r"ClockworkRNN's periods must be a tuple of increasing positive integers, but it is \(0, 1\)$",
-        lambda: jaxrnn.ClockworkRNN(4, (0, 1)),
+        lambda: jaxrnn.ClockworkRNN(4, periods=(0, 1)),
     ),
     "periods, none": (
         ValueError,
         r"ClockworkRNN's periods must be a tuple of increasing positive integers, but it is \(\)$",
-        lambda: jaxrnn.ClockworkRNN(4, ()),
+        lambda: jaxrnn.ClockworkRNN(4, periods=()),
     ),
     "periods, a list": (
         TypeError,
         r"ClockworkRNN's periods must be a tuple of increasing positive integers, but it is \[1, 2\]$",
-        lambda: jaxrnn.ClockworkRNN(4, [1, 2]),
+        lambda: jaxrnn.ClockworkRNN(4, periods=[1, 2]),
     ),
     "periods, a size that they do not divide": (
         ValueError,
         "a multiple of the number of periods, 3, but it is 4$",
-        lambda: jaxrnn.ClockworkRNN(4, (1, 2, 4)),
+        lambda: jaxrnn.ClockworkRNN(4, periods=(1, 2, 4)),
     ),
     "log_periods": (
         ValueError,
@@ -181,12 +181,12 @@ ERRORS = {
     "shortest and longest of S5": (
         ValueError,
         "S5's shortest must be at most its longest",
-        lambda: jaxrnn.S5(4, 2, 0.5, 0.1),
+        lambda: jaxrnn.S5(4, 2, shortest=0.5, longest=0.1),
     ),
     "seed": (
         ValueError,
         r"URNN's seed must be a non-negative integer below 2\*\*32, but it is 4294967296$",
-        lambda: jaxrnn.URNN(4, 2**32),
+        lambda: jaxrnn.URNN(4, seed=2**32),
     ),
 }
 

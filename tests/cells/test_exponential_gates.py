@@ -13,7 +13,7 @@ TIME, BATCH = 5, 2
 
 
 @pytest.mark.parametrize("gate", [-200.0, 200.0])
-@pytest.mark.parametrize("cell", [jaxrnn.SLSTM(4, 2), jaxrnn.MLSTM(4, 2)], ids=repr)
+@pytest.mark.parametrize("cell", [jaxrnn.SLSTM(4, num_heads=2), jaxrnn.MLSTM(4, num_heads=2)], ids=repr)
 def test_exponential_gates_do_not_overflow(cell, gate):
     """Where exp(gate) is infinite or zero in float32, from the first step on."""
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), draw_params(cell))

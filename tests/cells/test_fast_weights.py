@@ -28,11 +28,11 @@ def fast_weights(hidden, decay, rate, inner):
     return Reference(step, lambda params: (np.zeros(hidden), np.zeros((hidden, hidden))))
 
 
-CASE = Case(jaxrnn.FastWeights(4, 0.8, 0.3, 2), fast_weights(4, 0.8, 0.3, 2))
+CASE = Case(jaxrnn.FastWeights(4, decay_rate=0.8, learning_rate=0.3, inner_steps=2), fast_weights(4, 0.8, 0.3, 2))
 
 
 def test_fast_weights_are_the_decayed_sum_of_outer_products():
-    cell = jaxrnn.FastWeights(4, 0.8, 0.3)
+    cell = jaxrnn.FastWeights(4, decay_rate=0.8, learning_rate=0.3)
     params = draw_params(cell)
     state, hs = jaxrnn.unroll(cell, params, draw(6, INPUT))
     expected = sum(0.8 ** (4 - t) * 0.3 * np.outer(hs[t], hs[t]) for t in range(5))

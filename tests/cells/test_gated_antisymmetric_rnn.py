@@ -16,4 +16,4 @@ def gated_antisymmetric_rnn(params, h, x):
     return h + 0.2 * z * np.tanh((w - w.T - 0.05 * np.eye(4)) @ h + v_h @ x + b_h)
 
 
-CASE = Case(jaxrnn.GatedAntisymmetricRNN(4, 0.2, 0.05), gated_antisymmetric_rnn)
+CASE = Case(jaxrnn.GatedAntisymmetricRNN(4, epsilon=0.2, gamma=0.05), gated_antisymmetric_rnn)

@@ -25,4 +25,4 @@ def gated_delta_net(hidden, heads):
     return Reference(step, zero_state(heads * d * d), analytic=False)
 
 
-CASE = Case(jaxrnn.GatedDeltaNet(4, 2), gated_delta_net(4, 2))
+CASE = Case(jaxrnn.GatedDeltaNet(4, num_heads=2), gated_delta_net(4, 2))

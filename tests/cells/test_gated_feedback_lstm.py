@@ -40,11 +40,11 @@ def gated_feedback_lstm(hidden, depth):
     return Reference(step, lambda params: (np.zeros((depth, hidden)), np.zeros((depth, hidden))))
 
 
-CASE = Case(jaxrnn.GatedFeedbackLSTM(4, 2), gated_feedback_lstm(4, 2))
+CASE = Case(jaxrnn.GatedFeedbackLSTM(4, depth_size=2), gated_feedback_lstm(4, 2))
 
 
 def test_with_its_own_past_alone_gated_feedback_is_a_stack():
-    cell, stack = jaxrnn.GatedFeedbackLSTM(4, 2), jaxrnn.Stack(jaxrnn.LSTM(4), jaxrnn.LSTM(4))
+    cell, stack = jaxrnn.GatedFeedbackLSTM(4, depth_size=2), jaxrnn.Stack(jaxrnn.LSTM(4), jaxrnn.LSTM(4))
     params, xs = draw_params(cell), draw(TIME, BATCH, 3)
     first, last = (w_g[4 * j : 4 * j + 4] for j, w_g in enumerate(params.w_g))
     own = [jnp.concatenate([first, 0 * first]), jnp.concatenate([0 * last, last])]  # nothing comes from other layers

@@ -22,4 +22,4 @@ def gated_linear_attention(hidden, heads, tau):
     return Reference(step, zero_state(heads * d * d), analytic=False)
 
 
-CASE = Case(jaxrnn.GatedLinearAttention(4, 2, rank_size=2, temperature=4.0), gated_linear_attention(4, 2, 4))
+CASE = Case(jaxrnn.GatedLinearAttention(4, num_heads=2, rank_size=2, temperature=4.0), gated_linear_attention(4, 2, 4))

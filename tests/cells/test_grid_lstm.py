@@ -42,12 +42,12 @@ def grid_lstm(hidden, depth):
     return Reference(step, lambda params: (np.zeros((depth, hidden)), np.zeros((depth, hidden)), np.zeros(hidden)))
 
 
-CASE = Case(jaxrnn.GridLSTM(4, 2), grid_lstm(4, 2))
+CASE = Case(jaxrnn.GridLSTM(4, depth_size=2), grid_lstm(4, 2))
 
 
 def test_one_step_up_the_grid_passes_memories_on():
     """Where every gate of depth keeps, the memory that the input brings arrives at the top as it is."""
-    cell = jaxrnn.GridLSTM(4, 3)
+    cell = jaxrnn.GridLSTM(4, depth_size=3)
     params, xs = draw_params(cell), draw(TIME, BATCH, 3)
     keep = jnp.repeat(jnp.array([0, 0, 0, 0, -60.0, 60, 60, 0]), 4)
     params = params._replace(b=tuple(keep for _ in params.b))

@@ -36,11 +36,11 @@ def group_lstm(hidden, groups):
     return Reference(step, zero_state(hidden, hidden))
 
 
-CASE = Case(jaxrnn.GroupLSTM(6, 3), group_lstm(6, 3))
+CASE = Case(jaxrnn.GroupLSTM(6, num_groups=3), group_lstm(6, 3))
 
 
 def test_a_group_is_an_lstm_of_its_part():
-    cell = jaxrnn.GroupLSTM(8, 2)
+    cell = jaxrnn.GroupLSTM(8, num_groups=2)
     params, xs = draw_params(cell, input_size=6), draw(TIME, BATCH, 6)
     state = draw_state(cell, params, (BATCH,))
     (_, whole), gradient = outputs_and_input_gradients(cell, params, xs, state)
@@ -54,13 +54,13 @@ def test_a_group_is_an_lstm_of_its_part():
 
 
 def test_symbols_of_groups_equal_their_one_hot_vectors():
-    cell, symbols = jaxrnn.GroupLSTM(4, 2), np.array([[0, 5], [3, 2], [1, 1]])
+    cell, symbols = jaxrnn.GroupLSTM(4, num_groups=2), np.array([[0, 5], [3, 2], [1, 1]])
     params = draw_params(cell, input_size=6)
     assert_close(unroll(cell, params, symbols), unroll(cell, params, np.eye(6)[symbols]))
 
 
 def test_an_input_of_another_size_than_that_of_the_groups():
-    cell = jaxrnn.GroupLSTM(4, 2)
+    cell = jaxrnn.GroupLSTM(4, num_groups=2)
     with pytest.raises(
         ValueError, match=r"the input size of the parameters, 6, but .* \(4,\): call init with the size"
     ):

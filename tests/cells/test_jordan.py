@@ -17,4 +17,4 @@ def jordan(decay):
     return reference
 
 
-CASE = Case(jaxrnn.Jordan(4, 2, 0.3), jordan(0.3))
+CASE = Case(jaxrnn.Jordan(4, 2, decay_rate=0.3), jordan(0.3))

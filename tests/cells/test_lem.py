@@ -19,4 +19,4 @@ def lem(params, y, z, x):
     return y, z
 
 
-CASE = Case(jaxrnn.LEM(4, 0.7), lem)
+CASE = Case(jaxrnn.LEM(4, dt=0.7), lem)

@@ -16,4 +16,4 @@ def ltc(params, h, x):
     return h
 
 
-CASE = Case(jaxrnn.LTC(4, 0.2, 3), ltc)
+CASE = Case(jaxrnn.LTC(4, dt=0.2, unfolds=3), ltc)

@@ -19,4 +19,4 @@ def miru1(update):
     return reference
 
 
-CASE = Case(jaxrnn.MiRU1(4, 0.7), miru1(0.7))
+CASE = Case(jaxrnn.MiRU1(4, update_rate=0.7), miru1(0.7))

@@ -16,4 +16,4 @@ def miru2(update, reset):
     return reference
 
 
-CASE = Case(jaxrnn.MiRU2(4, 0.7, 0.4), miru2(0.7, 0.4))
+CASE = Case(jaxrnn.MiRU2(4, update_rate=0.7, reset_rate=0.4), miru2(0.7, 0.4))

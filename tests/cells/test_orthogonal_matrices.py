@@ -20,7 +20,7 @@ def test_orthogonal_networks_begin_with_turns_of_pairs(cell):
     assert (np.abs(w - np.eye(len(w)))[0, :2] > 1e-3).all()
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(5, 2), jaxrnn.ExpRNN(5)], ids=repr)
+@pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(5, negatives=2), jaxrnn.ExpRNN(5)], ids=repr)
 def test_recurrent_matrices_stay_orthogonal(cell):
     w = to_numpy(cell.recurrent_matrix(draw_params(cell)))
     np.testing.assert_allclose(w @ w.T, np.eye(5), atol=1e-12)
@@ -29,7 +29,7 @@ def test_recurrent_matrices_stay_orthogonal(cell):
     np.testing.assert_allclose(half.astype(float), w, atol=0.02)
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(5, 2), jaxrnn.ExpRNN(5), jaxrnn.URNN(5)], ids=repr)
+@pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(5, negatives=2), jaxrnn.ExpRNN(5), jaxrnn.URNN(5)], ids=repr)
 def test_states_keep_their_length_without_input_and_bias(cell):
     params = draw_params(cell)
     params = params._replace(b=jnp.zeros(5))

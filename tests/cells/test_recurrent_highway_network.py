@@ -29,14 +29,14 @@ def recurrent_highway_network(depth):
 
 
 CASE = Case(
-    jaxrnn.RecurrentHighwayNetwork(4, 3),
+    jaxrnn.RecurrentHighwayNetwork(4, depth_size=3),
     recurrent_highway_network(3),
     variants={
-        "one layer": Case(jaxrnn.RecurrentHighwayNetwork(4, 1), recurrent_highway_network(1)),
+        "one layer": Case(jaxrnn.RecurrentHighwayNetwork(4, depth_size=1), recurrent_highway_network(1)),
     },
 )
 
 
 def test_initial_biases_of_the_transform_gates():
-    params = to_numpy(jaxrnn.RecurrentHighwayNetwork(2, 3, transform_bias=-1.5).init(jax.random.key(0), 2))
+    params = to_numpy(jaxrnn.RecurrentHighwayNetwork(2, depth_size=3, transform_bias=-1.5).init(jax.random.key(0), 2))
     np.testing.assert_array_equal(params.b, [[0, 0, -1.5, -1.5]] * 3)

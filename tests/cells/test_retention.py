@@ -34,13 +34,13 @@ def retention(hidden, heads):
     return Reference(step, lambda params: (np.zeros(heads * d * d // 2, complex),), analytic=False)
 
 
-CASE = Case(jaxrnn.Retention(8, 2), retention(8, 2))
+CASE = Case(jaxrnn.Retention(8, num_heads=2), retention(8, 2))
 
 
 def test_retention_is_attention_with_rotary_positions_and_decay():
     """Sun et al. 2023, eq. 5, for each head."""
     heads, d = 2, 4
-    cell, xs = Retention(heads * d, heads), draw(TIME, INPUT)
+    cell, xs = Retention(heads * d, num_heads=heads), draw(TIME, INPUT)
     params = draw_params(cell)
     parts = np.split(xs @ np.asarray(params.w_x), 3, axis=-1)
     q, k, v = (part.reshape(TIME, heads, d) for part in parts)

@@ -62,7 +62,7 @@ def test_s5_begins_as_the_normal_part_of_hippo():
 
 @pytest.mark.slow
 def test_s5_draws_its_steps_between_the_shortest_and_the_longest():
-    params = S5(200, 2, 0.01, 0.5).init(jax.random.key(0), INPUT)
+    params = S5(200, 2, shortest=0.01, longest=0.5).init(jax.random.key(0), INPUT)
     steps = np.exp(params.log_delta)
     assert 0.01 <= steps.min() < 0.02
     assert 0.4 < steps.max() <= 0.5

@@ -14,4 +14,4 @@ def scornn(params, h, x):
     return mod_relu(w @ h + params.w_x.T @ x, params.b)
 
 
-CASE = Case(jaxrnn.ScoRNN(4, 2), scornn)
+CASE = Case(jaxrnn.ScoRNN(4, negatives=2), scornn)

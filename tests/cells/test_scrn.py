@@ -17,4 +17,4 @@ def scrn(hidden, context, alpha):
     return Reference(step, zero_state(hidden, context))
 
 
-CASE = Case(jaxrnn.SCRN(4, 2, 0.7), scrn(4, 2, 0.7))
+CASE = Case(jaxrnn.SCRN(4, 2, decay_rate=0.7), scrn(4, 2, 0.7))

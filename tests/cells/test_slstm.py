@@ -44,7 +44,7 @@ CASE = Case(
 
 
 def test_blocks_of_the_slstm_are_orthogonal():
-    w_h = to_numpy(jaxrnn.SLSTM(6, 2).init(jax.random.key(0), INPUT).w_h)
+    w_h = to_numpy(jaxrnn.SLSTM(6, num_heads=2).init(jax.random.key(0), INPUT).w_h)
     assert w_h.shape == (2, 3, 12)
     blocks = [block for head in w_h for block in np.split(head, 4, axis=1)]
     assert all(np.allclose(block @ block.T, np.eye(3)) for block in blocks)

@@ -14,4 +14,4 @@ def unicornn(params, y, z, x):
     return y + dt * z, z
 
 
-CASE = Case(jaxrnn.UnICORNN(4, 0.3, 0.7), unicornn)
+CASE = Case(jaxrnn.UnICORNN(4, dt=0.3, alpha=0.7), unicornn)

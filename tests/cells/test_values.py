@@ -26,9 +26,9 @@ def test_equal_cells_compile_once():
 
 
 def test_repr_reads_as_the_call():
-    cell = Zoneout(LSTM(4), 0.1)
+    cell = Zoneout(LSTM(4), rate=0.1)
     assert repr(cell) == "Zoneout(cell=LSTM(hidden_size=4, forget_bias=1.0), rate=0.1)"
-    assert repr(jaxrnn.Elman(4, jax.nn.relu)) == "Elman(hidden_size=4, activation=relu)"
+    assert repr(jaxrnn.Elman(4, activation=jax.nn.relu)) == "Elman(hidden_size=4, activation=relu)"
     assert repr(RecurrentDropout(LSTM(2), 0.5)) != repr(RecurrentDropout(LSTM(2), 0.25))
 
 

@@ -331,7 +331,7 @@ ERRORS = {
     "in one direction": (
         TypeError,
         r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
-        refuse(to_linen, Bidirectional(LSTM(2), jaxrnn.PeepholeLSTM(2))),
+        refuse(to_linen, Bidirectional(LSTM(2), backward=jaxrnn.PeepholeLSTM(2))),
     ),
     "another layer": (
         TypeError,

@@ -123,7 +123,7 @@ def test_keras_bidirectional(merge, name):
 
 @pytest.mark.slow
 def test_keras_two_kinds_in_two_directions():
-    layer = Bidirectional(LSTM(2), ResetBeforeGRU(3))
+    layer = Bidirectional(LSTM(2), backward=ResetBeforeGRU(3))
     params, xs = in_float32((params_of(layer), draw(TIME, BATCH, 2)))
     theirs = rebuild(*to_keras(layer, params), 2)
     assert_close(theirs(xs.swapaxes(0, 1)).swapaxes(0, 1), unroll(layer, params, xs)[1], rtol=1e-5)
@@ -173,7 +173,7 @@ def test_haiku(name, size):
     assert_close(step_and_gradients(ours(from_haiku), tree, state, x), expected, rtol=1e-11)
 
     layer, params = from_haiku(tree)
-    assert layer == (Elman(hidden, jax.nn.relu) if HAIKU[name][0] is Elman else HAIKU[name][0](hidden))
+    assert layer == (Elman(hidden, activation=jax.nn.relu) if HAIKU[name][0] is Elman else HAIKU[name][0](hidden))
     back = to_haiku(layer, params)
     assert [*back] == [*tree]
     if HAIKU[name][0] is Elman:  # whose two biases are added up
@@ -191,7 +191,7 @@ def test_haiku_names_of_cores():
     for layer, name, core in [
         (LSTM(3), "LSTM", "lstm"),
         (ResetBeforeGRU(3), "GRU", "gru"),
-        (Elman(3, jax.nn.relu), "VanillaRNN", "vanilla_rnn"),
+        (Elman(3, activation=jax.nn.relu), "VanillaRNN", "vanilla_rnn"),
     ]:
         params, x, state = params_of(layer), draw(BATCH, 2), state_of(type(layer), 3)
         default, named = to_haiku(layer, params), to_haiku(layer, params, name="decoder")
@@ -243,7 +243,7 @@ def test_equinox(kind, use_bias, size):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])
 def test_dtypes_are_kept(dtype):
     pytest.importorskip("equinox")
-    for layer in (Elman(2, jax.nn.relu), LSTM(2), GRU(2), ResetBeforeGRU(2)):
+    for layer in (Elman(2, activation=jax.nn.relu), LSTM(2), GRU(2), ResetBeforeGRU(2)):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params_of(layer, 3))
         config, weights = to_keras(layer, params)
         assert config["config"]["dtype"] == jnp.dtype(dtype).name
@@ -338,7 +338,7 @@ ERRORS = {
     "to keras, activation": (
         TypeError,
         r"Elman\(hidden_size=2, activation=sin\) cannot be converted .* jax\.nn\.relu or jax\.nn\.sigmoid",
-        refuse(to_keras, Elman(2, jnp.sin)),
+        refuse(to_keras, Elman(2, activation=jnp.sin)),
     ),
     "to keras, merge": (
         TypeError,
@@ -359,7 +359,7 @@ ERRORS = {
     "to keras, directions": (
         TypeError,
         r"PeepholeLSTM\(hidden_size=2, forget_bias=1\.0\) cannot be .* its gates read the memory cell",
-        refuse(to_keras, Bidirectional(GRU(2), jaxrnn.PeepholeLSTM(2))),
+        refuse(to_keras, Bidirectional(GRU(2), backward=jaxrnn.PeepholeLSTM(2))),
     ),
     "to keras, parameters": (
         ValueError,

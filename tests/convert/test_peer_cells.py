@@ -159,7 +159,7 @@ def haiku_elman(hidden):
         ys, h = haiku_run(lambda hk: hk.VanillaRNN(hidden), params, xs, s.h)
         return (h,), ys
 
-    return Elman(hidden, jax.nn.relu), peer
+    return Elman(hidden, activation=jax.nn.relu), peer
 
 
 def haiku_lstm(hidden):

@@ -94,7 +94,7 @@ class SCRNOfItsReadout(jaxrnn.SCRN):
 
 def scrn_with_output(params, xs, state):
     """The paper's y of the same parameters."""
-    last, ys = unroll(jaxrnn.SCRN(4, 4, 0.7), params[0], xs, state)
+    last, ys = unroll(jaxrnn.SCRN(4, 4, decay_rate=0.7), params[0], xs, state)
     return last, tanh(ys @ params[1])
 
 
@@ -325,15 +325,22 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    "AntisymmetricRNNCell": Peer(jaxrnn.AntisymmetricRNN(4, 0.2, 0.05), plain, options={"epsilon": 0.2, "gamma": 0.05}),
+    "AntisymmetricRNNCell": Peer(
+        jaxrnn.AntisymmetricRNN(4, epsilon=0.2, gamma=0.05), plain, options={"epsilon": 0.2, "gamma": 0.05}
+    ),
     "GatedAntisymmetricRNNCell": Peer(  # one of its two biases is not in its gate
-        jaxrnn.GatedAntisymmetricRNN(4, 0.2, 0.05), plain, options={"epsilon": 0.2, "gamma": 0.05}
+        jaxrnn.GatedAntisymmetricRNN(4, epsilon=0.2, gamma=0.05), plain, options={"epsilon": 0.2, "gamma": 0.05}
     ),
     "ATRCell": Peer(jaxrnn.ATR(4), plain),
     "BRCell": Peer(jaxrnn.BRC(4), bistable),
     "NBRCell": Peer(jaxrnn.NBRC(4), plain),
     "CFNCell": Peer(jaxrnn.CFN(4), lambda p: plain(p) | {"bias_ih": before_zeros(p.b, 4)}),
-    "coRNNCell": Peer(jaxrnn.CoRNN(4, 0.3, 1.2, 0.7), cornn, double, options={"dt": 0.3, "gamma": 1.2, "epsilon": 0.7}),
+    "coRNNCell": Peer(
+        jaxrnn.CoRNN(4, dt=0.3, gamma=1.2, epsilon=0.7),
+        cornn,
+        double,
+        options={"dt": 0.3, "gamma": 1.2, "epsilon": 0.7},
+    ),
     "DSGUCell": Peer(jaxrnn.DSGU(4), dsgu),
     "FastRNNCell": Peer(jaxrnn.FastRNN(4), fast_rnn),
     "FastGRNNCell": Peer(FastGRNNWithTanh(4), fast_grnn, paper=partial(unroll, jaxrnn.FastGRNN(4))),
@@ -343,14 +350,20 @@ PEERS = {
     "IndRNNCell": Peer(jaxrnn.IndRNN(4), ind_rnn, options={"nonlinearity": "relu"}),
     "IntersectionRNNCell": Peer(jaxrnn.IntersectionRNN(4), intersection_rnn, intersection),
     "JANETCell": Peer(jaxrnn.JANET(4, beta=0.7), of_janet, janet),
-    "LEMCell": Peer(LEMOfTheOldZ(4, 0.7), lem, double, options={"dt": 0.7}, paper=partial(unroll, jaxrnn.LEM(4, 0.7))),
+    "LEMCell": Peer(
+        LEMOfTheOldZ(4, dt=0.7), lem, double, options={"dt": 0.7}, paper=partial(unroll, jaxrnn.LEM(4, dt=0.7))
+    ),
     "LightRUCell": Peer(jaxrnn.LightRU(4), light_ru),
     "LiGRUCell": Peer(jaxrnn.LiGRU(4), plain),
     "MCLSTMCell": Peer(jaxrnn.MemoryControllerLSTM(4), of_memory_controller, memory_controller),
     "MGUCell": Peer(jaxrnn.MGU(4), with_candidate),
     "MinimalRNNCell": Peer(jaxrnn.MinimalRNN(4), minimal_rnn),
-    "MiRU1Cell": Peer(jaxrnn.MiRU1(4, 0.3), with_candidate, options={"update_coefficient": 0.3}),
-    "MiRU2Cell": Peer(jaxrnn.MiRU2(4, 0.3, 0.6), plain, options={"update_coefficient": 0.3, "reset_coefficient": 0.6}),
+    "MiRU1Cell": Peer(jaxrnn.MiRU1(4, update_rate=0.3), with_candidate, options={"update_coefficient": 0.3}),
+    "MiRU2Cell": Peer(
+        jaxrnn.MiRU2(4, update_rate=0.3, reset_rate=0.6),
+        plain,
+        options={"update_coefficient": 0.3, "reset_coefficient": 0.6},
+    ),
     "MultiplicativeLSTMCell": Peer(
         MultiplicativeLSTMAsUsual(4), multiplicative, double, paper=partial(unroll, jaxrnn.MultiplicativeLSTM(4))
     ),
@@ -362,7 +375,7 @@ PEERS = {
     "PeepholeLSTMCell": Peer(jaxrnn.PeepholeLSTM(4), peephole, double),
     "RANCell": Peer(jaxrnn.RAN(4), plain, double),
     "ResLSTMCell": Peer(jaxrnn.ResidualLSTM(4), residual, double),
-    "SCRNCell": Peer(SCRNOfItsReadout(4, 4, 0.7), scrn, double, paper=scrn_with_output),
+    "SCRNCell": Peer(SCRNOfItsReadout(4, 4, decay_rate=0.7), scrn, double, paper=scrn_with_output),
     "SGRNCell": Peer(jaxrnn.SGRN(4), sgrn),
     "SGUCell": Peer(jaxrnn.SGU(4), sgu),
     "STARCell": Peer(jaxrnn.STAR(4), reordered(1, 0)),
@@ -371,7 +384,7 @@ PEERS = {
     "TGRUCell": Peer(jaxrnn.TGRU(4), strongly_typed, tgru),
     "TLSTMCell": Peer(jaxrnn.TLSTM(4), strongly_typed, tlstm),
     "UGRNNCell": Peer(jaxrnn.UGRNN(4), reordered(1, 0)),
-    "UnICORNNCell": Peer(jaxrnn.UnICORNN(4, 0.3, 0.7), unicornn, double, options={"dt": 0.3, "alpha": 0.7}),
+    "UnICORNNCell": Peer(jaxrnn.UnICORNN(4, dt=0.3, alpha=0.7), unicornn, double, options={"dt": 0.3, "alpha": 0.7}),
     "WMCLSTMCell": Peer(jaxrnn.WMCLSTM(4), working_memory, double),
 }
 

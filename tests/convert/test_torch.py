@@ -23,7 +23,7 @@ INPUT, HIDDEN, PROJ = 3, 4, 2
 GATES = {"tanh": 1, "relu": 1, "GRU": 3, "LSTM": 4, "LSTMP": 4}
 CELLS = {
     "tanh": Elman(HIDDEN),
-    "relu": Elman(HIDDEN, jax.nn.relu),
+    "relu": Elman(HIDDEN, activation=jax.nn.relu),
     "GRU": GRU(HIDDEN),
     "LSTM": LSTM(HIDDEN),
     "LSTMP": ProjectedLSTM(HIDDEN, PROJ),
@@ -117,8 +117,10 @@ def test_a_layer_comes_back(kind):
 
 
 def test_what_only_says_how_to_run_or_begin_changes_nothing():
-    cell, other = LSTM(4), LSTM(4, jaxrnn.Chrono(9.0))
-    layer = Stack(Stack(Bidirectional(cell, other)), Using(Bidirectional(Using(cell, loops.Scan())), loops.Scan()))
+    cell, other = LSTM(4), LSTM(4, forget_bias=jaxrnn.Chrono(9.0))
+    layer = Stack(
+        Stack(Bidirectional(cell, backward=other)), Using(Bidirectional(Using(cell, loops.Scan())), loops.Scan())
+    )
     plain = Stack(Bidirectional(cell), Bidirectional(cell))
     params = draw_params(plain)
     one, two = params
@@ -331,7 +333,7 @@ ERRORS = {
     "activation": (
         ValueError,
         r"PyTorch's nn\.RNN needs the activation jnp\.tanh or .* activation=sigmoid\)",
-        lambda: written(Elman(3, jax.nn.sigmoid)),
+        lambda: written(Elman(3, activation=jax.nn.sigmoid)),
     ),
     "merge": (
         ValueError,
@@ -346,17 +348,17 @@ ERRORS = {
     "other kinds": (
         ValueError,
         r"PyTorch's modules have layers of one kind, size and .* merge=concat\) differ",
-        lambda: written(Bidirectional(LSTM(4), GRU(4))),
+        lambda: written(Bidirectional(LSTM(4), backward=GRU(4))),
     ),
     "other activations": (
         ValueError,
         r"PyTorch's modules have layers of one kind, size and .* activation=relu\)\) differ",
-        lambda: written(Stack(Elman(4), Elman(4, jax.nn.relu))),
+        lambda: written(Stack(Elman(4), Elman(4, activation=jax.nn.relu))),
     ),
     "other projections": (
         ValueError,
         r"PyTorch's modules have layers of one kind, size and .* merge=concat\) differ",
-        lambda: written(Bidirectional(ProjectedLSTM(4, 2), ProjectedLSTM(4, 3))),
+        lambda: written(Bidirectional(ProjectedLSTM(4, 2), backward=ProjectedLSTM(4, 3))),
     ),
     "other directions": (
         ValueError,

@@ -147,7 +147,7 @@ def test_flax_bidirectional(wrap):
     params = jaxrnn.layers.BidirectionalParams(
         jaxrnn.cells.LSTMParams(**p["forward_rnn"]), jaxrnn.cells.GRUParams(**p["backward_rnn"])
     )
-    layer = Bidirectional(LSTM(HIDDEN), GRU(HIDDEN))
+    layer = Bidirectional(LSTM(HIDDEN), backward=GRU(HIDDEN))
     begin = jaxrnn.layers.BidirectionalState(*carry)
     state, expected = jaxrnn.unroll(layer, params, XS.swapaxes(0, 1), begin, lengths=lengths)
     valid = (np.arange(TIME) < lengths[:, None])[..., None]

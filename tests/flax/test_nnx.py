@@ -270,7 +270,7 @@ def test_dropout():
     "layer",
     [
         pytest.param(Stack(LSTM(HIDDEN), Dropout(0.5)), id="Dropout"),
-        pytest.param(Zoneout(LSTM(HIDDEN), 0.5), id="Zoneout", marks=pytest.mark.slow),
+        pytest.param(Zoneout(LSTM(HIDDEN), rate=0.5), id="Zoneout", marks=pytest.mark.slow),
     ],
 )
 def test_dropout_in_flax_rnn(layer):

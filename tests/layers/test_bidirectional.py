@@ -27,14 +27,14 @@ MERGES = {
 LENGTHS = np.array([5, 0, 3])
 TIME, BATCH = 5, 3
 
-EXAMPLE = jaxrnn.Bidirectional(jaxrnn.GRU(4), jaxrnn.LSTM(2))
+EXAMPLE = jaxrnn.Bidirectional(jaxrnn.GRU(4), backward=jaxrnn.LSTM(2))
 
 
 @both_ways
 @pytest.mark.parametrize("merge", MERGES)
 def test_bidirectional(merge, reverse):
     ours, numpys = MERGES[merge]
-    layer = Bidirectional(LSTM(4), GRU(4), ours)
+    layer = Bidirectional(LSTM(4), backward=GRU(4), merge=ours)
     params, p, xs, state = draw_all(layer, TIME, BATCH)
     last, ys = unroll(layer, params, xs, state, lengths=LENGTHS, reverse=reverse)
     begin = to_numpy(state)
@@ -47,7 +47,7 @@ def test_bidirectional(merge, reverse):
 @both_ways
 def test_bidirectional_keeps_packed_sequences_apart(reverse):
     """Each packed sequence comes out as if run alone, whichever direction counts as forward."""
-    layer = Bidirectional(LSTM(4), GRU(2))
+    layer = Bidirectional(LSTM(4), backward=GRU(2))
     params, p, xs, _ = draw_all(layer, TIME, BATCH)
     xs = xs[:, 0]
     pieces = [slice(0, 2), slice(2, 3), slice(3, 5)]

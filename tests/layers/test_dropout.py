@@ -16,7 +16,7 @@ TIME, BATCH = 5, 3
 
 
 def drop(xs, rate, shared=False, **how):
-    return np.asarray(unroll(Dropout(rate, shared), (), xs, **how)[1])
+    return np.asarray(unroll(Dropout(rate, shared=shared), (), xs, **how)[1])
 
 
 EXAMPLE = jaxrnn.Dropout(0.5)

@@ -50,7 +50,7 @@ ERRORS = {
     "layer of two": (
         TypeError,
         r"Bidirectional's backward must be a jaxrnn layer or None, .*: did you mean LSTM\(\.\.\.\)\?$",
-        lambda: Bidirectional(LSTM(4), LSTM),
+        lambda: Bidirectional(LSTM(4), backward=LSTM),
     ),
     "residual of symbols": (
         TypeError,
@@ -90,17 +90,17 @@ ERRORS = {
     "slices and resets": (
         ValueError,
         r"Sliced\(layer=GRU\(hidden_size=4, update_bias=0\.0\), .* give packed sequences as a batch",
-        lambda: run(jaxrnn.Sliced(GRU(4), 2), resets=np.zeros((5, 2), bool)),
+        lambda: run(jaxrnn.Sliced(GRU(4), slices=2), resets=np.zeros((5, 2), bool)),
     ),
     "slices": (
         ValueError,
         "Sliced's slices must be an integer of at least 2, but it is 1$",
-        lambda: jaxrnn.Sliced(GRU(4), 1),
+        lambda: jaxrnn.Sliced(GRU(4), slices=1),
     ),
     "levels": (
         TypeError,
         "Sliced's levels must be a positive integer, but it is True$",
-        lambda: jaxrnn.Sliced(GRU(4), 2, True),
+        lambda: jaxrnn.Sliced(GRU(4), slices=2, levels=True),
     ),
     "output size, negative input": (
         ValueError,

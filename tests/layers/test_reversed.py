@@ -19,7 +19,7 @@ EXAMPLE = jaxrnn.Reversed(jaxrnn.LSTM(4))
 
 @both_ways
 def test_reversed_is_the_backward_layer_of_bidirectional(reverse):
-    layer, both = Reversed(LSTM(4)), Bidirectional(GRU(2), LSTM(4))
+    layer, both = Reversed(LSTM(4)), Bidirectional(GRU(2), backward=LSTM(4))
     params, xs = draw_params(both), draw(5, BATCH, INPUT)
     state = draw_state(both, params, (BATCH,))
     how = {"lengths": np.array([5, 0, 3]), "resets": draw(5, BATCH) > 0.5, "reverse": reverse}

@@ -39,13 +39,13 @@ def sliced(reference, params, xs, slices, state=None):
     return outputs, last
 
 
-EXAMPLE = jaxrnn.Sliced(jaxrnn.GRU(4), 2)
+EXAMPLE = jaxrnn.Sliced(jaxrnn.GRU(4), slices=2)
 
 
 @both_ways
 @pytest.mark.parametrize(("time", "slices", "levels"), [slow(8, 2, 2), slow(7, 3, 1), (11, 3, 2), (3, 2, 2)])
 def test_sliced_equals_the_reference(time, slices, levels, reverse):
-    layer, reference = Sliced(GRU(4), slices, levels), gru(4)
+    layer, reference = Sliced(GRU(4), slices=slices, levels=levels), gru(4)
     params, xs = draw_params(layer), draw(time, BATCH, INPUT)
     state = draw_state(layer, params, (BATCH,))
     for lengths in (None, np.array([time, 0, (2 * time + 2) // 3])):
@@ -63,7 +63,7 @@ def test_sliced_equals_the_reference(time, slices, levels, reverse):
 
 
 def test_gradient_of_sliced_equals_complex_differences():
-    layer, reference = Sliced(GRU(2), 2, 2), gru(2)
+    layer, reference = Sliced(GRU(2), slices=2, levels=2), gru(2)
     params, xs = draw_params(layer, input_size=2), draw(5, 2)
     leaves, tree = jax.tree.flatten((params, xs))
 
@@ -82,28 +82,28 @@ def test_gradient_of_sliced_equals_complex_differences():
 
 def test_linear_slices_are_the_whole():
     """Yu and Liu 2018, section 3.3: without squashing, and with the right weights, slicing changes nothing."""
-    layer = Sliced(jaxrnn.Elman(3, lambda x: x), 2, 2)
+    layer = Sliced(jaxrnn.Elman(3, activation=lambda x: x), slices=2, levels=2)
     whole = draw_params(jaxrnn.Elman(3))._replace(b=np.zeros(3))
     xs = draw(12, INPUT)
     power, eye = np.linalg.matrix_power, np.eye(3)
     params = (whole, whole._replace(w_x=eye, w_h=power(whole.w_h, 3)), whole._replace(w_x=eye, w_h=power(whole.w_h, 6)))
-    (expected,), _ = unroll(jaxrnn.Elman(3, lambda x: x), whole, xs)
+    (expected,), _ = unroll(jaxrnn.Elman(3, activation=lambda x: x), whole, xs)
     (found,), _ = unroll(layer, params, xs)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_a_sequence_is_continued_on_the_last_level():
-    layer = Sliced(LSTM(4), 2)
+    layer = Sliced(LSTM(4), slices=2)
     params, xs = draw_params(layer), draw(8, BATCH, INPUT)
     half, _ = unroll(layer, params, xs[:4])
     last, ys = unroll(layer, params, xs[4:], half)
-    (two, _), four = unroll(Sliced(LSTM(4), 4), params, xs)[0], ys[-1]
+    (two, _), four = unroll(Sliced(LSTM(4), slices=4), params, xs)[0], ys[-1]
     assert_close(four, two)
     assert_close(last.h, two)
 
 
 def test_slices_read_symbols_and_each_other():
-    layer = Stack(Sliced(Bidirectional(GRU(2)), 2), Sliced(Sliced(jaxrnn.Elman(2), 2), 3))
+    layer = Stack(Sliced(Bidirectional(GRU(2)), slices=2), Sliced(Sliced(jaxrnn.Elman(2), slices=2), slices=3))
     params, symbols = draw_params(layer, input_size=5), np.random.default_rng(0).integers(0, 5, (11, 2))
     lengths = np.array([11, 4])
     _, ys = run(layer, params, symbols, lengths=lengths)
@@ -113,7 +113,7 @@ def test_slices_read_symbols_and_each_other():
 
 def test_keys_reach_every_level_and_differ_between_slices():
     """One mask for both levels would make half of the outputs zero; one for all slices would make no more zeros."""
-    layer = Sliced(Zoneout(jaxrnn.Elman(400, lambda x: x), 0.5), 2)
+    layer = Sliced(Zoneout(jaxrnn.Elman(400, activation=lambda x: x), rate=0.5), slices=2)
     zero, eye, b = jnp.zeros((400, 400)), jnp.eye(400), jnp.zeros(400)
     params = (jaxrnn.cells.ElmanParams(jnp.ones((INPUT, 400)), zero, b), jaxrnn.cells.ElmanParams(eye, zero, b))
     ys = np.asarray(unroll(layer, params, np.ones((2, INPUT)), key=jax.random.key(0))[1])  # two slices of one step
@@ -124,7 +124,7 @@ def test_keys_reach_every_level_and_differ_between_slices():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.int8])
 def test_lengths_may_have_any_integer_dtype(dtype):
-    layer = Sliced(Elman(2), 12, 2)  # 144 slices, more than an int8 represents
+    layer = Sliced(Elman(2), slices=12, levels=2)  # 144 slices, more than an int8 represents
     params, xs, lengths = draw_params(layer), draw(5, BATCH, INPUT), np.array([5, 0, 2])
 
     def loss(params, lengths):

@@ -53,7 +53,7 @@ def test_layers_of_a_stack_are_drawn_independently():
 
 
 def test_gradient_of_a_deep_layer_equals_complex_differences():
-    layer = Stack(Bidirectional(GRU(2), Elman(2), operator.add), Residual(Elman(2)))
+    layer = Stack(Bidirectional(GRU(2), backward=Elman(2), merge=operator.add), Residual(Elman(2)))
     params, _, xs, _ = draw_all(layer, TIME, BATCH, 2)
     leaves, tree = jax.tree.flatten((params, xs))
 

@@ -38,4 +38,4 @@ def test_errors():
     with pytest.raises(TypeError, match=r"AssociativeScan runs cells that are linear .* loop=jaxrnn\.loops\.Deferred"):
         jaxrnn.unroll(cell, draw_params(cell), draw(TIME, INPUT), loop=AssociativeScan())
     with pytest.raises(ValueError, match="AssociativeScan's chunk must be a positive integer, but it is 0"):
-        AssociativeScan(0)
+        AssociativeScan(chunk=0)

@@ -37,7 +37,7 @@ def test_equals_scan_under_every_combination(loop, lengths, resets, reverse):
 
 @pytest.mark.parametrize("loop", slow_but(LOOPS, ["deferred"]))
 def test_equals_scan_under_a_key_alone(loop):
-    cell = jaxrnn.Zoneout(jaxrnn.RecurrentDropout(jaxrnn.GRU(4), 0.5), 0.3)
+    cell = jaxrnn.Zoneout(jaxrnn.RecurrentDropout(jaxrnn.GRU(4), 0.5), rate=0.3)
     compare(cell, LOOPS[loop], key=jax.random.key(1), lengths=None, resets=None, reverse=False)
 
 

@@ -151,17 +151,17 @@ def squash(x):
 @pytest.mark.parametrize(
     "layer",
     [
-        LSTM(4, Chrono(20)),
+        LSTM(4, forget_bias=Chrono(20)),
         GRU(4, update_bias=-0.0),
         GRU(4, update_bias=np.float64(0.1)),
-        Elman(4, jax.nn.relu),
-        Elman(4, jax.nn.silu),
-        Elman(4, jnp.sin),
+        Elman(4, activation=jax.nn.relu),
+        Elman(4, activation=jax.nn.silu),
+        Elman(4, activation=jnp.sin),
         Bidirectional(LSTM(4), merge=operator.add),
-        Bidirectional(Bidirectional(LSTM(4), GRU(2))),
-        Zoneout(LSTM(4), jaxrnn.cells.LSTMState(0.25, np.float32(0.1))),
-        Zoneout(LSTM(4), (0.1, 0.2)),
-        Zoneout(LSTM(4), {"h": 0.1, "c": [0.2]}),
+        Bidirectional(Bidirectional(LSTM(4), backward=GRU(2))),
+        Zoneout(LSTM(4), rate=jaxrnn.cells.LSTMState(0.25, np.float32(0.1))),
+        Zoneout(LSTM(4), rate=(0.1, 0.2)),
+        Zoneout(LSTM(4), rate={"h": 0.1, "c": [0.2]}),
         jaxrnn.Highway(Stack(Dropout(0.5, shared=True), jaxrnn.Residual(Stack(GRU(3))))),
         *(Using(LSTM(4), loop) for loop in LOOPS.values()),
     ],
@@ -226,7 +226,7 @@ def test_a_time_aware_lstm_needs_no_classes(path):
 
 
 def test_other_functions_of_jax_are_given_as_classes(path):
-    layer = Bidirectional(Elman(4, jnp.cumsum), merge=jnp.add)
+    layer = Bidirectional(Elman(4, activation=jnp.cumsum), merge=jnp.add)
     again, params = comes_back(path, layer, classes=[jnp.cumsum])
     assert again.forward.activation is jnp.cumsum
     with pytest.raises(ValueError, match=r"layer/forward/activation: it needs cumsum, .* classes=\[cumsum, \.\.\.\]"):
@@ -259,7 +259,7 @@ def test_a_file_cannot_write_files(path, monkeypatch):
     """The function and the parameters of a cell that would overwrite a file at the first step."""
     victim = path.with_name("victim.npy")
     victim.write_bytes(b"unharmed")
-    jaxrnn.save(path, Elman(2, jnp.tanh), blank(Elman(2)))
+    jaxrnn.save(path, Elman(2, activation=jnp.tanh), blank(Elman(2)))
 
     def attack(about):
         about["layer"]["fields"]["activation"] = {"name": "jax.numpy.save"}
@@ -281,7 +281,7 @@ def test_a_file_of_an_older_version_loads():
     forward = Zoneout(LSTM(4, forget_bias=Chrono(20.0)), rate=jaxrnn.cells.LSTMState(0.1, 0.4))
     assert layer == Stack(
         jaxrnn.Embedding(6),
-        Bidirectional(forward, GRU(4)),
+        Bidirectional(forward, backward=GRU(4)),
         jaxrnn.Residual(jaxrnn.Dense(8)),
         Dropout(0.25, shared=True),
         Using(jaxrnn.Skip(Elman(3, activation=jax.nn.relu)), loop=jaxrnn.loops.Deferred(block=2)),
@@ -495,7 +495,7 @@ ON_SAVING = {
     "a lambda": (
         TypeError,
         "functions must have names .* but layers/layers_0/activation is <function <lambda>",
-        saving(Stack(Elman(4, lambda x: x))),
+        saving(Stack(Elman(4, activation=lambda x: x))),
     ),
     "a partial": (
         TypeError,
@@ -669,7 +669,7 @@ def with_number(edit):
 
 
 def of_a_later_version(path):
-    jaxrnn.save(path, Elman(2, jnp.tanh), blank(Elman(2)))
+    jaxrnn.save(path, Elman(2, activation=jnp.tanh), blank(Elman(2)))
     data = path.read_bytes().replace(b"jax.numpy.tanh", b"jax.numpy.save").replace(b'\\"sha256', b'\\"sha257')
     path.write_bytes(data)
     jaxrnn.load(path)
@@ -988,7 +988,7 @@ def test_every_part_of_a_file_is_refused(path):
 
 def test_a_forged_header_gives_one_error_or_another_layer(path):
     """Replacing any letter, without a checksum that would notice, never causes a crash or another kind of error."""
-    layer = Stack(Elman(1, jax.nn.relu), Zoneout(LSTM(1), jaxrnn.cells.LSTMState(0.1, 0.2)))
+    layer = Stack(Elman(1, activation=jax.nn.relu), Zoneout(LSTM(1), rate=jaxrnn.cells.LSTMState(0.1, 0.2)))
     jaxrnn.save(path, layer, blank(layer, input_size=1))
     forge(path, path, lambda about: about)
     content = bytearray(path.read_bytes())
@@ -1065,7 +1065,7 @@ def assert_refused_or_the_same(load, content):
 
 
 def test_a_damaged_file_is_refused(path):
-    layer = Bidirectional(Elman(2, jax.nn.relu), merge=jnp.add)
+    layer = Bidirectional(Elman(2, activation=jax.nn.relu), merge=jnp.add)
     params = draw_params(layer)
     jaxrnn.save(path, layer, params)
     content = path.read_bytes()

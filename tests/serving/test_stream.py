@@ -194,11 +194,11 @@ TestInterleaved = pytest.mark.usefixtures("x64", "quick")(Interleaved.TestCase)
 CELLS_IN_TURN = Stack(  # of one state, of two, of two sizes, and all wrappers
     GRU(4),
     jaxrnn.ProjectedLSTM(4, 2),
-    Zoneout(LSTM(4), jaxrnn.cells.LSTMState(h=0.1, c=0.4)),
+    Zoneout(LSTM(4), rate=jaxrnn.cells.LSTMState(h=0.1, c=0.4)),
     jaxrnn.RecurrentDropout(jaxrnn.Elman(3), 0.5),
     LearnedInitialState(LSTM(3)),
     jaxrnn.Multiplicative(LSTM(3)),
-    jaxrnn.Mogrifier(GRU(3), 2),
+    jaxrnn.Mogrifier(GRU(3), rounds=2),
     jaxrnn.FastSlow((GRU(3), GRU(3)), LSTM(2)),
     jaxrnn.Skip(GRU(3)),
 )

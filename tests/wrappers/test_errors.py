@@ -25,17 +25,17 @@ ERRORS = {
     "rate, one of two": (
         ValueError,
         "Zoneout's rate must be from 0",
-        lambda: Zoneout(LSTM(2), jaxrnn.cells.LSTMState(0.1, 1.5)),
+        lambda: Zoneout(LSTM(2), rate=jaxrnn.cells.LSTMState(0.1, 1.5)),
     ),
     "rate, none": (
         TypeError,
         r"Zoneout's rate must be one number, or one for each array of the state, but it is \(\)$",
-        lambda: Zoneout(LSTM(2), ()),
+        lambda: Zoneout(LSTM(2), rate=()),
     ),
     "rate, structure": (
         ValueError,
         r"Zoneout's rate must be one number, or have the structure .* \[\*, \*\]\)\), but it is \(0\.1, 0\.2\)",
-        lambda: run(Zoneout(LSTM(4), (0.1, 0.2))),
+        lambda: run(Zoneout(LSTM(4), rate=(0.1, 0.2))),
     ),
     "wraps a layer": (
         TypeError,
@@ -55,12 +55,12 @@ ERRORS = {
     "rounds": (
         ValueError,
         "Mogrifier's rounds must be a positive integer, but it is 0$",
-        lambda: jaxrnn.Mogrifier(LSTM(4), 0),
+        lambda: jaxrnn.Mogrifier(LSTM(4), rounds=0),
     ),
     "rounds, None": (
         TypeError,
         "Mogrifier's rounds must be a positive integer, but it is None$",
-        lambda: jaxrnn.Mogrifier(LSTM(4), None),
+        lambda: jaxrnn.Mogrifier(LSTM(4), rounds=None),
     ),
     "rank": (
         TypeError,

@@ -42,20 +42,20 @@ def mogrifier(reference, rounds):
     return Reference(step, lambda params: reference.initial(params.cell))
 
 
-CASE = Case(jaxrnn.Mogrifier(jaxrnn.GRU(4), 3, rank=2), mogrifier(gru(4), 3), reads_symbols=False)
+CASE = Case(jaxrnn.Mogrifier(jaxrnn.GRU(4), rounds=3, rank=2), mogrifier(gru(4), 3), reads_symbols=False)
 
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_mogrifier_of_an_lstm_is_mogrifier_lstm(rank):
-    cell, xs = Mogrifier(LSTM(4), 4, rank), draw(TIME, BATCH, INPUT)
+    cell, xs = Mogrifier(LSTM(4), rounds=4, rank=rank), draw(TIME, BATCH, INPUT)
     params = draw_params(cell)
 
     def flattened(params):
         return jaxrnn.cells.MogrifierLSTMParams(*params.cell, params.q, params.r)
 
     _, grads = one = value_and_gradient(cell, params, xs)
-    _, expected = other = value_and_gradient(jaxrnn.MogrifierLSTM(4, 4, rank), flattened(params), xs)
+    _, expected = other = value_and_gradient(jaxrnn.MogrifierLSTM(4, rounds=4, rank=rank), flattened(params), xs)
     assert_close(one[0], other[0])
     assert_close((flattened(grads[0]), grads[1]), expected, rtol=1e-9)
-    drawn, of_the_cell = cell.init(jax.random.key(0), INPUT), jaxrnn.MogrifierLSTM(4, 4, rank).init
+    drawn, of_the_cell = cell.init(jax.random.key(0), INPUT), jaxrnn.MogrifierLSTM(4, rounds=4, rank=rank).init
     assert jax.tree.map(jnp.shape, flattened(drawn)) == jax.tree.map(jnp.shape, of_the_cell(jax.random.key(0), INPUT))

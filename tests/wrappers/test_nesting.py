@@ -40,12 +40,12 @@ def test_wrappers_within_each_other_equal_the_reference():
     equals_reference(Multiplicative(Skip(LSTM(4))), multiplicative(inner))
     fast = [multiplicative(lstm(3)), lstm(3)]
     slow = mogrifier(gru(2), 3)
-    equals_reference(FastSlow((Multiplicative(LSTM(3)), LSTM(3)), Mogrifier(GRU(2), 3)), fast_slow(fast, slow))
+    equals_reference(FastSlow((Multiplicative(LSTM(3)), LSTM(3)), Mogrifier(GRU(2), rounds=3)), fast_slow(fast, slow))
 
 
 @pytest.mark.slow
 def test_every_loop_equals_scan_when_cells_within_cells_are_random():
-    fast = (Mogrifier(Zoneout(Elman(2), 0.3), 1), Zoneout(Elman(2), 0.2))
+    fast = (Mogrifier(Zoneout(Elman(2), rate=0.3), rounds=1), Zoneout(Elman(2), rate=0.2))
     cell = FastSlow(fast, Skip(RecurrentDropout(Elman(2), 0.5)))
     how = {"lengths": np.array([TIME, 0, 7]), "resets": draw(TIME, BATCH) > 0.7, "reverse": True}
     compare(cell, Deferred(checkpoint_every=7, block=3), key=jax.random.key(1), **how)
@@ -53,12 +53,12 @@ def test_every_loop_equals_scan_when_cells_within_cells_are_random():
 
 @pytest.mark.parametrize(
     "around",
-    [lambda cell: Mogrifier(cell, 1), lambda cell: FastSlow((LSTM(100), cell), GRU(3))],
+    [lambda cell: Mogrifier(cell, rounds=1), lambda cell: FastSlow((LSTM(100), cell), GRU(3))],
     ids=["mogrifier", "fast and slow"],
 )
 def test_cells_inside_draw_their_own_masks(around):
     """Two masks of rate 1/2 agree on half of the units, and another half for another sequence."""
-    cell = around(Zoneout(LSTM(100), jaxrnn.cells.LSTMState(h=0.0, c=0.5)))
+    cell = around(Zoneout(LSTM(100), rate=jaxrnn.cells.LSTMState(h=0.0, c=0.5)))
     params, xs = draw_params(cell), draw(1, 20, INPUT)
     one, other = (unroll(cell, params, xs, key=jax.random.key(seed))[0] for seed in (0, 1))
     one, other = (np.asarray(getattr(state, "fast", state).c) for state in (one, other))
@@ -68,7 +68,9 @@ def test_cells_inside_draw_their_own_masks(around):
 
 
 def test_stack_of_all():
-    layer = Stack(Skip(Multiplicative(LSTM(4))), Mogrifier(FastSlow((GRU(4), GRU(4)), LSTM(2)), 2), jaxrnn.Dense(2))
+    layer = Stack(
+        Skip(Multiplicative(LSTM(4))), Mogrifier(FastSlow((GRU(4), GRU(4)), LSTM(2)), rounds=2), jaxrnn.Dense(2)
+    )
     params, xs = draw_params(layer), draw(4, BATCH, INPUT)
     state, ys = unroll(layer, params, xs)
     now, found, step = layer.initial_state(params, (BATCH,)), [], jax.jit(jaxrnn.step, static_argnums=0)
@@ -80,7 +82,7 @@ def test_stack_of_all():
 
 def test_wrappers_within_each_other_draw_independently():
     """Zoneout around recurrent dropout: units kept are as many for dropped as for other units."""
-    cell = Zoneout(RecurrentDropout(Elman(2000, lambda x: x), 0.5), 0.5)
+    cell = Zoneout(RecurrentDropout(Elman(2000, activation=lambda x: x), 0.5), rate=0.5)
     params = jaxrnn.cells.ElmanParams(jnp.zeros((1, 2000)), jnp.zeros((2000, 2000)), jnp.zeros(2000))
     params = params._replace(w_h=jnp.eye(2000))
     (h,), _ = unroll(cell, params, np.zeros((1, 1)), jaxrnn.cells.ElmanState(jnp.ones(2000)), key=key())
@@ -90,4 +92,4 @@ def test_wrappers_within_each_other_draw_independently():
 
 
 def test_cells_nest():
-    check_cell(jaxrnn.LearnedInitialState(Zoneout(jaxrnn.Elman(5, jnp.sin), 0.3)), rtol=1e-9)
+    check_cell(jaxrnn.LearnedInitialState(Zoneout(jaxrnn.Elman(5, activation=jnp.sin), rate=0.3)), rtol=1e-9)

@@ -109,7 +109,7 @@ def test_recurrent_dropout_leaves_a_gated_memory_alone():
 
 def test_recurrent_dropout_drops_at_its_rate():
     """An identity for a recurrent matrix shows the mask: h = m * s / (1 - p) after one step."""
-    cell = RecurrentDropout(Elman(100, lambda x: x), 0.2)
+    cell = RecurrentDropout(Elman(100, activation=lambda x: x), 0.2)
     params = jaxrnn.cells.ElmanParams(jnp.zeros((1, 100)), jnp.eye(100), jnp.zeros(100))
     state = jaxrnn.cells.ElmanState(jnp.ones((200, 100)))
     h = np.asarray(unroll(cell, params, np.zeros((1, 200, 1)), state, key=key(1))[1])
@@ -118,7 +118,7 @@ def test_recurrent_dropout_drops_at_its_rate():
 
 
 def test_recurrent_dropout_run_step_by_step_draws_anew():
-    cell = RecurrentDropout(Elman(64, lambda x: x), 0.5)
+    cell = RecurrentDropout(Elman(64, activation=lambda x: x), 0.5)
     params = jaxrnn.cells.ElmanParams(jnp.zeros((1, 64)), jnp.eye(64), jnp.zeros(64))
     ones = jaxrnn.cells.ElmanState(jnp.ones(64))
     one, other = (step(cell, params, ones, np.zeros(1), key=key(seed))[1] for seed in (0, 1))

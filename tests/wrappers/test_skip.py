@@ -77,8 +77,8 @@ def test_skip_is_differentiated_straight_through():
 
 
 def test_skip_copies_whole_numbers_too_and_reads_complex_ones():
-    params = clocked(Skip(jaxrnn.ClockworkRNN(4, (1, 8))), 0.3)
-    state, _ = unroll(Skip(jaxrnn.ClockworkRNN(4, (1, 8))), params, draw(6, INPUT))
+    params = clocked(Skip(jaxrnn.ClockworkRNN(4, periods=(1, 8))), 0.3)
+    state, _ = unroll(Skip(jaxrnn.ClockworkRNN(4, periods=(1, 8))), params, draw(6, INPUT))
     assert state.cell.t == 3
     assert jnp.issubdtype(state.cell.t.dtype, jnp.integer)
     cell = Skip(jaxrnn.LRU(3, 2))

@@ -46,11 +46,11 @@ def states_of(ys):
     return tuple(np.split(np.asarray(ys), 2, axis=-1))
 
 
-CASE = Case(jaxrnn.Zoneout(jaxrnn.LSTM(4), jaxrnn.cells.LSTMState(h=0.1, c=0.4)), zoneout(lstm(4), (0.1, 0.4)))
+CASE = Case(jaxrnn.Zoneout(jaxrnn.LSTM(4), rate=jaxrnn.cells.LSTMState(h=0.1, c=0.4)), zoneout(lstm(4), (0.1, 0.4)))
 
 
 def test_zoneout_keeps_each_unit_or_updates_it():
-    cell = Zoneout(ShownLSTM(4), jaxrnn.cells.LSTMState(h=0.3, c=0.6))
+    cell = Zoneout(ShownLSTM(4), rate=jaxrnn.cells.LSTMState(h=0.3, c=0.6))
     params, xs, state = draw_params(cell), draw(TIME, BATCH, INPUT), draw_state(cell, draw_params(cell), (BATCH,))
     last, ys = unroll(cell, params, xs, state, key=key())
     reference, p = lstm(4), to_numpy(params)
@@ -74,7 +74,7 @@ def test_zoneout_keeps_each_unit_or_updates_it():
 
 def test_zoneout_keeps_at_its_rates():
     """Kept units of a state that never repeats are those equal to the step before."""
-    cell = Zoneout(ShownLSTM(50), jaxrnn.cells.LSTMState(h=0.1, c=0.5))
+    cell = Zoneout(ShownLSTM(50), rate=jaxrnn.cells.LSTMState(h=0.1, c=0.5))
     params = draw_params(cell)
     _, ys = unroll(cell, params, draw(41, 20, INPUT), key=key())
     for leaf, rate in zip(states_of(ys), (0.1, 0.5), strict=True):
@@ -86,18 +86,18 @@ def test_zoneout_keeps_at_its_rates():
 def test_zoneout_at_rate_zero_is_the_cell(seed):
     params, xs = draw_params(GRU(4)), draw(TIME, BATCH, INPUT)
     how = {} if seed is None else {"key": key(seed)}
-    assert_close(unroll(Zoneout(GRU(4), 0.0), params, xs, **how), unroll(GRU(4), params, xs))
+    assert_close(unroll(Zoneout(GRU(4), rate=0.0), params, xs, **how), unroll(GRU(4), params, xs))
 
 
 def test_one_rate_is_for_all_of_the_state():
     params, xs = draw_params(LSTM(4)), draw(TIME, BATCH, INPUT)
-    one, two = Zoneout(LSTM(4), 0.3), Zoneout(LSTM(4), jaxrnn.cells.LSTMState(0.3, 0.3))
+    one, two = Zoneout(LSTM(4), rate=0.3), Zoneout(LSTM(4), rate=jaxrnn.cells.LSTMState(0.3, 0.3))
     for how in ({}, {"key": key()}):
         assert_close(unroll(one, params, xs, **how), unroll(two, params, xs, **how))
 
 
 def test_gradient_of_zoneout_is_that_of_its_masks():
-    cell = Zoneout(Elman(3), 0.5)
+    cell = Zoneout(Elman(3), rate=0.5)
     params, xs = draw_params(cell), draw(TIME, INPUT)
     _, ys = unroll(cell, params, xs, key=key())
     kept = np.asarray(ys) == np.concatenate([np.zeros((1, 3)), ys[:-1]])
@@ -116,9 +116,9 @@ def test_gradient_of_zoneout_is_that_of_its_masks():
 
 
 def test_zoneout_leaves_whole_numbers_alone():
-    cell = jaxrnn.ClockworkRNN(4, (1, 8))
+    cell = jaxrnn.ClockworkRNN(4, periods=(1, 8))
     params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
     expected = jaxrnn.unroll(cell, params, xs)[0].t
     for key in (None, jax.random.key(0)):
-        state, _ = jaxrnn.unroll(jaxrnn.Zoneout(cell, 0.5), params, xs, key=key)
+        state, _ = jaxrnn.unroll(jaxrnn.Zoneout(cell, rate=0.5), params, xs, key=key)
         np.testing.assert_array_equal(state.t, expected)
