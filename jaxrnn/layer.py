@@ -9,6 +9,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib
+import sys
+import types
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -123,7 +125,7 @@ class Layer(NamedArguments, abc.ABC):
         return self
 
     def __reduce__(self) -> Any:
-        """Pickles a layer by value, and jitted functions such as `jnp.tanh`, which cannot be pickled, by name."""
+        """Pickles a layer by value, and functions such as `jnp.tanh` and `jnp.add`, which are objects, by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
 
     def __call__(self, params: Params, x: Any, *, key: Array | None = None) -> Any:
@@ -247,8 +249,12 @@ class _Named(NamedTuple):
 
     @staticmethod
     def of(value: Any) -> Any:
-        named = _Named(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
-        return named if hasattr(value, "__wrapped__") and named.get() is value else value
+        """Returns the name of an object that can be called and imported; pickle itself knows functions and classes."""
+        module, name = getattr(value, "__module__", None), getattr(value, "__name__", "")
+        is_object = callable(value) and not isinstance(value, type | types.FunctionType)
+        if is_object and module and getattr(sys.modules.get(module), name, None) is value:
+            return _Named(module, name)
+        return value
 
     def get(self) -> Any:
         return getattr(importlib.import_module(self.module), self.name, None)

@@ -308,6 +308,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "_nnx_cells.py",
     "_saving",
     "_serving",
+    "_tensor_files.py",
     "_tracing",
     "associative_scan.py",
     "convert",

@@ -1,6 +1,7 @@
 """Bidirectional, against NumPy."""
 
 import operator
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -97,3 +98,13 @@ def test_bidirectional_within_a_stack_and_twice():
 def test_directions_are_drawn_independently():
     params = Bidirectional(LSTM(4)).init(jax.random.key(0), 4)
     assert (params.forward.w_x != params.backward.w_x).all()
+
+
+@pytest.mark.parametrize(
+    "merge", [jnp.add, jnp.minimum, jnp.hypot, operator.add, max], ids=lambda merge: merge.__name__
+)
+def test_a_layer_with_any_merge_that_has_a_name_can_be_pickled(merge):
+    layer = Bidirectional(Elman(4), merge=merge)
+    again = pickle.loads(pickle.dumps(layer))
+    assert again == layer
+    assert again.merge is merge
