@@ -77,7 +77,7 @@ def test_the_numbers_do_not_depend_on_how_the_steps_are_run(key):
 
 
 def test_nested_wrappers_share_a_mask_over_the_steps():
-    cell = jaxrnn.Zoneout(jaxrnn.RecurrentDropout(Noisy(4), 0.5), 0.1)
+    cell = jaxrnn.Zoneout(jaxrnn.RecurrentDropout(Noisy(4), 0.5), rate=0.1)
     params = cell.init(KEYS["typed"], 3)
     steps = jaxrnn.Plan(Scan(), batch_shape=(2,)).steps(jnp.ones((TIME, 2, 3)), KEYS["typed"])
     z = steps.project(cell, params)
