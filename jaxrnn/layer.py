@@ -216,7 +216,12 @@ class LinearCell(Cell):
 def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
     """Returns the shape of an input without its feature axes."""
     x = jax.tree.leaves(x)[0]
-    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
+    return x.shape[: x.ndim - num_feature_axes(layer, x)]
+
+
+def num_feature_axes(layer: Layer, x: Array) -> int:
+    """Returns the number of feature axes of an input. Symbols have one less than their one-hot vectors."""
+    return max(layer.num_feature_axes - 1, 0) if is_symbols(x) else layer.num_feature_axes
 
 
 class _Named(NamedTuple):

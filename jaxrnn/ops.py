@@ -12,6 +12,7 @@ from jax.numpy import tanh
 
 __all__ = [
     "affine",
+    "as_features",
     "as_joint_dtype",
     "at_last",
     "convolution",
@@ -75,6 +76,32 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size of your input"
         )
     return y if b is None else y + b
+
+
+def as_features(x: Array, size: int, dtype: Any) -> Array:
+    """Returns an input as features: symbols become one-hot vectors, and all other inputs are returned unchanged.
+
+    A cell that multiplies its input only by matrices uses `affine`, which does not need the vectors. This function is
+    for cells that also use the input itself.
+
+    Example:
+      >>> jaxrnn.ops.as_features(jnp.array([2, 0]), 3, jnp.float32).tolist()
+      [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+      >>> jaxrnn.ops.as_features(jnp.array([0.5, 2.0]), 2, jnp.float32).tolist()
+      [0.5, 2.0]
+
+    Args:
+      x: Input [*batch, size], or integers [*batch].
+      size: Number of different symbols.
+      dtype: Dtype of the one-hot vectors, usually that of a parameter.
+
+    Returns:
+      An array [*batch, size]. The vector of a symbol out of range is NaN.
+    """
+    if not is_symbols(x):
+        return x
+    x = x[..., None].astype(int)  # so wide that `size` does not wrap around
+    return jnp.where((x >= 0) & (x < size), x == jnp.arange(size), jnp.nan).astype(dtype)
 
 
 def convolution(x: Array, w: Array, b: Array | None = None) -> Array:

@@ -19,7 +19,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "ops": set(),
     "initializers": set(),
     "_names": set(),
-    "_check": {"initializers"},
+    "_check": {"initializers", "ops"},
     "_tracing": set(),
     "layer": {"ops", "_check", "_diagnosis"},
     "cells": {"layer", "ops", "initializers", "_check"},

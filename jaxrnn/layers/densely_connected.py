@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
 from jaxrnn.ops import num_features
@@ -51,7 +51,7 @@ class DenselyConnected(Composite):
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes its input on")
+        check.numbers(self, xs, "passes its input on")
         states = []
         for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, ys = layer.run(p, xs, s, k, plan)

@@ -10,7 +10,6 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Plan
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.ops import as_joint_dtype, at_last, where, zeros
 
 
@@ -56,7 +55,7 @@ class Window(Layer):
     def run(
         self, params: WindowParams, xs: Array, state: WindowState, key: Array | None, plan: Plan
     ) -> tuple[WindowState, Array]:
-        check_numbers(self, xs, "concatenates its last inputs")
+        check.numbers(self, xs, "concatenates its last inputs")
         input_size = params.like.shape[-1]
         if xs.shape[-1] != input_size:
             raise ValueError(

@@ -135,7 +135,7 @@ ERRORS = {
     ),
     "images, integers": (
         TypeError,
-        "ConvLSTM reads numbers, but its input has an integer dtype, uint8: cast it to a float",
+        r"ConvLSTM\(shape=.*\) reads images, so it needs numbers, not symbols: cast integer images to a float",
         lambda: unroll(CONV, CONV.init(KEY, (4, 3, 1)), np.zeros((5, 4, 3, 1), np.uint8)),
     ),
     "bias": (
