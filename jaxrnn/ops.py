@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -17,11 +18,13 @@ __all__ = [
     "at_last",
     "convolution",
     "dropout_mask",
+    "in_groups",
     "is_symbols",
     "joint_dtype",
     "mod_relu",
     "normalized",
     "num_features",
+    "side_by_side",
     "sigmoid",
     "spread_like",
     "tanh",
@@ -128,7 +131,7 @@ def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
     axes = "DHW"[-dimensions:]
     dtype = jnp.result_type(x, w)
     y = jax.lax.conv_general_dilated(
-        x.reshape(-1, *image_shape).astype(dtype),  # all leading axes are batch axes
+        x.reshape(math.prod(batch_shape), *image_shape).astype(dtype),  # all leading axes are batch axes
         w.astype(dtype),
         window_strides=(1,) * dimensions,
         padding="SAME",
@@ -161,6 +164,39 @@ def normalized(x: Array, epsilon: float) -> Array:
     """
     centered = x - x.mean(-1, keepdims=True)
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
+
+
+def in_groups(x: Array, number: int) -> Array:
+    """Splits the last axis into groups of equal size, such as the heads of a cell.
+
+    Example:
+      >>> jaxrnn.ops.in_groups(jnp.zeros((2, 12)), 3).shape
+      (2, 3, 4)
+
+    Args:
+      x: An array [*batch, number * size].
+      number: Number of groups.
+
+    Returns:
+      An array [*batch, number, size].
+    """
+    return x.reshape(*x.shape[:-1], number, x.shape[-1] // number)  # -1 would be undetermined for an empty batch
+
+
+def side_by_side(x: Array) -> Array:
+    """Joins the last two axes; the inverse of `in_groups`.
+
+    Example:
+      >>> jaxrnn.ops.side_by_side(jnp.zeros((2, 3, 4))).shape
+      (2, 12)
+
+    Args:
+      x: An array [*batch, number, size].
+
+    Returns:
+      An array [*batch, number * size].
+    """
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def mod_relu(x: Array, b: Array) -> Array:

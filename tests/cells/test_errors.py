@@ -53,10 +53,15 @@ ERRORS = {
         "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
         lambda: jaxrnn.GroupLSTM(4, num_groups=2).init(KEY, 3),
     ),
-    "averages of symbols": (
+    "symbols without a time": (
         TypeError,
-        r"DampedEMA\(.*\) averages its input, so it needs numbers, not symbols",
-        lambda: run(jaxrnn.DampedEMA(2), xs=SYMBOLS),
+        r"CfC\(.*\) reads the time from .*, so it needs numbers, not symbols: append it to the output of an Embedding$",
+        lambda: run(jaxrnn.CfC(2, 2), xs=SYMBOLS),
+    ),
+    "symbols without a mask": (
+        TypeError,
+        r"GRUD\(.*\) reads values, their mask and a time, so .* not symbols: give it 3 features per step$",
+        lambda: run(jaxrnn.GRUD(2), xs=SYMBOLS),
     ),
     "heads of an odd size": (
         ValueError,
