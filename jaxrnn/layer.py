@@ -186,6 +186,14 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
+    def align(self, one: State, other: State) -> tuple[State, State]:
+        """Returns equal states, whose arrays a wrapper may mix with each other.
+
+        A cell overrides this method if an array of its state has a meaning only together with another one, such as a
+        sum that is stored relative to a stabilizer.
+        """
+        return one, other
+
     def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
         """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)

@@ -116,6 +116,15 @@ class MLSTM(Cell):
         c = f[..., None] * state.c + (i * z.v)[..., :, None] * z.k[..., None, :]
         return MLSTMState(c, f * state.n + i * z.k, m)
 
+    def align(self, one: MLSTMState, other: MLSTMState) -> tuple[MLSTMState, MLSTMState]:
+        m = jnp.maximum(one.m, other.m)
+
+        def rescale(state: MLSTMState) -> MLSTMState:
+            scale = jnp.exp(state.m - m)[..., None]
+            return MLSTMState(scale[..., None] * state.c, scale * state.n, m)
+
+        return rescale(one), rescale(other)
+
     def readout(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> Array:
         found = jnp.einsum("...vk,...k->...v", state.c, z.q)
         norm = jnp.maximum(jnp.abs((state.n * z.q).sum(-1)), jnp.exp(-state.m))

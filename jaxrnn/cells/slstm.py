@@ -103,5 +103,14 @@ class SLSTM(Cell):
         n = f * state.n + i
         return SLSTMState(h=sigmoid(o) * c / n, c=c, n=n, m=m)
 
+    def align(self, one: SLSTMState, other: SLSTMState) -> tuple[SLSTMState, SLSTMState]:
+        m = jnp.where(one.n == 0, other.m, jnp.where(other.n == 0, one.m, jnp.maximum(one.m, other.m)))
+
+        def rescale(state: SLSTMState) -> SLSTMState:
+            scale = jnp.exp(jnp.where(state.n == 0, 0, state.m - m))
+            return SLSTMState(h=state.h, c=scale * state.c, n=scale * state.n, m=m)
+
+        return rescale(one), rescale(other)
+
     def readout(self, params: SLSTMParams, state: SLSTMState, z: Array) -> Array:
         return state.h

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
 import math
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
