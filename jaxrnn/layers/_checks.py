@@ -30,6 +30,6 @@ def check_feature_axes(layer: Layer, key: Array, input_size: Any) -> None:
     state = jax.eval_shape(lambda: layer.initial_state(layer.init(key, num_features(input_size))))
     if jax.tree.leaves(state):
         raise ValueError(
-            f"{layer} reads inputs with one feature axis, but its input size is {input_size}: flatten the inputs, "
-            "which ends a stack of layers for images, or replace it by a layer for images such as ConvLSTM"
+            f"{layer} reads inputs with one feature axis, but its input size is {input_size}: "
+            "flatten the inputs first, or use a layer for images such as ConvLSTM"
         )
