@@ -55,12 +55,12 @@ ERRORS = {
     ),
     "symbols without a time": (
         TypeError,
-        r"CfC\(.*\) reads the time from .*, so it needs numbers, not symbols: append it to the output of an Embedding$",
+        r"CfC\(.*\) reads the time from .*, so it needs numbers, not symbols: append it to the output of an Embedding",
         lambda: run(jaxrnn.CfC(2, 2), xs=SYMBOLS),
     ),
     "symbols without a mask": (
         TypeError,
-        r"GRUD\(.*\) reads values, their mask and a time, so .* not symbols: give it 3 features per step$",
+        r"GRUD\(.*\) reads values, their mask and a time, so .* not symbols: give it 3 features per step",
         lambda: run(jaxrnn.GRUD(2), xs=SYMBOLS),
     ),
     "heads of an odd size": (
