@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn import LSTM, MinGRU, unroll
+from jaxrnn import LSTM, Elman, MinGRU, convert, unroll
 from jaxrnn.loops import AssociativeScan, Deferred, Scan
 from tests.support.cases import cases, cell_cases, examples, variants
 from tests.support.comparisons import assert_close
+from tests.support.conversions import assert_same, params_of
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.tiers import slow_but
 
@@ -204,3 +205,23 @@ def test_one_unit_and_one_feature(name):
 def test_too_few_units_are_refused(name):
     with pytest.raises(ValueError, match=f"^{name}'s "):
         smallest(name)
+
+
+# ---- converters ------------------------------------------------------------------------------------------------------
+
+ROUND_TRIPS = {
+    "torch": lambda layer, params: convert.from_torch(convert.to_torch(layer, params)),
+    "haiku": lambda layer, params: convert.from_haiku(convert.to_haiku(layer, params)),
+    "linen": lambda layer, params: convert.from_linen(convert.to_linen(layer, params)),
+    "nnx": lambda layer, params: convert.from_nnx(convert.to_nnx(layer, params)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [(name, cell) for name in ("torch", "linen", "nnx") for cell in (LSTM(1), Elman(1))] + [("haiku", Elman(1))],
+    ids=str,
+)
+def test_converters_of_one_unit_and_one_feature(name, cell):
+    params = params_of(cell, input_size=1)
+    assert_same(ROUND_TRIPS[name](cell, params), (cell, params))

@@ -84,7 +84,7 @@ ERRORS = {
     ),
     "window of images": (
         ValueError,
-        r"^Window\(width=2\) reads .* axis, but its input size is \(4, 3, 2\): flatten the inputs first, or use a layer",
+        r"^Window\(width=2\) reads .* axis, but its input size is \(4, 3, 2\): flatten the inputs first, or use a",
         lambda: jaxrnn.Window(2).init(KEY, (4, 3, 2)),
     ),
     "LSTM after images": (
