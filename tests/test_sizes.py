@@ -219,7 +219,8 @@ ROUND_TRIPS = {
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [(name, cell) for name in ("torch", "linen", "nnx") for cell in (LSTM(1), Elman(1))] + [("haiku", Elman(1))],
+    [(name, cell) for name in ("torch", "linen", "nnx") for cell in (LSTM(1), Elman(1))]
+    + [("haiku", Elman(1, activation=jax.nn.relu))],
     ids=str,
 )
 def test_converters_of_one_unit_and_one_feature(name, cell):
