@@ -22,7 +22,7 @@ from jaxrnn._diagnosis import (
     reads_integers_as_features,
 )
 from jaxrnn._mask import gather_present, scatter_present
-from jaxrnn.layer import Layer, Loop, Params, Plan, State
+from jaxrnn.layer import Layer, Loop, Params, Plan, State, num_feature_axes
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import is_symbols, spread_like, where
 
@@ -215,12 +215,11 @@ def _time_and_batch(layer: Layer, xs: Any) -> tuple[int, tuple[int, ...]]:
     """Returns the length and the batch shape that all leaves of the inputs must share."""
     shapes = set()
     for x in jax.tree.leaves(xs):
-        symbols = is_symbols(x)
-        if not symbols and not jnp.issubdtype(x.dtype, jnp.inexact):
+        if not is_symbols(x) and not jnp.issubdtype(x.dtype, jnp.inexact):
             raise TypeError(f"xs must hold numbers or integer symbols, but its dtype is {x.dtype}: cast it")
-        features = 0 if symbols else layer.num_feature_axes
+        features = num_feature_axes(layer, x)
         if x.ndim < 1 + features:
-            axes = "time, *batch" if symbols else f"time, *batch, {features} of features"
+            axes = f"time, *batch, {features} of features" if features else "time, *batch"
             raise ValueError(f"xs must have the axes [{axes}], but its shape is {x.shape}: add the missing axes")
         shapes.add(x.shape[: x.ndim - features])
     if len(shapes) != 1:

@@ -208,6 +208,14 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
+    def align(self, one: State, other: State) -> tuple[State, State]:
+        """Returns equal states, whose arrays a wrapper may mix with each other.
+
+        A cell overrides this method if an array of its state has a meaning only together with another one, such as a
+        sum that is stored relative to a stabilizer.
+        """
+        return one, other
+
     def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:  # type: ignore[override]
         """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)
@@ -238,7 +246,12 @@ class LinearCell(Cell):
 def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
     """Returns the shape of an input without its feature axes."""
     x = jax.tree.leaves(x)[0]
-    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
+    return x.shape[: x.ndim - num_feature_axes(layer, x)]
+
+
+def num_feature_axes(layer: Layer, x: Array) -> int:
+    """Returns the number of feature axes of an input. Symbols have one less than their one-hot vectors."""
+    return max(layer.num_feature_axes - 1, 0) if is_symbols(x) else layer.num_feature_axes
 
 
 class _Named(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -12,16 +13,19 @@ from jax.numpy import tanh
 
 __all__ = [
     "affine",
+    "as_features",
     "as_joint_dtype",
     "at_last",
     "convolution",
     "dropout_mask",
     "hold",
+    "in_groups",
     "is_symbols",
     "joint_dtype",
     "mod_relu",
     "normalized",
     "num_features",
+    "side_by_side",
     "sigmoid",
     "spread_like",
     "tanh",
@@ -78,6 +82,32 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     return y if b is None else y + b
 
 
+def as_features(x: Array, size: int, dtype: Any) -> Array:
+    """Returns an input as features: symbols become one-hot vectors, and all other inputs are returned unchanged.
+
+    A cell that multiplies its input only by matrices uses `affine`, which does not need the vectors. This function is
+    for cells that also use the input itself.
+
+    Example:
+      >>> jaxrnn.ops.as_features(jnp.array([2, 0]), 3, jnp.float32).tolist()
+      [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+      >>> jaxrnn.ops.as_features(jnp.array([0.5, 2.0]), 2, jnp.float32).tolist()
+      [0.5, 2.0]
+
+    Args:
+      x: Input [*batch, size], or integers [*batch].
+      size: Number of different symbols.
+      dtype: Dtype of the one-hot vectors, usually that of a parameter.
+
+    Returns:
+      An array [*batch, size]. The vector of a symbol out of range is NaN.
+    """
+    if not is_symbols(x):
+        return x
+    x = x[..., None].astype(int)  # so wide that `size` does not wrap around
+    return jnp.where((x >= 0) & (x < size), x == jnp.arange(size), jnp.nan).astype(dtype)
+
+
 def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
     """Convolves images with a kernel, in 1, 2 or 3 dimensions.
 
@@ -102,7 +132,7 @@ def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
     axes = "DHW"[-dimensions:]
     dtype = jnp.result_type(x, w)
     y = jax.lax.conv_general_dilated(
-        x.reshape(-1, *image_shape).astype(dtype),  # all leading axes are batch axes
+        x.reshape(math.prod(batch_shape), *image_shape).astype(dtype),  # all leading axes are batch axes
         w.astype(dtype),
         window_strides=(1,) * dimensions,
         padding="SAME",
@@ -135,6 +165,39 @@ def normalized(x: Array, epsilon: float) -> Array:
     """
     centered = x - x.mean(-1, keepdims=True)
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
+
+
+def in_groups(x: Array, number: int) -> Array:
+    """Splits the last axis into groups of equal size, such as the heads of a cell.
+
+    Example:
+      >>> jaxrnn.ops.in_groups(jnp.zeros((2, 12)), 3).shape
+      (2, 3, 4)
+
+    Args:
+      x: An array [*batch, number * size].
+      number: Number of groups.
+
+    Returns:
+      An array [*batch, number, size].
+    """
+    return x.reshape(*x.shape[:-1], number, x.shape[-1] // number)  # -1 would be undetermined for an empty batch
+
+
+def side_by_side(x: Array) -> Array:
+    """Joins the last two axes; the inverse of `in_groups`.
+
+    Example:
+      >>> jaxrnn.ops.side_by_side(jnp.zeros((2, 3, 4))).shape
+      (2, 12)
+
+    Args:
+      x: An array [*batch, number, size].
+
+    Returns:
+      An array [*batch, number * size].
+    """
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def mod_relu(x: Array, b: Array) -> Array:

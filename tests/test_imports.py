@@ -21,7 +21,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_names": set(),
     "_keys": set(),
     "_mask": {"ops"},
-    "_check": {"initializers"},
+    "_check": {"initializers", "ops"},
     "_tensor_files": {"safetensors"},
     "_tracing": set(),
     "layer": {"ops", "_check", "_diagnosis", "_keys"},

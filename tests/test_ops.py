@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.ops import at_last, convolution, mod_relu
+from jaxrnn.ops import as_features, at_last, convolution, mod_relu
 from tests.support.inputs import draw
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -40,3 +40,17 @@ def test_the_entry_at_the_last_step_of_an_empty_sequence_is_zero(dtype):
     xs = draw(4, 3, 2)
     expected = xs[[0, 0, 3], range(3)] * np.array([[0], [1], [1]])
     np.testing.assert_array_equal(at_last(xs, np.array([0, 1, 4], dtype)), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.uint64])
+def test_features_of_symbols_do_not_wrap_around(dtype):
+    """Every value of a small dtype may be a symbol, and a value out of range is never a symbol."""
+    symbols = np.array([0, 100, np.iinfo(dtype).max], dtype)
+    expected = np.zeros((3, 300))
+    expected[[0, 1], [0, 100]] = 1
+    expected[2] = np.eye(300)[symbols[2]] if symbols[2] < 300 else np.nan
+    features = as_features(jnp.asarray(symbols), 300, jnp.float32)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, expected)
+    negative = as_features(jnp.array(-1, jnp.int8), 300, jnp.float32)
+    assert np.isnan(negative).all()

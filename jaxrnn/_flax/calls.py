@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._unroll import unroll
-from jaxrnn.layer import Layer, Params, State, leading_shape
+from jaxrnn.layer import Layer, Params, State, leading_shape, num_feature_axes
 from jaxrnn.loops import Loop
-from jaxrnn.ops import is_symbols
 
 
 class Options(NamedTuple):
@@ -73,7 +72,7 @@ def _time_first(layer: Layer, inputs: Any, resets: Any, mask: Any) -> tuple[Any,
       The inputs, the resets, the mask, and the number of batch axes.
     """
     for x in jax.tree.leaves(inputs):
-        if x.ndim < 1 + (0 if is_symbols(x) else layer.num_feature_axes):
+        if x.ndim < 1 + num_feature_axes(layer, x):
             raise ValueError(
                 "inputs must have the axes [*batch, time, features], or [*batch, time] for symbols, "
                 f"but their shape is {x.shape}: add the missing axes"

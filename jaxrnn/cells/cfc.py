@@ -91,6 +91,7 @@ class CfC(Cell):
         return CfCState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
     def project(self, params: CfCParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time from its last feature", "append it to the output of an Embedding")
         return affine(x[..., :-1], params.w_x, params.b), x[..., -1:]
 
     def step(self, params: CfCParams, state: CfCState, z: tuple[Array, Array]) -> CfCState:

@@ -112,6 +112,7 @@ class GRUD(Cell):
 
     def project(self, params: GRUDParams, x: Array, key: Keys = None) -> tuple:
         d = params.mean.shape[0]
+        check.numbers(self, x, "reads values, their mask and a time", f"give it {2 * d + 1} features per step")
         x, m, gap = jnp.split(x, [d, 2 * d], axis=-1)
         return jnp.where(m == 0, 0, x), m, gap, affine(m, params.w_m, params.b)
 

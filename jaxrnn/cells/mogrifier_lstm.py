@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class MogrifierLSTMParams(NamedTuple):
@@ -33,8 +33,8 @@ class MogrifierLSTMState(NamedTuple):
 class MogrifierLSTM(Cell):
     r"""Long short-term memory whose input and state gate each other in turn before the gates read them.
 
-    The input itself is gated, so symbols need an `Embedding` before this cell. The wrapper `Mogrifier` does the same
-    for other cells.
+    The input itself is gated, so symbols become one-hot vectors, as large as the input size; an `Embedding` before this
+    cell is cheaper. The wrapper `Mogrifier` does the same for other cells.
 
     .. math::
         x^k &= 2 \sigma(Q^k h^{k-1}) \odot x^{k-2} \quad \text{for odd } k \leq r \\
@@ -93,7 +93,7 @@ class MogrifierLSTM(Cell):
         return MogrifierLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: MogrifierLSTMParams, x: Array, key: Keys = None) -> Array:
-        return x
+        return as_features(x, params.w_x.shape[0], params.w_x.dtype)
 
     def step(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMState:
         x, h = z, state.h

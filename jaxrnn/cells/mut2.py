@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class MUT2Params(NamedTuple):
@@ -31,7 +31,7 @@ class MUT2(Cell):
     r"""Second of three units found by a search over mutations: its reset gate adds the input without a matrix.
 
     The unit resembles a gated recurrent unit. Because the reset gate adds :math:`x_t` itself, the input size must be
-    the hidden size; symbols need an `Embedding` of that size first. `MUT1` and `MUT3` are the other two.
+    the hidden size. `MUT1` and `MUT3` are the other two.
 
     .. math::
         z_t &= \sigma(W_z x_t + R_z h_{t-1} + b_z) \\
@@ -78,6 +78,7 @@ class MUT2(Cell):
 
     def project(self, params: MUT2Params, x: Array, key: Keys = None) -> Array:
         x_z, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
+        x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([x_z, x, x_a], axis=-1) + params.b
 
     def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:

@@ -102,6 +102,7 @@ class PhasedLSTM(Cell):
         return PhasedLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: PhasedLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time from its last feature", "append it to the output of an Embedding")
         phase = jnp.mod(x[..., -1:] - params.shift, params.period) / params.period
         r = self.open_ratio
         k = jnp.where(phase < r / 2, 2 * phase / r, jnp.where(phase < r, 2 - 2 * phase / r, self.leak_rate * phase))

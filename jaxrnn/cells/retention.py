@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, spread_like
+from jaxrnn.ops import affine, in_groups, joint_dtype, side_by_side, spread_like
 
 
 class RetentionParams(NamedTuple):
@@ -88,7 +88,7 @@ class Retention(LinearCell):
 
     def project(self, params: RetentionParams, x: Array, key: Keys = None) -> RetentionInput:
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
-        return RetentionInput(*(part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts))
+        return RetentionInput(*(in_groups(part, self.num_heads) for part in parts))
 
     def coefficients(self, params: RetentionParams, z: RetentionInput) -> tuple[RetentionState, RetentionState]:
         d = self.hidden_size // self.num_heads
@@ -100,7 +100,7 @@ class Retention(LinearCell):
 
     def readout(self, params: RetentionParams, state: RetentionState, z: RetentionInput) -> Array:
         y = (_complex(z.q)[..., :, None] * state.s).sum(-2).real
-        return y.reshape(*y.shape[:-2], self.hidden_size)
+        return side_by_side(y)
 
 
 def _complex(x: Array) -> Array:

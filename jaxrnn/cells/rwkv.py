@@ -109,5 +109,14 @@ class RWKV(Cell):
         new = jnp.exp(k - p)
         return RWKVState(h=sigmoid(r) * wkv, a=old * state.a + new * v, b=old * state.b + new, p=p, before=z.later)
 
+    def align(self, one: RWKVState, other: RWKVState) -> tuple[RWKVState, RWKVState]:
+        p = jnp.maximum(one.p, other.p)
+
+        def rescale(state: RWKVState) -> RWKVState:
+            scale = jnp.exp(state.p - p)
+            return state._replace(a=scale * state.a, b=scale * state.b, p=p)
+
+        return rescale(one), rescale(other)
+
     def readout(self, params: RWKVParams, state: RWKVState, z: RWKVInput) -> Array:
         return state.h @ params.w_o

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, is_symbols, sigmoid, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, zeros
 
 
 class SRUParams(NamedTuple):
@@ -96,7 +96,7 @@ class SRU(Cell):
         n = self.hidden_size
         c, f, r, *projected = jnp.split(affine(x, params.w_x), params.w_x.shape[-1] // n, axis=-1)
         if not projected:
-            projected = [affine(x, jnp.eye(n, dtype=params.w_x.dtype)) if is_symbols(x) else x]
+            projected = [as_features(x, n, params.w_x.dtype)]
         b_f, b_r = jnp.split(params.b, 2)
         alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias))
         return SRUInput(c, f + b_f, r + b_r, alpha * projected[0])

@@ -95,6 +95,7 @@ class TimeAwareLSTM(Cell):
         return TimeAwareLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: TimeAwareLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time gap from its last feature", "append it to the output of an Embedding")
         return affine(x[..., :-1], params.w_x, params.b), self.decay(x[..., -1:])
 
     def step(

@@ -10,7 +10,6 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import normalized, num_features
 
@@ -54,5 +53,5 @@ class LayerNorm(Stateless):
         return LayerNormParams(jnp.ones(n), jnp.zeros(n))
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        check_numbers(self, xs, "normalizes its input")
+        check.numbers(self, xs, "normalizes its input")
         return state, params.scale * normalized(xs, self.epsilon) + params.bias

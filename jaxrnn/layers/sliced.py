@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -225,6 +226,7 @@ class _UnevenCut:
         if not batch_shape:
             return jnp.take(x, indices, axis=0, mode="clip")
         feature_shape = x.shape[1 + len(batch_shape) :]
-        flat = indices.reshape(-1, *batch_shape, *(1,) * len(feature_shape))
+        num_indices = math.prod(indices.shape[: indices.ndim - len(batch_shape)])
+        flat = indices.reshape(num_indices, *batch_shape, *(1,) * len(feature_shape))
         taken = jnp.take_along_axis(x, jnp.clip(flat, 0, x.shape[0] - 1), axis=0)
         return taken.reshape(*indices.shape, *feature_shape)

@@ -8,6 +8,7 @@ from typing import Any
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
+from jaxrnn.layers._checks import check_feature_axes
 from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
 
@@ -36,6 +37,7 @@ class Stack(Composite):
     def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
         for layer, k in self._layers_and_keys(key):
+            check_feature_axes(layer, k, input_size)
             params.append(layer.init(k, input_size))
             input_size = output_size(layer, params[-1], input_size)
         return tuple(params)

@@ -10,8 +10,8 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Plan
-from jaxrnn.layers._checks import check_numbers
-from jaxrnn.ops import as_joint_dtype, at_last, where, zeros
+from jaxrnn.layers._checks import check_feature_axes
+from jaxrnn.ops import as_joint_dtype, at_last, num_features, where, zeros
 
 
 class WindowParams(NamedTuple):
@@ -48,7 +48,8 @@ class Window(Layer):
         check.positive(self, "width")
 
     def init(self, key: Array, input_size: int) -> WindowParams:
-        return WindowParams(jnp.zeros((0, input_size)))
+        check_feature_axes(self, key, input_size)
+        return WindowParams(jnp.zeros((0, num_features(input_size))))
 
     def initial_state(self, params: WindowParams, batch_shape=(), dtype=None) -> WindowState:
         return WindowState(*zeros(params, (*batch_shape, self.width - 1), dtype, params.like.shape[-1]))
@@ -56,7 +57,7 @@ class Window(Layer):
     def run(
         self, params: WindowParams, xs: Array, state: WindowState, key: Array | None, plan: Plan
     ) -> tuple[WindowState, Array]:
-        check_numbers(self, xs, "concatenates its last inputs")
+        check.numbers(self, xs, "concatenates its last inputs")
         input_size = params.like.shape[-1]
         if xs.shape[-1] != input_size:
             raise ValueError(

@@ -116,6 +116,11 @@ class FastSlow(Cell):
             fast = cell.step(p, fast, z_cell)
         return FastSlowState(fast, slow)
 
+    def align(self, one: FastSlowState, other: FastSlowState) -> tuple[FastSlowState, FastSlowState]:
+        fast = self.fast[-1].align(one.fast, other.fast)
+        slow = self.slow.align(one.slow, other.slow)
+        return FastSlowState(fast[0], slow[0]), FastSlowState(fast[1], slow[1])
+
     def readout(self, params: Params, state: FastSlowState, z: FastSlowInput) -> Any:
         last = self.fast[-1]
         p_last = params.fast[-1]

@@ -100,6 +100,10 @@ class Skip(Wrapper):
         increased = state.update + jnp.minimum(increment, 1 - state.update)
         return SkipState(cell, u * increment + (1 - u) * increased, state.updates + u)
 
+    def align(self, one: SkipState, other: SkipState) -> tuple[SkipState, SkipState]:
+        cell, other_cell = self.cell.align(one.cell, other.cell)
+        return one._replace(cell=cell), other._replace(cell=other_cell)
+
     def readout(self, params: Params, state: SkipState, z: Any) -> Any:
         return self.cell.readout(params.cell, state.cell, z)
 

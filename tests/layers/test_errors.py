@@ -134,6 +134,23 @@ ERRORS = {
         r"the input of Window\(width=2\) must have the input size of .* init with the size of your input",
         lambda: run(jaxrnn.Window(2), xs=XS[..., :2]),
     ),
+    "window of images": (
+        ValueError,
+        r"^Window\(width=2\) reads .* axis, but its input size is \(4, 3, 2\): flatten the inputs first, or use a",
+        lambda: jaxrnn.Window(2).init(KEY, (4, 3, 2)),
+    ),
+    "LSTM after images": (
+        ValueError,
+        r"^LSTM\(.*\) reads inputs with one feature axis, but its input size is \(4, 3, 2\): flatten the inputs",
+        lambda: Stack(jaxrnn.ConvLSTM((4, 3), 2, 3), Dense(2), LSTM(4)).init(KEY, (4, 3, 1)),
+    ),
+    "LSTM in layers after images": (
+        ValueError,
+        r"^Residual\(.*\) reads inputs with one feature axis",
+        lambda: jaxrnn.DenselyConnected(jaxrnn.ConvLSTM((4, 3), 2, 3), Residual(Stack(Dropout(0.1), GRU(4)))).init(
+            KEY, (4, 3, 2)
+        ),
+    ),
     "window, none": (
         ValueError,
         "Window's width must be a positive integer, but it is 0$",

@@ -37,7 +37,7 @@ class Case:
     """A cell, the reference that it must equal, and what the battery needs to know.
 
     frozen: names of the parameters that the cell does not train; their gradient must be zero.
-    reads_symbols: whether integer inputs are read as one-hot vectors.
+    reads_symbols: whether symbols are read as one-hot vectors; otherwise the cell must refuse them by its name.
     variants: cells of the same class with other arguments, under names that say which.
     """
 
