@@ -124,7 +124,10 @@ class Layer(abc.ABC):
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())
+        """Shows the fields; those declared with `repr=False` only where they differ from their defaults."""
+        usual = {field.name: field.default for field in dataclasses.fields(self) if not field.repr}  # type: ignore[arg-type]
+        shown = {name: value for name, value in vars(self).items() if usual.get(name, usual) is not value}
+        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"
 
     def __copy__(self) -> Self:
