@@ -37,7 +37,7 @@ class TorchLayer(NamedTuple):
     @staticmethod
     def of_cell(cell: Any) -> TorchLayer:
         """Returns the properties of a cell."""
-        activation = getattr(cell, "activation", jnp.tanh)
+        activation = cell.activation if isinstance(cell, Elman) else jnp.tanh
         if not any(activation is known for known in ACTIVATIONS.values()):
             raise ValueError(f"PyTorch's nn.RNN needs the activation jnp.tanh or jax.nn.relu, but this is {cell}")
         num_gates = {Elman: 1, GRU: 3}.get(type(cell), 4)
@@ -90,7 +90,7 @@ class TorchLayer(NamedTuple):
             return GRU(n), GRUParams(w["weight_ih"], w["weight_hh"], as_array(b), as_array(b_h[2 * n :]))
         shared = w["weight_ih"], w["weight_hh"], as_array(b_x + b_h)
         if self.num_gates == 1:
-            return Elman(n, self.activation), ElmanParams(*shared)
+            return Elman(n, activation=self.activation), ElmanParams(*shared)
         if self.projection_size:
             return ProjectedLSTM(n, self.projection_size), ProjectedLSTMParams(*shared, w["weight_hr"])
         return LSTM(n), LSTMParams(*shared)
