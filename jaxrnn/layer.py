@@ -125,7 +125,8 @@ class Layer(abc.ABC):
 
     def __repr__(self) -> str:
         """Shows the fields; those declared with `repr=False` only where they differ from their defaults."""
-        usual = {field.name: field.default for field in dataclasses.fields(self) if not field.repr}  # type: ignore[arg-type]
+        fields = getattr(self, "__dataclass_fields__", {})
+        usual = {name: field.default for name, field in fields.items() if not field.repr}
         shown = {name: value for name, value in vars(self).items() if usual.get(name, usual) is not value}
         values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"

@@ -54,3 +54,11 @@ def test_activations_are_shown_where_they_are_not_the_usual_ones():
     other = LSTM(4, gate_activation=jax.nn.hard_sigmoid)
     assert str(other) == "LSTM(hidden_size=4, forget_bias=1.0, gate_activation=hard_sigmoid)"
     assert other != LSTM(4)
+
+    class Plain(jaxrnn.Layer):  # not a dataclass
+        init = initial_state = run = None
+
+        def __init__(self, size):
+            self.size = size
+
+    assert str(Plain(4)) == "Plain(size=4)"
