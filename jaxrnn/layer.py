@@ -115,7 +115,11 @@ class Layer(NamedArguments, abc.ABC):
                 setattr(cls, name, explaining(vars(cls)[name]))
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())
+        """Shows the fields; those declared with `repr=False` only where they differ from their defaults."""
+        fields = getattr(self, "__dataclass_fields__", {})
+        usual = {name: field.default for name, field in fields.items() if not field.repr}
+        shown = {name: value for name, value in vars(self).items() if usual.get(name, usual) is not value}
+        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"
 
     def __copy__(self) -> Self:

@@ -64,7 +64,8 @@ def test_page_of_the_lstm(capsys):
     status, out, err = run(capsys, "LSTM", "--hidden-size", "128", "--input-size", "32")
     assert (status, err) == (0, "")
     assert "    h_t = o_t ⊙ tanh(c_t)\n" in out
-    assert "  forget_bias  Initial value of b_f: a number" in out
+    assert "  forget_bias      Initial value of b_f: a number" in out
+    assert "  gate_activation  The elementwise function in place of " in out
     assert f"{4 * 128 * (32 + 128 + 1):,} numbers" in " ".join(out.split())
     assert "  w_x  [32, 512]   [input, 4 * hidden], gates in the order i, f, g, o\n" in out
     assert "State\n  h  [*batch, 128]" in out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -51,6 +52,8 @@ class GRU(Cell):
     Args:
       hidden_size: Size of :math:`h`.
       update_bias: Initial value of :math:`b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      activation: The elementwise function in place of tanh.
+      gate_activation: The elementwise function in place of :math:`\sigma`.
 
     References:
       K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
@@ -63,10 +66,13 @@ class GRU(Cell):
     hidden_size: int
     _: KW_ONLY
     update_bias: float | Chrono = 0.0
+    activation: Callable[[Array], Array] = field(default=tanh, repr=False)
+    gate_activation: Callable[[Array], Array] = field(default=sigmoid, repr=False)
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "update_bias")
+        check.function(self, "activation", "gate_activation")
 
     def init(self, key: Array, input_size: int) -> GRUParams:
         n = self.hidden_size
@@ -85,8 +91,8 @@ class GRU(Cell):
     def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:
         x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(state.h @ params.w_h, 3, axis=-1)
-        update = sigmoid(x_z + h_z)
-        n = tanh(x_n + sigmoid(x_r + h_r) * (h_n + params.b_n))
+        update = self.gate_activation(x_z + h_z)
+        n = self.activation(x_n + self.gate_activation(x_r + h_r) * (h_n + params.b_n))
         return GRUState(h=(1 - update) * n + update * state.h)
 
     def readout(self, params: GRUParams, state: GRUState, z: Array) -> Array:
