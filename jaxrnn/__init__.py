@@ -8,7 +8,7 @@ from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, tr
 from jaxrnn._adopt import adopt
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
-from jaxrnn._unroll import step, unroll
+from jaxrnn._unroll import states_over_time, step, unroll
 from jaxrnn.cells import (
     ATR,
     BRC,
@@ -284,6 +284,7 @@ __all__ = [
     "nnx",
     "ops",
     "save",
+    "states_over_time",
     "step",
     "testing",
     "trees",
