@@ -168,9 +168,9 @@ class Layer(abc.ABC):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         """Runs over all time steps. `unroll` and other layers call this method; users call `unroll`.
 
-        Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state has
-        a leading time axis and holds the states after all steps. The loops of cells and the layers that combine others
-        do this by themselves; a layer that computes its state without a loop must do it, too.
+        Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state
+        has a leading time axis and holds the states after all steps. `plan.run_loop` and the layers that combine others
+        do so; a layer that computes its state without a loop must do so, too.
         """
 
 
@@ -248,7 +248,7 @@ class _WithStates(Cell):
         return state, self.cell.readout(params, state, z)
 
 
-class _LinearWithStates(_WithStates, LinearCell):
+class _LinearWithStates(_WithStates, LinearCell):  # pyright: ignore[reportIncompatibleVariableOverride]
     def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
         return self.cell.coefficients(params, z)
 

@@ -36,6 +36,23 @@ def state_of(*shape):
     return jaxrnn.cells.LSTMState(np.zeros(shape), np.zeros(shape))
 
 
+@dataclasses.dataclass(frozen=True)
+class LastStateOnly(jaxrnn.Layer):
+    def init(self, key, input_size):
+        return ()
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return {"count": np.zeros(batch_shape)}
+
+    def run(self, params, xs, state, key, plan):
+        return {"count": state["count"] + len(xs)}, xs
+
+
+def states_of_a_stack():
+    layer = jaxrnn.Stack(LSTM(4), LastStateOnly())
+    return jaxrnn.states_over_time(layer, layer.init(KEY, 3), XS)
+
+
 ERRORS = {
     "layer, a class": (
         TypeError,
@@ -46,6 +63,11 @@ ERRORS = {
         TypeError,
         "layer must be a jaxrnn layer, but it is 3$",
         lambda: unroll(3, None, XS),
+    ),
+    "states of a layer without a loop": (
+        TypeError,
+        r"^states_over_time needs .* LastStateOnly\(\)\) returns state\[1\]\['count'\] of shape \(2,\) instead of",
+        states_of_a_stack,
     ),
     "loop, a class": (
         TypeError,

@@ -26,7 +26,7 @@ def hold_in_padding(states: State, before: State, plan: Plan) -> State:
         last = jax.lax.cummin(jnp.where(plan.valid, steps, time), axis=0, reverse=True)
     else:
         last = jax.lax.cummax(jnp.where(plan.valid, steps, -1), axis=0)
-    has_read = (0 <= last) & (last < time)
+    has_read = (last >= 0) & (last < time)
 
     def hold(states: Array) -> Array:
         index = jnp.clip(last, 0, max(time - 1, 0))
