@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._generate import Generated, generate
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
 from jaxrnn._unroll import states_over_time, step, unroll
@@ -212,6 +213,7 @@ __all__ = [
     "GatedDeltaNet",
     "GatedFeedbackLSTM",
     "GatedLinearAttention",
+    "Generated",
     "GridLSTM",
     "GroupLSTM",
     "Highway",
@@ -276,6 +278,7 @@ __all__ = [
     "adopt",
     "cells",
     "convert",
+    "generate",
     "initializers",
     "layers",
     "linen",

@@ -53,7 +53,66 @@ def states_of_a_stack():
     return jaxrnn.states_over_time(layer, layer.init(KEY, 3), XS)
 
 
+def generate(layer=LSTM(3), prompt=XS, **how):
+    return jaxrnn.generate(layer, layer.init(KEY, 3), prompt, **({"steps": 4} | how))
+
+
 ERRORS = {
+    "generate, both directions": (
+        TypeError,
+        r"generate needs a causal layer, but Bidirectional\(.*\) reads the future: call unroll",
+        lambda: generate(Bidirectional(LSTM(3))),
+    ),
+    "generate, no layer": (
+        TypeError,
+        "layer must be a jaxrnn layer, but it is 3$",
+        lambda: jaxrnn.generate(3, None, XS, steps=1),
+    ),
+    "generate, no steps": (
+        ValueError,
+        "steps must be a positive integer, but it is 0: it cannot be traced$",
+        lambda: generate(steps=0),
+    ),
+    "generate, steps of a kind": (
+        TypeError,
+        r"steps must be a positive integer, but it is 2\.0: it cannot be traced$",
+        lambda: generate(steps=2.0),
+    ),
+    "generate, feed": (
+        TypeError,
+        "feed must be a function or None, but it is 3$",
+        lambda: generate(feed=3),
+    ),
+    "generate, stop": (
+        TypeError,
+        "stop must be a function or None, but it is 4$",
+        lambda: generate(stop=4),
+    ),
+    "generate, no prompt": (
+        ValueError,
+        "prompt must have at least one step, but its time axis is empty: give the first input$",
+        lambda: generate(prompt=XS[:0]),
+    ),
+    "generate, an empty prompt": (
+        ValueError,
+        r"the lengths of prompts must be at least 1, but they are \[0, 3\]: give the first input$",
+        lambda: generate(lengths=[0, 3]),
+    ),
+    "generate, outputs that are no inputs": (
+        ValueError,
+        r"feed must return what a step of the prompt is, numbers of shape \(2, 3\), but .* numbers of shape \(2, 4\)$",
+        lambda: generate(LSTM(4)),
+    ),
+    "generate, symbols": (
+        ValueError,
+        r"feed must return what a step of the prompt is, numbers .*, but it returns symbols of shape \(2,\)$",
+        lambda: generate(feed=lambda y: y.argmax(-1)),
+    ),
+    "generate, stop of features": (
+        ValueError,
+        r"stop must return booleans of the batch shape \(2,\), but it returns bool\(2, 3\)$",
+        lambda: generate(stop=lambda x: x > 0),
+    ),
     "layer, a class": (
         TypeError,
         r"layer must be .* <class '.*LSTM'>: did you mean LSTM\(\.\.\.\)\?",
