@@ -27,6 +27,13 @@ class GroupLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class GroupLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class GroupLSTM(Cell):
     r"""Group LSTM (G-LSTM): an LSTM in groups, each of which reads its own part of the input and of the state.
@@ -99,12 +106,17 @@ class GroupLSTM(Cell):
             return z.reshape(*z.shape[:-1], groups, -1) + params.b
         return jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x) + params.b
 
-    def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
+    def gates(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         h = state.h.reshape(*state.h.shape[:-1], self.num_groups, -1)
         parts = jnp.split(z + jnp.einsum("...ka,kab->...kb", h, params.w_h), 4, axis=-1)
         i, f, g, o = (part.reshape(state.h.shape) for part in parts)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return GroupLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return GroupLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return GroupLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> Array:
         return state.h
