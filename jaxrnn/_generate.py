@@ -130,23 +130,24 @@ def generate(
             )
         return x, ends
 
-    def run_one(carry: _Carry, key: Array | None) -> tuple[_Carry, Any]:
+    def run_one(carry: _Carry, key: Array | None) -> _Carry:
         state, y = step(layer, params, carry.state, carry.x)
         x, ends = make(y, key)
         if stop is not None:
             state = where(carry.ended, carry.state, state)
             x, y = where(carry.ended, jax.tree.map(jnp.zeros_like, (x, y)), (x, y))
-        return _Carry(state, x, carry.ended | ends, carry.length + ~carry.ended), (x, y)
+        return _Carry(state, x, y, carry.ended | ends, carry.length + ~carry.ended)
 
     def run_unless_all_ended(carry: _Carry, key: Array | None) -> tuple[_Carry, Any]:
         if stop is None:
-            return run_one(carry, key)
-        _, shapes = jax.eval_shape(run_one, carry, key)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.cond(carry.ended.all(), lambda: (carry, nothing), lambda: run_one(carry, key))
+            carry = run_one(carry, key)
+        else:
+            x, y = jax.tree.map(jnp.zeros_like, (carry.x, carry.y))
+            carry = jax.lax.cond(carry.ended.all(), lambda: carry._replace(x=x, y=y), lambda: run_one(carry, key))
+        return carry, (carry.x, carry.y)
 
     x, ends = make(y, None if keys is None else keys[0])
-    carry = _Carry(state, x, ends, jnp.ones(batch_shape, int))
+    carry = _Carry(state, x, y, ends, jnp.ones_like(ends, int))
     later = None if keys is None else keys[1:]
     last, others = jax.lax.scan(run_unless_all_ended, carry, later, length=steps - 1)
     xs, ys = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), (x, y), others)
@@ -156,6 +157,7 @@ def generate(
 class _Carry(NamedTuple):
     state: State  # before `x` is read
     x: Any  # the input that was made last
+    y: Any  # the output that it was made from
     ended: Array  # bool [*batch]
     length: Array  # int [*batch]
 
