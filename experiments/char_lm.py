@@ -143,13 +143,10 @@ def update(
 def generate(model: jaxrnn.Stack, params: Any, prompt: Array, length: int, key: Array, temperature: Array) -> Array:
     """Samples `length` symbols, each from the model's distribution after all symbols before it."""
 
-    def one(carry: tuple[Any, Array], key: Array) -> tuple[Any, Array]:
-        state, logits = carry
-        symbol = jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
-        return jaxrnn.step(model, params, state, symbol), symbol
+    def sample(logits: Array, key: Array) -> Array:
+        return jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
 
-    state, logits = jaxrnn.unroll(model, params, prompt)
-    return jax.lax.scan(one, (state, logits[-1]), jax.random.split(key, length))[1]
+    return jaxrnn.generate(model, params, prompt, steps=length, feed=sample, key=key).xs
 
 
 # --- All models of a run: usually one ---

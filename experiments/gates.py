@@ -52,13 +52,11 @@ class Page(OptionGroup):
 def signals_of(cell: jaxrnn.LSTM, params: Any, symbols: Array) -> Array:
     """Returns the cell states and gates after each character, [time, signals, units]."""
 
-    def one(state: Any, x: Array) -> tuple[Any, Array]:
-        z = cell.project(params, x)
-        i, f, _, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        state = cell.step(params, state, z)
-        return state, jnp.stack([jnp.tanh(state.c), *map(jax.nn.sigmoid, (i, f, o))])
-
-    return jax.lax.scan(one, cell.initial_state(params), symbols)[1]
+    states, _ = jaxrnn.states_over_time(cell, params, symbols)
+    first = cell.initial_state(params)
+    before = jax.tree.map(lambda s0, s: jnp.concatenate([s0[None], s[:-1]]), first, states)
+    gates = cell.gates(params, before, cell.project(params, symbols))
+    return jnp.stack([jnp.tanh(states.c), gates.i, gates.f, gates.o], axis=1)
 
 
 def strengths(signals: np.ndarray, label: np.ndarray) -> np.ndarray:

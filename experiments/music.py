@@ -175,13 +175,10 @@ def evaluate(options: Options, model: jaxrnn.Stack, params: Any, streams: Stream
 def compose(model: jaxrnn.Stack, params: Any, frames: Array, length: int, key: Array) -> Array:
     """Samples `length` frames, each from the model's distribution after all frames before it."""
 
-    def one(carry: tuple[Any, Array], key: Array) -> tuple[Any, Array]:
-        state, logits = carry
-        frame = jax.random.bernoulli(key, jax.nn.sigmoid(logits))
-        return jaxrnn.step(model, params, state, frame.astype(jnp.float32)), frame
+    def sample(logits: Array, key: Array) -> Array:
+        return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(jnp.float32)
 
-    state, logits = jaxrnn.unroll(model, params, frames.astype(jnp.float32))
-    return jax.lax.scan(one, (state, logits[-1]), jax.random.split(key, length))[1]
+    return jaxrnn.generate(model, params, frames.astype(jnp.float32), steps=length, feed=sample, key=key).xs
 
 
 def plot_rolls(path: Path, rolls: dict[str, np.ndarray]) -> None:

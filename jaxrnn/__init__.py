@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._generate import Generated, generate
 from jaxrnn._keys import call_key
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
-from jaxrnn._unroll import step, unroll
+from jaxrnn._unroll import states_over_time, step, unroll
 from jaxrnn.cells import (
     ATR,
     BRC,
@@ -216,6 +217,7 @@ __all__ = [
     "GatedDeltaNet",
     "GatedFeedbackLSTM",
     "GatedLinearAttention",
+    "Generated",
     "GridLSTM",
     "GroupLSTM",
     "Highway",
@@ -281,6 +283,7 @@ __all__ = [
     "call_key",
     "cells",
     "convert",
+    "generate",
     "hold",
     "initializers",
     "layers",
@@ -290,6 +293,7 @@ __all__ = [
     "nnx",
     "ops",
     "save",
+    "states_over_time",
     "step",
     "testing",
     "trees",

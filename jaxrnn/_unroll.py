@@ -1,4 +1,4 @@
-"""`unroll` and `step`, through which every layer runs, and where arguments are checked."""
+"""`unroll`, `states_over_time` and `step`, through which every layer runs, and where arguments are checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
+from jaxrnn._all_states import AllStates
 from jaxrnn._cache import is_hashable
 from jaxrnn._check import did_you_mean
 from jaxrnn._diagnosis import (
@@ -136,7 +137,8 @@ def _run(
 
     batch_axes = jax.typeof(jax.tree.leaves(xs)[0]).sharding.spec[1 : 1 + len(batch_shape)]
     if any(batch_axes):  # under a mesh with explicit axes, let the compiler find the shardings inside the loop
-        shardings = (PartitionSpec(*batch_axes), PartitionSpec(None, *batch_axes))
+        time_first = PartitionSpec(None, *batch_axes)
+        shardings = (time_first if isinstance(layer, AllStates) else PartitionSpec(*batch_axes), time_first)
         run = cast("Any", jax.sharding.auto_axes)(run, out_sharding=shardings)
     with explained(layer, params, xs):
         return run(params, xs, state, key, lengths, valid, resets)
@@ -144,6 +146,65 @@ def _run(
 
 # Outside `jit`, a call with an equal layer and equal shapes runs what an earlier call compiled.
 _run_compiled = jax.jit(_run, static_argnames=("layer", "loop", "reverse"))
+
+
+def states_over_time(
+    layer: Layer,
+    params: Params,
+    xs: Any,
+    state: State | None = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+    key: Array | None = None,
+    loop: Loop = Deferred(),
+) -> tuple[State, Any]:
+    """Runs a layer over time, like `unroll`, and returns its states after all steps instead of the last one.
+
+    The gates of a cell follow from the state before each step and the projected input, for all steps at once. (With
+    `resets`, the state before a step at which a sequence begins is the initial one.)
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Bidirectional(jaxrnn.GRU(32)))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 2, 8))  # [time, batch, input]
+      >>> states, ys = jaxrnn.states_over_time(layer, params, xs)
+      >>> states[0].c.shape, states[1].backward.h.shape
+      ((20, 2, 64), (20, 2, 32))
+
+      The gates of the LSTM over time:
+
+      >>> cell, p, after = layer.layers[0], params[0], states[0]
+      >>> first = cell.initial_state(p, batch_shape=(2,))
+      >>> before = jax.tree.map(lambda s0, s: jnp.concatenate([s0[None], s[:-1]]), first, after)
+      >>> gates = cell.gates(p, before, cell.project(p, xs))
+      >>> gates.f.shape
+      (20, 2, 64)
+
+    Args:
+      layer: A cell or any other layer.
+      params: Its parameters, from `layer.init`.
+      xs: Inputs [time, *batch, features] or symbols [time, *batch].
+      state: The state before the first step; None means `layer.initial_state`.
+      lengths: As in `unroll`. At and after its length, a sequence's state stays as it is: in reading order, so that
+        under `reverse`, where the padding comes first, the states in the padding are the one before the first step.
+      resets: As in `unroll`.
+      reverse: Whether to read the last step first. States stay aligned with inputs, so the last state is the first
+        entry.
+      key: As in `unroll`.
+      loop: As in `unroll`.
+
+    Returns:
+      The states, with the structure of the layer's state and time as the first axis of each array, and the outputs.
+      The state at t is the one after the step that reads the input at t.
+
+    Raises:
+      TypeError: An argument has the wrong type, or the layer returns its last state only.
+      ValueError: An argument has the wrong value or shape.
+    """
+    recorded = AllStates(layer) if isinstance(layer, Layer) else layer  # `unroll` refuses what is not a layer
+    return unroll(recorded, params, xs, state, lengths=lengths, resets=resets, reverse=reverse, key=key, loop=loop)
 
 
 def step(

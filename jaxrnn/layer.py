@@ -36,11 +36,20 @@ class Plan(NamedTuple):
     valid: Array | None = None  # bool [time, *batch], False in the padding; None: no padding
     resets: Array | None = None  # bool [time, *batch], True where a sequence begins; None: nowhere
     batch_shape: tuple[int, ...] = ()
+    all_states: bool = False  # whether layers return the states after all steps, time first, instead of the last one
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
         keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
         return Steps(xs, self.valid, self.resets, keys, self.reverse)
+
+    def run_loop(self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None) -> tuple[State, Any]:
+        """Runs a cell with the loop of this plan; returns the last state, or with `all_states` all, and the outputs."""
+        if not self.all_states:
+            return self.loop(cell, params, self.steps(xs, key), state)
+        with_states = _LinearWithStates(cell) if isinstance(cell, LinearCell) else _WithStates(cell)
+        _, (states, ys) = self.loop(with_states, params, self.steps(xs, key), state)
+        return states, ys
 
 
 @jax.tree_util.register_dataclass
@@ -180,7 +189,9 @@ class Layer(NamedArguments, abc.ABC):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         """Runs over all time steps. `unroll` and other layers call this method; users call `unroll`.
 
-        Padded steps must not change the state. Their outputs are ignored.
+        Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state
+        has a leading time axis and holds the states after all steps. `plan.run_loop` and the layers that combine others
+        do so; a layer that computes its state without a loop must do so, too.
         """
 
 
@@ -227,7 +238,7 @@ class Cell(Layer):
         return state, self.readout(params, state, z)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        state, ys = plan.loop(self, params, plan.steps(xs, key), state)
+        state, ys = plan.run_loop(self, params, xs, state, key)
         return state, as_joint_dtype(ys, (params, xs))
 
 
@@ -245,6 +256,40 @@ class LinearCell(Cell):
     def step(self, params: Params, state: State, z: Any) -> State:
         a, b = self.coefficients(params, z)
         return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithStates(Cell):
+    """A cell that outputs its state beside its output, so that any loop returns the states after all steps."""
+
+    cell: Any
+
+    def __repr__(self) -> str:
+        return repr(self.cell)  # in error messages of loops
+
+    @property
+    def num_feature_axes(self) -> int:  # type: ignore[override]
+        return self.cell.num_feature_axes
+
+    def init(self, key: Array, input_size: Any) -> Params:
+        return self.cell.init(key, input_size)
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
+        return self.cell.initial_state(params, batch_shape, dtype)
+
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
+        return self.cell.project(params, x, key)
+
+    def step(self, params: Params, state: State, z: Any) -> State:
+        return self.cell.step(params, state, z)
+
+    def readout(self, params: Params, state: State, z: Any) -> tuple[State, Any]:
+        return state, self.cell.readout(params, state, z)
+
+
+class _LinearWithStates(_WithStates, LinearCell):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
+        return self.cell.coefficients(params, z)
 
 
 def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ ROOT = Path(jaxrnn.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_keys", "_tracing", "layer", "loops"}
-PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_adopt"}
+PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_generate", "_adopt"}
 ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may import
     "ops": set(),
     "initializers": set(),
@@ -29,11 +29,13 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "loops": {"layer", "ops", "_tracing", "_check"},
     "_cache": set(),
     "_diagnosis": {"_cache"},
-    "_unroll": {"layer", "ops", "loops", "_cache", "_check", "_diagnosis", "_mask"},
+    "_all_states": {"layer"},
+    "_unroll": {"_all_states", "layer", "ops", "loops", "_cache", "_check", "_diagnosis", "_mask"},
     "layers": FOUNDATION,
     "weights": FOUNDATION,
     "trees": FOUNDATION,
     "wrappers": FOUNDATION | {"layers"},
+    "_generate": {"layer", "ops", "_unroll", "_check"},
     "_adopt": {"layer", "ops", "_tracing", "_check"},
     "_serving": PACKAGES | {"_tensor_files"},
     "testing": PACKAGES,

@@ -25,6 +25,11 @@ class CFNState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class CFNGates(NamedTuple):
+    theta: Array  # [*batch, hidden], forget gate
+    eta: Array  # input gate
+
+
 @dataclass(frozen=True)
 class CFN(Cell):
     r"""Chaos-free network: units affect each other only through gates, and without input the state decays.
@@ -76,10 +81,15 @@ class CFN(Cell):
         z = affine(x, params.w_x)
         return jnp.concatenate([z[..., : 2 * n] + params.b, tanh(z[..., 2 * n :])], axis=-1)
 
-    def step(self, params: CFNParams, state: CFNState, z: Array) -> CFNState:
+    def gates(self, params: CFNParams, state: CFNState, z: Array) -> CFNGates:
+        """Returns the gates of a step, given the state before it."""
         n = self.hidden_size
         theta, eta = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        return CFNState(h=theta * tanh(state.h) + eta * z[..., 2 * n :])
+        return CFNGates(theta, eta)
+
+    def step(self, params: CFNParams, state: CFNState, z: Array) -> CFNState:
+        theta, eta = self.gates(params, state, z)
+        return CFNState(h=theta * tanh(state.h) + eta * z[..., 2 * self.hidden_size :])
 
     def readout(self, params: CFNParams, state: CFNState, z: Array) -> Array:
         return state.h

@@ -27,6 +27,13 @@ class GroupLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class GroupLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class GroupLSTM(Cell):
     r"""Group LSTM (G-LSTM): an LSTM in groups, each of which reads its own part of the input and of the state.
@@ -100,12 +107,17 @@ class GroupLSTM(Cell):
             return in_groups(z, groups) + params.b
         return jnp.einsum("...ka,kab->...kb", in_groups(x, groups), params.w_x) + params.b
 
-    def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
+    def gates(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         h = in_groups(state.h, self.num_groups)
         parts = jnp.split(z + jnp.einsum("...ka,kab->...kb", h, params.w_h), 4, axis=-1)
         i, f, g, o = (side_by_side(part) for part in parts)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return GroupLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return GroupLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return GroupLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> Array:
         return state.h

@@ -27,6 +27,12 @@ class GRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class GRUGates(NamedTuple):
+    r: Array  # [*batch, hidden], reset gate
+    z: Array  # update gate
+    n: Array  # candidate
+
+
 @dataclass(frozen=True)
 class GRU(Cell):
     r"""Gated recurrent unit with the reset gate applied after the recurrent product.
@@ -88,11 +94,16 @@ class GRU(Cell):
     def project(self, params: GRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:
+    def gates(self, params: GRUParams, state: GRUState, z: Array) -> GRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(state.h @ params.w_h, 3, axis=-1)
-        update = self.gate_activation(x_z + h_z)
-        n = self.activation(x_n + self.gate_activation(x_r + h_r) * (h_n + params.b_n))
+        r = self.gate_activation(x_r + h_r)
+        n = self.activation(x_n + r * (h_n + params.b_n))
+        return GRUGates(r, self.gate_activation(x_z + h_z), n)
+
+    def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:
+        _, update, n = self.gates(params, state, z)
         return GRUState(h=(1 - update) * n + update * state.h)
 
     def readout(self, params: GRUParams, state: GRUState, z: Array) -> Array:

@@ -26,6 +26,14 @@ class HighwayLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class HighwayLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+    r: Array  # gate of the highway
+
+
 @dataclass(frozen=True)
 class HighwayLSTM(Cell):
     r"""Long short-term memory with a highway: a gate mixes the output with a linear map of the input.
@@ -87,12 +95,17 @@ class HighwayLSTM(Cell):
         z = affine(x, params.w_x)
         return z[..., : 5 * n] + params.b, z[..., 5 * n :]
 
-    def step(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMState:
-        x_gates, highway = z
+    def gates(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        x_gates, _ = z
         i, f, g, o, r = jnp.split(x_gates + state.h @ params.w_h, 5, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        r = sigmoid(r)
-        return HighwayLSTMState(h=r * sigmoid(o) * tanh(c) + (1 - r) * highway, c=c)
+        return HighwayLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o), sigmoid(r))
+
+    def step(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMState:
+        _, highway = z
+        i, f, g, o, r = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return HighwayLSTMState(h=r * o * tanh(c) + (1 - r) * highway, c=c)
 
     def readout(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

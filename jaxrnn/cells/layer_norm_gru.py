@@ -28,6 +28,12 @@ class LayerNormGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class LayerNormGRUGates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class LayerNormGRU(Cell):
     r"""Gated recurrent unit with layer normalization of the products with the input and with the state.
@@ -88,11 +94,15 @@ class LayerNormGRU(Cell):
     def project(self, params: LayerNormGRUParams, x: Array, key: Keys = None) -> Array:
         return self._normalized(affine(x, params.w_x), params.gain_x) + params.b
 
-    def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
+    def gates(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         h = self._normalized(state.h @ params.w_h, params.gain_h)
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + h[..., : 2 * n]), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a))
+        return LayerNormGRUGates(update, r, tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a)))
+
+    def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
+        update, _, a = self.gates(params, state, z)
         return LayerNormGRUState(h=(1 - update) * state.h + update * a)
 
     def readout(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> Array:

@@ -30,6 +30,13 @@ class LayerNormLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class LayerNormLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class LayerNormLSTM(Cell):
     r"""Long short-term memory with layer normalization of both products and of the memory before the output gate.
@@ -90,12 +97,16 @@ class LayerNormLSTM(Cell):
     def project(self, params: LayerNormLSTMParams, x: Array, key: Keys = None) -> Array:
         return params.gain_x * normalized(affine(x, params.w_x), self.epsilon) + params.b
 
-    def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
+    def gates(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         z = z + params.gain_h * normalized(state.h @ params.w_h, self.epsilon)
         i, f, g, o = jnp.split(z, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c)
-        return LayerNormLSTMState(h=h, c=c)
+        return LayerNormLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return LayerNormLSTMState(h=o * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c), c=c)
 
     def readout(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> Array:
         return state.h

@@ -25,6 +25,11 @@ class LightRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class LightRUGates(NamedTuple):
+    f: Array  # [*batch, hidden], update gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class LightRU(Cell):
     r"""Light recurrent unit: one gate, and a candidate that depends on the input only.
@@ -76,9 +81,13 @@ class LightRU(Cell):
         x_f, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
         return jnp.concatenate([x_f + params.b, tanh(x_a)], axis=-1)
 
-    def step(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUState:
+    def gates(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_f, a = jnp.split(z, 2, axis=-1)
-        f = sigmoid(x_f + state.h @ params.w_h)
+        return LightRUGates(sigmoid(x_f + state.h @ params.w_h), a)
+
+    def step(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUState:
+        f, a = self.gates(params, state, z)
         return LightRUState(h=(1 - f) * state.h + f * a)
 
     def readout(self, params: LightRUParams, state: LightRUState, z: Array) -> Array:

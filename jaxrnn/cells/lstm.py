@@ -27,6 +27,13 @@ class LSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class LSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class LSTM(Cell):
     r"""Long short-term memory with a forget gate and without peepholes.
@@ -91,11 +98,16 @@ class LSTM(Cell):
     def project(self, params: LSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMState:
+    def gates(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
         sigma, phi = self.gate_activation, self.activation
-        c = sigma(f) * state.c + sigma(i) * phi(g)
-        return LSTMState(h=sigma(o) * phi(c), c=c)
+        return LSTMGates(sigma(i), sigma(f), phi(g), sigma(o))
+
+    def step(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return LSTMState(h=o * self.activation(c), c=c)
 
     def readout(self, params: LSTMParams, state: LSTMState, z: Array) -> Array:
         return state.h

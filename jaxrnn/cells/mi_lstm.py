@@ -28,6 +28,13 @@ class MILSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class MILSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class MILSTM(Cell):
     r"""Long short-term memory with multiplicative integration of input and state.
@@ -92,11 +99,16 @@ class MILSTM(Cell):
         z = affine(x, params.w_x)
         return params.alpha * z + params.beta[0], params.beta[1] * z + params.b
 
-    def step(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMState:
+    def gates(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         slope, offset = z
         i, f, g, o = jnp.split(slope * (state.h @ params.w_h) + offset, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return MILSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return MILSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MILSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

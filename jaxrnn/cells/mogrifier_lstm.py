@@ -29,6 +29,13 @@ class MogrifierLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class MogrifierLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class MogrifierLSTM(Cell):
     r"""Long short-term memory whose input and state gate each other in turn before the gates read them.
@@ -95,7 +102,8 @@ class MogrifierLSTM(Cell):
     def project(self, params: MogrifierLSTMParams, x: Array, key: Keys = None) -> Array:
         return as_features(x, params.w_x.shape[0], params.w_x.dtype)
 
-    def step(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMState:
+    def gates(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x, h = z, state.h
         for k in range(self.rounds):
             if k % 2 == 0:
@@ -103,8 +111,12 @@ class MogrifierLSTM(Cell):
             else:
                 h = 2 * sigmoid(reduce(jnp.matmul, params.r[k // 2], x)) * h
         i, f, g, o = jnp.split(affine(x, params.w_x, params.b) + h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return MogrifierLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return MogrifierLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MogrifierLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> Array:
         return state.h

@@ -27,6 +27,13 @@ class MultiplicativeLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class MultiplicativeLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class MultiplicativeLSTM(Cell):
     r"""Long short-term memory whose recurrent matrix depends on the input.
@@ -89,14 +96,21 @@ class MultiplicativeLSTM(Cell):
         z = affine(x, params.w_x)
         return z[..., :n], z[..., n:] + params.b
 
-    def step(
+    def gates(
         self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]
-    ) -> MultiplicativeLSTMState:
+    ) -> MultiplicativeLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_m, x_gates = z
         m = x_m * (state.h @ params.w_h)
         i, f, g, o = jnp.split(x_gates + m @ params.w_m, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * g
-        return MultiplicativeLSTMState(h=tanh(sigmoid(o) * c), c=c)
+        return MultiplicativeLSTMGates(sigmoid(i), sigmoid(f), g, sigmoid(o))
+
+    def step(
+        self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]
+    ) -> MultiplicativeLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MultiplicativeLSTMState(h=tanh(o * c), c=c)
 
     def readout(self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: Any) -> Array:
         return state.h

@@ -26,6 +26,12 @@ class MUT1State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MUT1Gates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MUT1(Cell):
     r"""First of three units found by a search over mutations: its update gate sees only the input.
@@ -82,10 +88,14 @@ class MUT1(Cell):
         x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([sigmoid(x_z + b_z), x_r + b_r, tanh(x) + b_a], axis=-1)
 
-    def step(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1State:
+    def gates(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         update, x_r, x_a = jnp.split(z, 3, axis=-1)
         r = sigmoid(x_r + state.h @ params.w_h)
-        a = tanh(x_a + (r * state.h) @ params.w_a)
+        return MUT1Gates(update, r, tanh(x_a + (r * state.h) @ params.w_a))
+
+    def step(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1State:
+        update, _, a = self.gates(params, state, z)
         return MUT1State(h=update * a + (1 - update) * state.h)
 
     def readout(self, params: MUT1Params, state: MUT1State, z: Array) -> Array:

@@ -26,6 +26,12 @@ class MUT2State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MUT2Gates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MUT2(Cell):
     r"""Second of three units found by a search over mutations: its reset gate adds the input without a matrix.
@@ -81,10 +87,14 @@ class MUT2(Cell):
         x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([x_z, x, x_a], axis=-1) + params.b
 
-    def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:
+    def gates(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a)
+        return MUT2Gates(update, r, tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a))
+
+    def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:
+        update, _, a = self.gates(params, state, z)
         return MUT2State(h=update * a + (1 - update) * state.h)
 
     def readout(self, params: MUT2Params, state: MUT2State, z: Array) -> Array:

@@ -27,6 +27,11 @@ class RANState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class RANGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+
+
 @dataclass(frozen=True)
 class RAN(Cell):
     r"""Recurrent additive network: the memory is a weighted sum of linear maps of the inputs.
@@ -84,10 +89,16 @@ class RAN(Cell):
         z = affine(x, params.w_x)
         return z[..., :n], z[..., n:] + params.b
 
-    def step(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANState:
-        content, x_gates = z
+    def gates(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANGates:
+        """Returns the gates of a step, given the state before it."""
+        _, x_gates = z
         i, f = jnp.split(x_gates + state.h @ params.w_h, 2, axis=-1)
-        c = sigmoid(i) * content + sigmoid(f) * state.c
+        return RANGates(sigmoid(i), sigmoid(f))
+
+    def step(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANState:
+        content, _ = z
+        i, f = self.gates(params, state, z)
+        c = i * content + f * state.c
         return RANState(h=self.activation(c), c=c)
 
     def readout(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> Array:

@@ -27,6 +27,11 @@ class ResetAfterMGUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class ResetAfterMGUGates(NamedTuple):
+    f: Array  # [*batch, hidden], reset gate and update gate
+    n: Array  # candidate
+
+
 @dataclass(frozen=True)
 class ResetAfterMGU(Cell):
     r"""Minimal gated unit with the gate applied after the recurrent product.
@@ -87,11 +92,15 @@ class ResetAfterMGU(Cell):
     def project(self, params: ResetAfterMGUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
+    def gates(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_f, x_n = jnp.split(z, 2, axis=-1)
         h_f, h_n = jnp.split(state.h @ params.w_h, 2, axis=-1)
         f = self.gate_activation(x_f + h_f)
-        n = self.activation(x_n + f * (h_n + params.b_n))
+        return ResetAfterMGUGates(f, self.activation(x_n + f * (h_n + params.b_n)))
+
+    def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
+        f, n = self.gates(params, state, z)
         return ResetAfterMGUState(h=(1 - f) * n + f * state.h)
 
     def readout(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> Array:

@@ -27,6 +27,12 @@ class ResetBeforeGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class ResetBeforeGRUGates(NamedTuple):
+    r: Array  # [*batch, hidden], reset gate
+    z: Array  # update gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class ResetBeforeGRU(Cell):
     r"""Gated recurrent unit with the reset gate applied to the state before the recurrent product.
@@ -90,10 +96,14 @@ class ResetBeforeGRU(Cell):
     def project(self, params: ResetBeforeGRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUState:
+    def gates(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         r, update = jnp.split(self.gate_activation(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        a = self.activation(z[..., 2 * n :] + (r * state.h) @ params.w_a)
+        return ResetBeforeGRUGates(r, update, self.activation(z[..., 2 * n :] + (r * state.h) @ params.w_a))
+
+    def step(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUState:
+        _, update, a = self.gates(params, state, z)
         return ResetBeforeGRUState(h=(1 - update) * state.h + update * a)
 
     def readout(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> Array:

@@ -28,6 +28,13 @@ class ResidualLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class ResidualLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class ResidualLSTM(Cell):
     r"""Long short-term memory with peepholes, a projection, and a shortcut from the input inside the output gate.
@@ -91,12 +98,25 @@ class ResidualLSTM(Cell):
         n = self.hidden_size
         return z[..., : 4 * n] + params.b, z[..., 4 * n :]
 
+    def gates(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMState:
-        x_gates, shortcut = z
-        p_i, p_f, p_o = params.w_c
-        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
-        return ResidualLSTMState(h=sigmoid(o + p_o * c) * (tanh(c) @ params.w_p + shortcut), c=c)
+        _, shortcut = z
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        return ResidualLSTMState(h=o * (tanh(c) @ params.w_p + shortcut), c=c)
 
     def readout(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h
+
+    def _gates_and_memory(
+        self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]
+    ) -> tuple[ResidualLSTMGates, Array]:
+        # The output gate reads the new memory.
+        x_gates, _ = z
+        p_i, p_f, p_o = params.w_c
+        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
+        i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
+        c = f * state.c + i * g
+        return ResidualLSTMGates(i, f, g, sigmoid(o + p_o * c)), c

@@ -34,6 +34,11 @@ class SRUInput(NamedTuple):
     x: Array  # [*batch, hidden], what the highway carries
 
 
+class SRUGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+    r: Array  # gate of the highway
+
+
 @dataclass(frozen=True)
 class SRU(Cell):
     r"""Simple recurrent unit: each gate reads only its own entry of the memory, and a highway leads around the memory.
@@ -101,10 +106,13 @@ class SRU(Cell):
         alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias))
         return SRUInput(c, f + b_f, r + b_r, alpha * projected[0])
 
-    def step(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUState:
+    def gates(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUGates:
+        """Returns the gates of a step, given the state before it."""
         v_f, v_r = params.w_c
-        f = sigmoid(z.f + v_f * state.c)
-        r = sigmoid(z.r + v_r * state.c)
+        return SRUGates(sigmoid(z.f + v_f * state.c), sigmoid(z.r + v_r * state.c))
+
+    def step(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUState:
+        f, r = self.gates(params, state, z)
         c = f * state.c + (1 - f) * z.c
         return SRUState(h=r * c + (1 - r) * z.x, c=c)
 

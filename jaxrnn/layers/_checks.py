@@ -11,8 +11,25 @@ from jaxrnn.layer import Layer
 from jaxrnn.ops import num_features
 
 
-def check_same_size(layer: Layer, xs: Array, ys: Array) -> None:
+def is_one_array(ys: Any) -> bool:
+    """Returns whether an output is one array and not a pytree of several."""
+    return jax.tree.structure(ys) == jax.tree.structure(0)
+
+
+def check_one_array(layer: Layer, ys: Any) -> None:
+    """Checks that the output of a layer is one array. A cell may output any pytree, but most layers read one array."""
+    if not is_one_array(ys):
+        raise TypeError(f"the output of {layer} must be one array so that a layer can read it, but it is {several(ys)}")
+
+
+def several(ys: Any) -> str:
+    """Describes an output that is not one array."""
+    return f"a {type(ys).__name__} of {len(jax.tree.leaves(ys))} arrays"
+
+
+def check_same_size(layer: Layer, inner: Layer, xs: Array, ys: Any) -> None:
     """Checks that the inputs and outputs of a wrapped layer have the same shape, so that they can be added."""
+    check_one_array(inner, ys)
     if xs.shape != ys.shape:
         raise ValueError(
             f"{type(layer).__name__} needs a layer with as many outputs as inputs, but it has {xs.shape[-1]} inputs "

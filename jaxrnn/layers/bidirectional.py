@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
+from jaxrnn.layers._checks import check_one_array
 from jaxrnn.layers._direction import reversed_plan
 
 
@@ -108,4 +109,7 @@ class Bidirectional(Layer):
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
         backward_plan = reversed_plan(plan)
         s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, backward_plan)
+        if self.merge is concat:  # another function may merge outputs of any kind
+            check_one_array(forward, ys_forward)
+            check_one_array(backward, ys_backward)
         return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)

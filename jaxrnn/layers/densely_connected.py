@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._checks import check_feature_axes
+from jaxrnn.layers._checks import check_feature_axes, check_one_array
 from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
 from jaxrnn.ops import num_features
@@ -59,5 +59,6 @@ class DenselyConnected(Composite):
         for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, ys = layer.run(p, xs, s, k, plan)
             states.append(s)
+            check_one_array(layer, ys)
             xs = jnp.concatenate([xs, ys], axis=-1)
         return tuple(states), xs

@@ -66,6 +66,6 @@ class Highway(LayerWrapper):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         check.numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params.layer, xs, state, key, plan)
-        check_same_size(self, xs, ys)
+        check_same_size(self, self.layer, xs, ys)
         t = sigmoid(affine(xs, params.w, params.b))
         return state, t * ys + (1 - t) * xs

@@ -38,5 +38,5 @@ class Residual(LayerWrapper):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         check.numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params, xs, state, key, plan)
-        check_same_size(self, xs, ys)
+        check_same_size(self, self.layer, xs, ys)
         return state, xs + ys

@@ -14,6 +14,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.layers._output_size import output_size
+from jaxrnn.layers._padding import hold_in_padding
 from jaxrnn.ops import at_last
 
 
@@ -116,9 +117,11 @@ class Sliced(Layer):
                 valid = self._slices_to_steps(lengths > 0)
                 lengths = valid.sum(0)
             xs = jax.tree.map(self._slices_to_steps, last)
-        whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape)
-        state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
-        return state, cut.repeat_outputs(ys)
+        whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape, all_states=plan.all_states)
+        last_state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
+        if plan.all_states:  # each repeated like the output of its part
+            last_state = hold_in_padding(cut.repeat_outputs(last_state), state, plan)
+        return last_state, cut.repeat_outputs(ys)
 
     def _run_no_steps(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         """Returns the state and outputs of no steps, whose other axes are found by running one step of padding."""
@@ -126,6 +129,7 @@ class Sliced(Layer):
         no_lengths = jnp.zeros(plan.batch_shape, int)
         not_valid = jnp.zeros((1, *plan.batch_shape), bool)
         state, ys = self.run(params, padding, state, key, plan._replace(lengths=no_lengths, valid=not_valid))
+        state = jax.tree.map(lambda s: s[:0], state) if plan.all_states else state
         return state, jax.tree.map(lambda y: y[:0], ys)
 
     def _slices_to_steps(self, x: Array) -> Array:

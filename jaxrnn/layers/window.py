@@ -11,6 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Plan
 from jaxrnn.layers._checks import check_feature_axes
+from jaxrnn.layers._padding import hold_in_padding
 from jaxrnn.ops import as_joint_dtype, at_last, num_features, where, zeros
 
 
@@ -69,6 +70,9 @@ class Window(Layer):
             delayed.append(_delay(delayed[-1], state.past[..., -age, :], plan))
         windows = jnp.stack(delayed[::-1], axis=-2)
         ys = windows.reshape(*xs.shape[:-1], self.width * input_size)
+        if plan.all_states:
+            past = windows[..., 1:, :].astype(state.past.dtype)
+            return hold_in_padding(WindowState(past), state, plan), ys
         if windows.shape[0] == 0:
             return state, ys
         past = _last_window(windows, plan)[..., 1:, :].astype(state.past.dtype)

@@ -270,6 +270,23 @@ def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decoder", [None, Attention(jaxrnn.LSTM(8), input_feeding=True)])
+def test_greedy_search_is_a_closed_loop(decoder):
+    model, params = make(decoder, num_target=6)
+    source, lengths = sources(16)
+    symbols, _ = search(model, params, source, lengths, 8)
+    p_decoder, state = model.encode(params, source, lengths)
+
+    def best(logits):
+        return jnp.where(jnp.arange(6) == UNKNOWN, -jnp.inf, logits).argmax(-1)
+
+    end = jnp.full((1, 16), END)
+    out = jaxrnn.generate(model.decoder, p_decoder, end, state, steps=8, feed=best, stop=lambda x: x == END)
+    np.testing.assert_array_equal(symbols, np.where(np.arange(8)[:, None] < out.lengths, out.xs, END))
+    assert len(set(out.lengths.tolist())) > 1
+
+
+@pytest.mark.slow
 def test_a_beam_finds_likelier_outputs_than_greedy_search():
     model, params = make(Attention(jaxrnn.LSTM(8)), num_target=12)
     source, lengths = sources(64)

@@ -1,5 +1,7 @@
 """Messages of the errors that layers raise."""
 
+from dataclasses import dataclass
+
 import jax
 import numpy as np
 import pytest
@@ -15,6 +17,22 @@ SYMBOLS = np.zeros((5, 2), np.int32)
 def run(layer, *, xs=XS, **how):
     return unroll(layer, layer.init(KEY, 3), xs, **how)
 
+
+@dataclass(frozen=True)
+class Pair(jaxrnn.RecurrentDropout):
+    """A cell with two outputs."""
+
+    def readout(self, params, state, z):
+        return state.h, state.h
+
+
+def run_given(layer, *params):
+    """Runs a layer without its `init`, which refuses outputs of several arrays first."""
+    return unroll(layer, params if len(params) > 1 else params[0], XS)
+
+
+PAIR = Pair(GRU(3), rate=0.0)
+P_PAIR = PAIR.init(KEY, 3)
 
 ERRORS = {
     "size, a float": (
@@ -186,6 +204,46 @@ ERRORS = {
         "Highway needs a layer with as many",
         lambda: run(jaxrnn.Highway(LSTM(4))),
     ),
+    "two outputs, in a stack": (
+        TypeError,
+        r"^Stack's layer 2, Dense\(size=2\), cannot read the output of layer 1, Pair\(.*\), which is a tuple of 2 ",
+        lambda: run(Stack(Dropout(0.1), PAIR, Dense(2))),
+    ),
+    "two outputs, in a stack with parameters from elsewhere": (
+        TypeError,
+        r"^Stack's layer 1, Dense\(size=2\), cannot read the output of layer 0, Pair\(.*\), which is a tuple of 2 ",
+        lambda: run_given(Stack(PAIR, Dense(2)), P_PAIR, Dense(2).init(KEY, 3)),
+    ),
+    "two outputs, residual": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array so that a layer can read it, but it is a tuple of 2 arrays$",
+        lambda: run(Residual(PAIR)),
+    ),
+    "two outputs, highway": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array",
+        lambda: run(jaxrnn.Highway(PAIR)),
+    ),
+    "two outputs, dense connections": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array",
+        lambda: run_given(jaxrnn.DenselyConnected(Dropout(0.1), PAIR), (), P_PAIR),
+    ),
+    "two outputs, both directions": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array",
+        lambda: run(Bidirectional(GRU(3), PAIR)),
+    ),
+    "two outputs, slices": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array",
+        lambda: run(jaxrnn.Sliced(PAIR, 2)),
+    ),
+    "two outputs, output size": (
+        TypeError,
+        r"^the output of Pair\(.*\) must be one array",
+        lambda: jaxrnn.layers.output_size(PAIR, P_PAIR, 3),
+    ),
 }
 
 
@@ -194,3 +252,21 @@ def test_error(name):
     kind, message, call = ERRORS[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_stack_may_end_in_several_arrays_and_pass_them_to_a_layer_that_reads_them():
+    def add(params, state, x):
+        return state, x[0] + x[1]
+
+    def no_state(params, batch_shape):
+        return np.zeros((*batch_shape, 1))
+
+    xs = np.ones((5, 2, 3), np.float32)
+    assert jax.tree.structure(Stack(Dropout(0.1), PAIR).init(KEY, 3)) == jax.tree.structure(((), P_PAIR))
+    _, expected = unroll(GRU(3), P_PAIR, xs)
+    params = (), P_PAIR
+    _, (one, other) = unroll(Stack(Dropout(0.1), PAIR), params, xs)
+    np.testing.assert_array_equal(one, expected)
+    np.testing.assert_array_equal(other, expected)
+    _, ys = unroll(Stack(PAIR, jaxrnn.adopt(add, no_state)), (P_PAIR, ()), xs)
+    np.testing.assert_array_equal(ys, 2 * expected)
