@@ -72,7 +72,7 @@ def unroll(
     xs = jax.tree.map(jnp.asarray, xs)
     time, batch_shape = _time_and_batch(layer, xs)
     lengths = _lengths(lengths, time, batch_shape)
-    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
+    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths[None]
     resets = _resets(resets, time, batch_shape)
     state = _state(layer, params, state, batch_shape)
     arguments = (params, xs, state, key, lengths, valid, resets)

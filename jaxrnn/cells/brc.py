@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class BRCParams(NamedTuple):
@@ -81,7 +81,8 @@ class BRC(Cell):
 
     def step(self, params: BRCParams, state: BRCState, z: Array) -> BRCState:
         x_a, x_c, x_h = jnp.split(z, 3, axis=-1)
-        h_a, h_c = params.w_h[0] * state.h, params.w_h[1] * state.h
+        w_a, w_c = align(tuple(params.w_h), state.h)
+        h_a, h_c = w_a * state.h, w_c * state.h
         a, c = 1 + tanh(x_a + h_a), sigmoid(x_c + h_c)
         return BRCState(h=c * state.h + (1 - c) * tanh(x_h + a * state.h))
 

@@ -86,7 +86,7 @@ class FactorizedLSTM(Cell):
 
     def step(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMState:
         u = z + state.h @ params.w_h
-        i, f, g, o = jnp.split(u @ params.w_u + params.b, 4, axis=-1)
+        i, f, g, o = jnp.split(affine(u, params.w_u, params.b), 4, axis=-1)
         c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
         return FactorizedLSTMState(h=sigmoid(o) * tanh(c), c=c)
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class FastGRNNParams(NamedTuple):
@@ -87,10 +87,11 @@ class FastGRNN(Cell):
         return affine(x, params.w_x)
 
     def step(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNState:
-        b_z, b_a = jnp.split(params.b, 2)
+        b_z, b_a = align(jnp.split(params.b, 2), z)
+        zeta, nu = align((sigmoid(params.zeta), sigmoid(params.nu)), z)
         z = z + state.h @ params.w_h
         update, a = sigmoid(z + b_z), tanh(z + b_a)
-        return FastGRNNState(h=(sigmoid(params.zeta) * (1 - update) + sigmoid(params.nu)) * a + update * state.h)
+        return FastGRNNState(h=(zeta * (1 - update) + nu) * a + update * state.h)
 
     def readout(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> Array:
         return state.h

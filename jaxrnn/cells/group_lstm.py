@@ -13,7 +13,7 @@ from jax.scipy.linalg import block_diag
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, is_symbols, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, is_symbols, sigmoid, tanh, zeros
 
 
 class GroupLSTMParams(NamedTuple):
@@ -96,8 +96,10 @@ class GroupLSTM(Cell):
         groups, size, _ = params.w_x.shape
         if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the full matrix, or the error of `affine`
             z = affine(x, block_diag(*params.w_x))
-            return z.reshape(*z.shape[:-1], groups, -1) + params.b
-        return jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x) + params.b
+            z = z.reshape(*z.shape[:-1], groups, -1)
+        else:
+            z = jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x)
+        return z + align(params.b, z)
 
     def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
         h = state.h.reshape(*state.h.shape[:-1], self.num_groups, -1)

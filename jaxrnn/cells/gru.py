@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class GRUParams(NamedTuple):
@@ -85,7 +85,7 @@ class GRU(Cell):
         x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(state.h @ params.w_h, 3, axis=-1)
         update = sigmoid(x_z + h_z)
-        n = tanh(x_n + sigmoid(x_r + h_r) * (h_n + params.b_n))
+        n = tanh(x_n + sigmoid(x_r + h_r) * (h_n + align(params.b_n, h_n)))
         return GRUState(h=(1 - update) * n + update * state.h)
 
     def readout(self, params: GRUParams, state: GRUState, z: Array) -> Array:

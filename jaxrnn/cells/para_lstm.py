@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ParaLSTMParams(NamedTuple):
@@ -87,8 +87,8 @@ class ParaLSTM(Cell):
         return affine(x, params.w_x, params.b)
 
     def step(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> ParaLSTMState:
-        a_f, a_z, a_o = params.w_h
-        c_f, c_o = params.w_c
+        a_f, a_z, a_o = align(tuple(params.w_h), z)
+        c_f, c_o = align(tuple(params.w_c), z)
         x_f, x_z, x_o = jnp.split(z, 3, axis=-1)
         f = sigmoid(a_f * state.h + x_f + c_f * state.c)
         c = f * state.c + (1 - f) * tanh(a_z * state.h + x_z)

@@ -13,7 +13,7 @@ from jaxrnn import _check as check
 from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import convolution, sigmoid, tanh, zeros
+from jaxrnn.ops import align, convolution, sigmoid, tanh, zeros
 
 
 class PeepholeConvLSTMParams(NamedTuple):
@@ -95,7 +95,7 @@ class PeepholeConvLSTM(Cell):
         return convolution(x, params.w_x, params.b)
 
     def step(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> PeepholeConvLSTMState:
-        w_i, w_f, w_o = params.w_c
+        w_i, w_f, w_o = align(tuple(params.w_c), z)
         i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
         c = sigmoid(f + w_f * state.c) * state.c + sigmoid(i + w_i * state.c) * tanh(g)
         return PeepholeConvLSTMState(h=sigmoid(o + w_o * c) * tanh(c), c=c)

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class PeepholeLSTMParams(NamedTuple):
@@ -86,7 +86,7 @@ class PeepholeLSTM(Cell):
         return affine(x, params.w_x, params.b)
 
     def step(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> PeepholeLSTMState:
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), z)
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
         c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
         return PeepholeLSTMState(h=sigmoid(o + p_o * c) * tanh(c), c=c)

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class PhasedLSTMParams(NamedTuple):
@@ -101,14 +101,15 @@ class PhasedLSTM(Cell):
         return PhasedLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: PhasedLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
-        phase = jnp.mod(x[..., -1:] - params.shift, params.period) / params.period
+        shift, period = align((params.shift, params.period), x)
+        phase = jnp.mod(x[..., -1:] - shift, period) / period
         r = self.open_ratio
         k = jnp.where(phase < r / 2, 2 * phase / r, jnp.where(phase < r, 2 - 2 * phase / r, self.leak_rate * phase))
         return affine(x[..., :-1], params.w_x, params.b), k
 
     def step(self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]) -> PhasedLSTMState:
         x_gates, k = z
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), x_gates)
         i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
         c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
         h = sigmoid(o + p_o * c) * tanh(c)

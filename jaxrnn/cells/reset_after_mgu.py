@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ResetAfterMGUParams(NamedTuple):
@@ -84,7 +84,7 @@ class ResetAfterMGU(Cell):
         x_f, x_n = jnp.split(z, 2, axis=-1)
         h_f, h_n = jnp.split(state.h @ params.w_h, 2, axis=-1)
         f = sigmoid(x_f + h_f)
-        n = tanh(x_n + f * (h_n + params.b_n))
+        n = tanh(x_n + f * (h_n + align(params.b_n, h_n)))
         return ResetAfterMGUState(h=(1 - f) * n + f * state.h)
 
     def readout(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ResidualLSTMParams(NamedTuple):
@@ -88,11 +88,11 @@ class ResidualLSTM(Cell):
     def project(self, params: ResidualLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
         n = self.hidden_size
-        return z[..., : 4 * n] + params.b, z[..., 4 * n :]
+        return z[..., : 4 * n] + align(params.b, z), z[..., 4 * n :]
 
     def step(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMState:
         x_gates, shortcut = z
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), x_gates)
         i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
         c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
         return ResidualLSTMState(h=sigmoid(o + p_o * c) * (tanh(c) @ params.w_p + shortcut), c=c)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class SGRNParams(NamedTuple):
@@ -71,7 +71,7 @@ class SGRN(Cell):
         return affine(x, params.w_x)
 
     def step(self, params: SGRNParams, state: SGRNState, z: Array) -> SGRNState:
-        f = sigmoid(z + state.h @ params.w_h + params.b)
+        f = sigmoid(z + state.h @ params.w_h + align(params.b, z))
         return SGRNState(h=tanh((1 - f) * z + f * state.h))
 
     def readout(self, params: SGRNParams, state: SGRNState, z: Array) -> Array:

@@ -100,7 +100,7 @@ class TimeAwareLSTM(Cell):
         self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]
     ) -> TimeAwareLSTMState:
         x_gates, decay = z
-        short = tanh(state.c @ params.w_s + params.b_s)
+        short = tanh(affine(state.c, params.w_s, params.b_s))
         i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
         c = sigmoid(f) * (state.c - short + decay * short) + sigmoid(i) * tanh(g)
         return TimeAwareLSTMState(h=sigmoid(o) * tanh(c), c=c)

@@ -85,7 +85,8 @@ class Skip(Wrapper):
 
     def step(self, params: Params, state: SkipState, z: Any) -> SkipState:
         does_update = state.update > 0.5
-        u = does_update + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1, with a derivative of 1
+        u = does_update.astype(state.update.dtype)
+        u = u + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1, with a derivative of 1
         new = self.cell.step(params.cell, state.cell, z)
 
         def choose(new: Array, old: Array) -> Array:
