@@ -54,8 +54,9 @@ def test_jit(name):
     params = make().init(KEY, 3)
     run = jax.jit(jaxrnn.unroll)
     assert_close(run(make(), params, XS), jaxrnn.unroll(make(), params, XS), rtol=1e-5)
+    compiled = run._cache_size()
     run(make(), params, XS)
-    assert run._cache_size() == 1
+    assert run._cache_size() == compiled > 0
 
 
 def test_every_layer_loop_and_tree_cell_has_no_leaves():

@@ -1,10 +1,5 @@
 """Everything runs under JAX's strict modes: no implicit promotion of ranks or dtypes, no NaN, no leaked tracer."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +8,7 @@ import pytest
 import jaxrnn
 from jaxrnn import initializers, loops, trees, weights
 from tests.support.cases import LINEAR_LOOPS, LOOPS, cases, examples, variants
+from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT
 from tests.support.tiers import slow_but
 
@@ -85,7 +81,7 @@ def test_initializers():
     for draw in (
         initializers.glorot_uniform,
         initializers.orthogonal,
-        initializers.identity,
+        initializers.identity(),
         initializers.uniform(1.0),
     ):
         assert jax.eval_shape(lambda draw=draw: initializers.gates(draw, key, (3, 3), 2)).shape == (3, 6)
@@ -109,7 +105,7 @@ def test_weights():
     "cell", [trees.ChildSumTreeLSTM(3), trees.NaryTreeLSTM(3), trees.RNTN(3), trees.RecursiveNet(3)], ids=str
 )
 def test_trees(cell):
-    batch = trees.pack([trees.Node(children=[trees.Node(np.ones(2)), trees.Node(np.ones(2))])], arity=cell.arity)
+    batch = trees.pack([trees.Node(children=[trees.Node(np.ones(2)), trees.Node(np.ones(2))])], arity=cell.arity or 0)
 
     def run():
         return trees.at_roots(batch, trees.unroll(cell, cell.init(jax.random.key(0), 2), batch)).h
@@ -139,3 +135,85 @@ def test_streams_and_adopted_steps():
     stream = jaxrnn.Stream(cell, jnp.ones((INPUT, 4)), slots=2)
     slot, _ = stream.insert()
     assert stream.step({slot: np.ones(INPUT, np.float32)})[slot].shape == (4,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
+def test_promotion_in_every_loop(name):
+    check_layer(*LAYERS[name], all_loops=True)
+
+
+def step(w, h, x):
+    return (jnp.tanh(x @ w + h),) * 2
+
+
+def first_state(w, batch_shape):
+    return jnp.zeros((*batch_shape, 4))
+
+
+def draw_matrix(key, input_size):
+    return jax.random.normal(key, (input_size, 4))
+
+
+REPRESENTATIVES = {
+    "LSTM": jaxrnn.LSTM(3),
+    "GRU": jaxrnn.GRU(3),
+    "MinGRU": jaxrnn.MinGRU(3),
+    "LRU": jaxrnn.LRU(3, 4),
+    "Zoneout": jaxrnn.Zoneout(jaxrnn.LSTM(3), 0.5),
+    "RecurrentDropout": jaxrnn.RecurrentDropout(jaxrnn.GRU(3), 0.5),
+    "adopted": jaxrnn.adopt(step, first_state, draw_matrix),
+    "layers": jaxrnn.Stack(
+        jaxrnn.Window(2), jaxrnn.Bidirectional(jaxrnn.GRU(3)), jaxrnn.Dropout(0.5), jaxrnn.LayerNorm(), jaxrnn.Dense(2)
+    ),
+}
+SOME_LOOPS = {"scan": loops.Scan(), "deferred": loops.Deferred(), "checkpoint": loops.Deferred(checkpoint_every=2)}
+MODES = {
+    "NaN": lambda: jax.debug_nans(True),
+    "leaks": jax.checking_leaks,
+    "64 bits": lambda: jax.enable_x64(True),
+    "32 bits": lambda: jax.enable_x64(False),
+    "without jit": jax.disable_jit,
+}
+
+
+def value_and_gradient(layer, loop):
+    """Of a layer over padded and packed sequences, with NaN in the padding."""
+    params = jax.tree.map(lambda w: w.astype("float32"), layer.init(jax.random.key(0), INPUT))
+    xs = np.random.default_rng(0).standard_normal((TIME, BATCH, INPUT)).astype(np.float32)
+    xs[2:, 1] = np.nan
+
+    def loss(params):
+        _, ys = jaxrnn.unroll(layer, params, xs, lengths=LENGTHS, resets=RESETS, key=jax.random.key(1), loop=loop)
+        return (ys**2).sum(), ys
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", SOME_LOOPS)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+@pytest.mark.parametrize("mode", MODES)
+def test_mode(mode, name, loop):
+    layer, loop = REPRESENTATIVES[name], SOME_LOOPS[loop]
+    with MODES[mode]():
+        found = value_and_gradient(layer, loop)
+    if mode == "64 bits":  # random numbers have other bits
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    else:
+        assert_close(found, value_and_gradient(layer, loop), rtol=1e-5)
+
+
+def test_a_symbol_out_of_range_is_an_error_if_nan_is():
+    cell = jaxrnn.GRU(3)
+    params = cell.init(jax.random.key(0), 5)
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        jaxrnn.unroll(cell, params, jnp.full((2, 1), 7))
+
+
+def test_no_steps_are_an_error_of_scan_without_jit():
+    cell = jaxrnn.GRU(3)
+    params = cell.init(jax.random.key(0), INPUT)
+    with jax.disable_jit(), pytest.raises(ValueError, match="zero-length scan is not supported in disable_jit"):
+        jaxrnn.unroll(cell, params, jnp.ones((0, 1, INPUT)))
