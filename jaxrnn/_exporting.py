@@ -26,6 +26,10 @@ def _named_tuples(rooms: tuple[ModuleType, ...]) -> Iterator[Any]:
         for value in vars(room).values():
             if inspect.ismodule(value) and value.__name__.startswith(f"{room.__name__}."):
                 yield from _named_tuples((value,))
-            elif inspect.isclass(value) and issubclass(value, tuple) and value.__module__ == room.__name__:
-                if hasattr(value, "_fields") and not value.__name__.startswith("_"):
-                    yield value
+            elif getattr(value, "__module__", None) == room.__name__ and _is_public_named_tuple(value):
+                yield value
+
+
+def _is_public_named_tuple(value: Any) -> bool:
+    is_named_tuple = inspect.isclass(value) and issubclass(value, tuple) and hasattr(value, "_fields")
+    return is_named_tuple and not value.__name__.startswith("_")

@@ -194,9 +194,9 @@ def to_complex(real: Array, imaginary: Array | None = None) -> Array:
       real: The real parts.
       imaginary: The imaginary parts, an array like `real`; None means zero.
     """
-    imaginary = jnp.zeros_like(real) if imaginary is None else imaginary
     dtype = jnp.finfo(complex_dtype(real.dtype)).dtype
-    return jax.lax.complex(real.astype(dtype), imaginary.astype(dtype))
+    parts = (real, jnp.zeros_like(real) if imaginary is None else imaginary)
+    return jax.lax.complex(*(part.astype(dtype) for part in parts))
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:

@@ -178,9 +178,9 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(inputs)
 
-    def _loop(self, *args: Any, reverse: bool) -> Any:
+    def _loop(self, body: Any, carry: Any, xs: Any, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(*args, self.length, reverse, self.unroll)
+        return (prefetching_scan if prefetch else jax.lax.scan)(body, carry, xs, self.length, reverse, self.unroll)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""
