@@ -113,7 +113,7 @@ def _run(
     check_parameters(layer, params, xs)
     _check_features(layer, params, xs)
     lengths = _lengths(lengths, time, batch_shape)
-    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
+    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths[None]
     resets = _resets(resets, time, batch_shape)
     if mask is not None:
         mask = _booleans("mask", mask, (time, *batch_shape))

@@ -93,7 +93,13 @@ class Steps:
 
 
 class Loop(NamedArguments, abc.ABC):
-    """How a cell runs over time. Loops differ in cost, never in result."""
+    """How a cell runs over time. Loops differ in cost, never in result.
+
+    Like layers, loops are pytrees without leaves.
+    """
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_static(cls)
 
     @abc.abstractmethod
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
@@ -110,7 +116,18 @@ class _AllAtOnce(Loop):
 
 
 class Layer(NamedArguments, abc.ABC):
-    """A map from a sequence to a sequence that carries a state."""
+    """A map from a sequence to a sequence that carries a state.
+
+    A layer is a pytree without leaves, so that it can be an argument of a function under `jax.jit`, `jax.vmap` or
+    `jax.lax.scan`, and a part of a training state. An equal layer does not compile anew.
+
+    Example:
+      >>> cell = jaxrnn.GRU(64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jax.jit(jaxrnn.unroll)(cell, params, jnp.zeros((20, 2, 8)))
+      >>> jax.tree.leaves((cell, {"rate": 0.1}))
+      [0.1]
+    """
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
@@ -119,6 +136,7 @@ class Layer(NamedArguments, abc.ABC):
 
     def __init_subclass__(cls) -> None:
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
+        jax.tree_util.register_static(cls)
         for name, explaining in (("init", explaining_init), ("initial_state", explaining_initial_state)):
             if name in vars(cls):
                 setattr(cls, name, explaining(vars(cls)[name]))
@@ -223,7 +241,7 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
-    def align(self, one: State, other: State) -> tuple[State, State]:
+    def comparable(self, one: State, other: State) -> tuple[State, State]:
         """Returns equal states, whose arrays a wrapper may mix with each other.
 
         A cell overrides this method if an array of its state has a meaning only together with another one, such as a

@@ -7,15 +7,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
 __all__ = [
     "affine",
+    "align",
     "as_features",
     "as_joint_dtype",
     "at_last",
+    "complex_dtype",
     "convolution",
     "dropout_mask",
     "hold",
@@ -29,6 +32,7 @@ __all__ = [
     "sigmoid",
     "spread_like",
     "tanh",
+    "to_complex",
     "where",
     "zeros",
 ]
@@ -79,7 +83,24 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"the last axis of the input must have the input size of the parameters, {w.shape[0]}, "
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size of your input"
         )
-    return y if b is None else y + b
+    return y if b is None else y + align(b, y)
+
+
+def align(params: Any, x: Array) -> Any:
+    """Gives parameters as many axes as `x` [*batch, features] has, with axes of size 1 in front. Scalars stay scalars.
+
+    Arithmetic with `x` does this by itself, unless `jax_numpy_rank_promotion` forbids it.
+
+    Example:
+      >>> gain, b = jaxrnn.ops.align((jnp.ones(3), jnp.zeros(3)), jnp.ones((5, 2, 3)))
+      >>> gain.shape
+      (1, 1, 3)
+
+    Args:
+      params: A pytree of arrays without batch axes.
+      x: The array with which they will be added or multiplied.
+    """
+    return jax.tree.map(lambda w: jax.lax.broadcast_to_rank(w, x.ndim) if jnp.ndim(w) else w, params)
 
 
 def as_features(x: Array, size: int, dtype: Any) -> Array:
@@ -139,7 +160,7 @@ def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
     )
     y = y.reshape(*batch_shape, *y.shape[1:])
-    return y if b is None else y + b
+    return y if b is None else y + align(b, y)
 
 
 def num_features(input_size: Any) -> int:
@@ -212,7 +233,34 @@ def mod_relu(x: Array, b: Array) -> Array:
       b: Bias [features].
     """
     modulus = jnp.abs(x)
-    return x * (jax.nn.relu(modulus + b) / jnp.where(modulus > 0, modulus, 1))
+    scale = jax.nn.relu(modulus + align(b, x)) / jnp.where(modulus > 0, modulus, 1)
+    return x * (to_complex(scale) if jnp.iscomplexobj(x) else scale)
+
+
+def complex_dtype(dtype: Any) -> Any:
+    """Returns the dtype of complex numbers whose parts have a dtype, or float32 if there are none of so low precision.
+
+    Example:
+      >>> jaxrnn.ops.complex_dtype(jnp.bfloat16)
+      dtype('complex64')
+    """
+    return np.promote_types(jnp.promote_types(jnp.finfo(dtype).dtype, jnp.float32), np.complex64)
+
+
+def to_complex(real: Array, imaginary: Array | None = None) -> Array:
+    """Makes complex numbers of real ones, which are cast to at least float32.
+
+    Example:
+      >>> jaxrnn.ops.to_complex(jnp.ones(2), jnp.array([0.0, 2.0])).tolist()
+      [(1+0j), (1+2j)]
+
+    Args:
+      real: The real parts.
+      imaginary: The imaginary parts, an array like `real`; None means zero.
+    """
+    dtype = jnp.finfo(complex_dtype(real.dtype)).dtype
+    parts = (real, jnp.zeros_like(real) if imaginary is None else imaginary)
+    return jax.lax.complex(*(part.astype(dtype) for part in parts))
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
@@ -299,7 +347,7 @@ def where(mask: Array, x: Any, y: Any) -> Any:
     """
 
     def select(a: Array, b: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b).astype(a.dtype)
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, align(b, a)).astype(a.dtype)
 
     return jax.tree.map(select, x, y)
 

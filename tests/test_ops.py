@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.ops import as_features, at_last, convolution, mod_relu
+from jaxrnn.ops import align, as_features, at_last, complex_dtype, convolution, mod_relu, to_complex
 from tests.support.inputs import draw
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
@@ -54,3 +54,23 @@ def test_features_of_symbols_do_not_wrap_around(dtype):
     np.testing.assert_array_equal(features, expected)
     negative = as_features(jnp.array(-1, jnp.int8), 300, jnp.float32)
     assert np.isnan(negative).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "joined"), [("bfloat16", "complex64"), ("float32", "complex64"), ("float64", "complex128")]
+)
+def test_complex_numbers_have_the_precision_of_their_parts(dtype, joined):
+    real, imaginary = jnp.asarray([1.5, -2.0], dtype), jnp.asarray([0.5, 4.0], dtype)
+    both = to_complex(real, imaginary)
+    assert both.dtype == complex_dtype(dtype) == complex_dtype(joined) == joined
+    assert both.tolist() == [1.5 + 0.5j, -2 + 4j]
+    assert to_complex(real).tolist() == [1.5, -2]
+
+
+def test_aligned_parameters_add_up_as_numpy_adds():
+    x, w, b = draw(4, 2, 3, 5), draw(3, 5), draw(5)
+    aligned = align({"w": w, "b": b, "scale": 2.0}, x)
+    assert jax.tree.map(jnp.shape, aligned) == {"w": (1, 1, 3, 5), "b": (1, 1, 1, 5), "scale": ()}
+    with jax.numpy_rank_promotion("raise"):
+        found = aligned["scale"] * (jnp.asarray(x) * aligned["w"]) + aligned["b"]
+    np.testing.assert_allclose(found, 2 * (x * w) + b)

@@ -97,7 +97,7 @@ class CfC(Cell):
     def step(self, params: CfCParams, state: CfCState, z: tuple[Array, Array]) -> CfCState:
         x_u, time = z
         u = self.activation(x_u + state.h @ params.w_h)
-        f, g, k = jnp.split(u @ params.w_u + params.b_u, 3, axis=-1)
+        f, g, k = jnp.split(affine(u, params.w_u, params.b_u), 3, axis=-1)
         gate = sigmoid(-f * time)
         return CfCState(h=gate * tanh(g) + (1 - gate) * tanh(k))
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class CFNParams(NamedTuple):
@@ -79,7 +79,7 @@ class CFN(Cell):
     def project(self, params: CFNParams, x: Array, key: Keys = None) -> Array:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return jnp.concatenate([z[..., : 2 * n] + params.b, tanh(z[..., 2 * n :])], axis=-1)
+        return jnp.concatenate([z[..., : 2 * n] + align(params.b, z), tanh(z[..., 2 * n :])], axis=-1)
 
     def gates(self, params: CFNParams, state: CFNState, z: Array) -> CFNGates:
         """Returns the gates of a step, given the state before it."""

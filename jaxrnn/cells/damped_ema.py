@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import as_features, joint_dtype, sigmoid, spread_like
+from jaxrnn.ops import align, as_features, joint_dtype, sigmoid, spread_like
 
 
 class DampedEMAParams(NamedTuple):
@@ -66,8 +66,8 @@ class DampedEMA(LinearCell):
     def init(self, key: Array, input_size: int) -> DampedEMAParams:
         shape = input_size, self.state_size
         alpha, delta, beta, eta = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
-        signs = 1 - 2.0 * (jnp.arange(self.state_size) % 2)
-        return DampedEMAParams(0.2 * alpha, 0.2 * delta, signs + 0.02 * beta, eta / self.state_size**0.5)
+        signs = 1 - 2 * (jnp.arange(self.state_size, dtype=float) % 2)
+        return DampedEMAParams(0.2 * alpha, 0.2 * delta, signs[None] + 0.02 * beta, eta / self.state_size**0.5)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> DampedEMAState:
         dtype = joint_dtype(params) if dtype is None else dtype
@@ -78,8 +78,8 @@ class DampedEMA(LinearCell):
 
     def coefficients(self, params: DampedEMAParams, z: Array) -> tuple[DampedEMAState, DampedEMAState]:
         alpha, delta = sigmoid(params.alpha), sigmoid(params.delta)
-        b = alpha * params.beta * z[..., None]
+        b = align(alpha * params.beta, z[..., None]) * z[..., None]
         return DampedEMAState(jnp.broadcast_to(1 - alpha * delta, b.shape)), DampedEMAState(b)
 
     def readout(self, params: DampedEMAParams, state: DampedEMAState, z: Array) -> Array:
-        return (params.eta * state.h).sum(-1)
+        return (align(params.eta, state.h) * state.h).sum(-1)

@@ -13,7 +13,7 @@ from jax.nn import silu, softplus
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, zeros
+from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, zeros
 
 EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
 
@@ -98,7 +98,7 @@ class GatedDeltaNet(Cell):
         q, k, v = (in_groups(part, self.num_heads) for part in parts)
         q, k = (a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPSILON) for a in (q, k))
         alpha, beta = jnp.split(affine(x, params.w_gates), 2, axis=-1)
-        alpha = jnp.exp(-jnp.exp(params.a) * softplus(alpha + params.b_alpha))
+        alpha = jnp.exp(-jnp.exp(align(params.a, alpha)) * softplus(alpha + align(params.b_alpha, alpha)))
         return GatedDeltaNetInput(q, k, v, alpha[..., None], sigmoid(beta)[..., None])
 
     def step(self, params: GatedDeltaNetParams, state: GatedDeltaNetState, z: GatedDeltaNetInput) -> GatedDeltaNetState:

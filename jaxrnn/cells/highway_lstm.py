@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class HighwayLSTMParams(NamedTuple):
@@ -93,7 +93,7 @@ class HighwayLSTM(Cell):
     def project(self, params: HighwayLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., : 5 * n] + params.b, z[..., 5 * n :]
+        return z[..., : 5 * n] + align(params.b, z), z[..., 5 * n :]
 
     def gates(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, normalized, sigmoid, tanh, zeros
 
 
 class LayerNormGRUParams(NamedTuple):
@@ -92,7 +92,8 @@ class LayerNormGRU(Cell):
         return LayerNormGRUState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
     def project(self, params: LayerNormGRUParams, x: Array, key: Keys = None) -> Array:
-        return self._normalized(affine(x, params.w_x), params.gain_x) + params.b
+        a = self._normalized(affine(x, params.w_x), params.gain_x)
+        return a + align(params.b, a)
 
     def gates(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUGates:
         """Returns the gates and the candidate of a step, given the state before it."""
@@ -112,4 +113,4 @@ class LayerNormGRU(Cell):
         """Normalizes the part of the gates and that of the candidate separately."""
         gates_a, candidate = jnp.split(a, [2 * self.hidden_size], axis=-1)
         parts = [normalized(part, self.epsilon) for part in (gates_a, candidate)]
-        return gain * jnp.concatenate(parts, axis=-1)
+        return align(gain, a) * jnp.concatenate(parts, axis=-1)

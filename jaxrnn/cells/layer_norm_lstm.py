@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, normalized, sigmoid, tanh, zeros
 
 
 class LayerNormLSTMParams(NamedTuple):
@@ -95,7 +95,9 @@ class LayerNormLSTM(Cell):
         return LayerNormLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: LayerNormLSTMParams, x: Array, key: Keys = None) -> Array:
-        return params.gain_x * normalized(affine(x, params.w_x), self.epsilon) + params.b
+        a = normalized(affine(x, params.w_x), self.epsilon)
+        gain_x, b = align((params.gain_x, params.b), a)
+        return gain_x * a + b
 
     def gates(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""

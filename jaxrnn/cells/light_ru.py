@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class LightRUParams(NamedTuple):
@@ -79,7 +79,7 @@ class LightRU(Cell):
 
     def project(self, params: LightRUParams, x: Array, key: Keys = None) -> Array:
         x_f, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
-        return jnp.concatenate([x_f + params.b, tanh(x_a)], axis=-1)
+        return jnp.concatenate([x_f + align(params.b, x_f), tanh(x_a)], axis=-1)
 
     def gates(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUGates:
         """Returns the gates and the candidate of a step, given the state before it."""

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class MILSTMParams(NamedTuple):
@@ -97,7 +97,8 @@ class MILSTM(Cell):
 
     def project(self, params: MILSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
-        return params.alpha * z + params.beta[0], params.beta[1] * z + params.b
+        alpha, beta_h, beta_x, b = align((params.alpha, *params.beta, params.b), z)
+        return alpha * z + beta_h, beta_x * z + b
 
     def gates(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""

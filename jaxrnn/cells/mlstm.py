@@ -116,7 +116,7 @@ class MLSTM(Cell):
         c = f[..., None] * state.c + (i * z.v)[..., :, None] * z.k[..., None, :]
         return MLSTMState(c, f * state.n + i * z.k, m)
 
-    def align(self, one: MLSTMState, other: MLSTMState) -> tuple[MLSTMState, MLSTMState]:
+    def comparable(self, one: MLSTMState, other: MLSTMState) -> tuple[MLSTMState, MLSTMState]:
         m = jnp.maximum(one.m, other.m)
 
         def rescale(state: MLSTMState) -> MLSTMState:

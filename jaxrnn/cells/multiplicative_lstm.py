@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class MultiplicativeLSTMParams(NamedTuple):
@@ -94,7 +94,7 @@ class MultiplicativeLSTM(Cell):
     def project(self, params: MultiplicativeLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., :n], z[..., n:] + params.b
+        return z[..., :n], z[..., n:] + align(params.b, z)
 
     def gates(
         self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class RANParams(NamedTuple):
@@ -87,7 +87,7 @@ class RAN(Cell):
     def project(self, params: RANParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., :n], z[..., n:] + params.b
+        return z[..., :n], z[..., n:] + align(params.b, z)
 
     def gates(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANGates:
         """Returns the gates of a step, given the state before it."""

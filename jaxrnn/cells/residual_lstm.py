@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ResidualLSTMParams(NamedTuple):
@@ -96,7 +96,7 @@ class ResidualLSTM(Cell):
     def project(self, params: ResidualLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
         n = self.hidden_size
-        return z[..., : 4 * n] + params.b, z[..., 4 * n :]
+        return z[..., : 4 * n] + align(params.b, z), z[..., 4 * n :]
 
     def gates(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, as_features, sigmoid, zeros
+from jaxrnn.ops import affine, align, as_features, sigmoid, zeros
 
 C = 8.0  # the constant c of the paper
 
@@ -95,7 +95,7 @@ class RGLRU(LinearCell):
 
     def coefficients(self, params: RGLRUParams, z: RGLRUInput) -> tuple[RGLRUState, RGLRUState]:
         r, i = jnp.split(sigmoid(z.gates), 2, axis=-1)
-        log_a = -C * jax.nn.softplus(params.decay) * r
+        log_a = -C * align(jax.nn.softplus(params.decay), r) * r
         b = jnp.sqrt(-jnp.expm1(2 * log_a)) * i * z.x
         return RGLRUState(h=jnp.exp(log_a)), RGLRUState(h=b)
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, as_features, joint_dtype, spread_like
+from jaxrnn.ops import affine, align, as_features, joint_dtype, spread_like
 
 
 class SelectiveSSMParams(NamedTuple):
@@ -103,8 +103,9 @@ class SelectiveSSM(LinearCell):
     def coefficients(
         self, params: SelectiveSSMParams, z: SelectiveSSMInput
     ) -> tuple[SelectiveSSMState, SelectiveSSMState]:
-        a = jnp.exp(-z.delta[..., None] * jnp.exp(params.a))
+        delta = z.delta[..., None]
+        a = jnp.exp(-delta * jnp.exp(align(params.a, delta)))
         return SelectiveSSMState(h=a), SelectiveSSMState(h=(z.delta * z.x)[..., None] * z.b[..., None, :])
 
     def readout(self, params: SelectiveSSMParams, state: SelectiveSSMState, z: SelectiveSSMInput) -> Array:
-        return (state.h * z.c[..., None, :]).sum(-1) + params.d * z.x
+        return (state.h * z.c[..., None, :]).sum(-1) + align(params.d, z.x) * z.x

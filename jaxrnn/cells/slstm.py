@@ -114,7 +114,7 @@ class SLSTM(Cell):
         n = f * state.n + i
         return SLSTMState(h=o * c / n, c=c, n=n, m=m)
 
-    def align(self, one: SLSTMState, other: SLSTMState) -> tuple[SLSTMState, SLSTMState]:
+    def comparable(self, one: SLSTMState, other: SLSTMState) -> tuple[SLSTMState, SLSTMState]:
         m = jnp.where(one.n == 0, other.m, jnp.where(other.n == 0, one.m, jnp.maximum(one.m, other.m)))
 
         def rescale(state: SLSTMState) -> SLSTMState:

@@ -11,7 +11,6 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import where
 
@@ -44,7 +43,7 @@ class Activation(Stateless):
         return ()
 
     def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        check_numbers(self, xs, "applies a function to its input")
+        check.numbers(self, xs, "applies a function to its input")
         if plan.valid is not None:
             # Padding reads the sequence's first step: at zero, the derivative of a function such as a norm may be NaN.
             xs = where(plan.valid, xs, where(plan.valid[:1], xs[:1], jnp.ones((), xs.dtype)))

@@ -11,7 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
-from jaxrnn.ops import normalized, num_features
+from jaxrnn.ops import align, normalized, num_features
 
 
 class LayerNormParams(NamedTuple):
@@ -54,4 +54,5 @@ class LayerNorm(Stateless):
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         check.numbers(self, xs, "normalizes its input")
-        return state, params.scale * normalized(xs, self.epsilon) + params.bias
+        scale, bias = align((params.scale, params.bias), xs)
+        return state, scale * normalized(xs, self.epsilon) + bias

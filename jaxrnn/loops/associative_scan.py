@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, LinearCell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
-from jaxrnn.ops import where
+from jaxrnn.ops import align, where
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class AssociativeScan(Loop):
             a, b = cell.coefficients(params, zs)
             initial = cell.initial_state(params)
             if steps.resets is not None:  # a reset step becomes the constant a * initial + b
-                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * s + b, a, b, initial), b)
+                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * align(s, b) + b, a, b, initial), b)
                 a = where(steps.resets, jax.tree.map(jnp.zeros_like, a), a)
             if steps.valid is not None:  # a padded step becomes the identity
                 a = where(steps.valid, a, jax.tree.map(jnp.ones_like, a))
                 b = where(steps.valid, b, jax.tree.map(jnp.zeros_like, b))
             a, b = jax.lax.associative_scan(_compose, (a, b), reverse=steps.reverse)
-            states = jax.tree.map(lambda a, b, s: (a * s + b).astype(s.dtype), a, b, state)
+            states = jax.tree.map(lambda a, b, s: (a * s[None] + b).astype(s.dtype), a, b, state)
             last = 0 if steps.reverse else -1
             ends = jax.tree.map(lambda after, s: after[last] if steps.length else s, states, state)
             return ends, cell.readout(params, states, zs)

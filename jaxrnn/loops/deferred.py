@@ -72,7 +72,9 @@ class Deferred(Loop):
             zs = steps.project(_ProjectingCell(cell), params)
             z = jax.eval_shape(lambda zs: jax.tree.map(_first_or_zeros, zs), zs)
             step = TracedStep(cell.step, params, state, z)
-            scan = _Scan(step, _leaves_read_by(cell.readout, params, state, z), steps.reverse, self.unroll)
+            scan = _Scan(
+                step, _leaves_read_by(cell.readout, params, state, z), steps.length, steps.reverse, self.unroll
+            )
             leaves, tree = jax.tree.flatten(state)
             inputs = _Inputs(
                 weights=step.weights(params),
@@ -107,10 +109,10 @@ def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
     first = steps.replace_varying(jax.tree.map(lambda x: x[:1], steps.varying))
     zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, first)
     leaves = jax.tree.leaves(zs)
-    rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
     bytes_per_step = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    if not bytes_per_step:  # the batch is empty
+    if not bytes_per_step:  # the batch is empty, or the cell ignores its input
         return None
+    rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
     largest = max(2**21 // bytes_per_step, 512 // rows, 1)
     divisors = [size for size in range(largest, largest // 2, -1) if steps.length % size == 0]
     return divisors[0] if divisors else largest
@@ -156,6 +158,7 @@ class _Scan:
 
     step: TracedStep
     leaves_read: list[int]  # the indices of the leaves of the state that are returned for every step
+    length: Any
     reverse: bool
     unroll: int
 
@@ -176,9 +179,9 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(inputs)
 
-    def _loop(self, *args: Any, reverse: bool) -> Any:
+    def _loop(self, body: Any, carry: Any, xs: Any, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
+        return (prefetching_scan if prefetch else jax.lax.scan)(body, carry, xs, self.length, reverse, self.unroll)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""

@@ -52,7 +52,8 @@ class Scan(Loop):
                 return state, cell.readout(params, state, z)
 
             zs = steps.project(cell, params)
-            return jax.lax.scan(body, state, (zs, steps.valid, steps.resets), reverse=steps.reverse, unroll=self.unroll)
+            xs = (zs, steps.valid, steps.resets)  # without leaves if the cell ignores its input
+            return jax.lax.scan(body, state, xs, steps.length, steps.reverse, self.unroll)
 
         run = jax.checkpoint(run) if self.checkpoint_every else run
         return run_in_chunks(run, self.checkpoint_every, params, state, steps)

@@ -116,9 +116,9 @@ class FastSlow(Cell):
             fast = cell.step(p, fast, z_cell)
         return FastSlowState(fast, slow)
 
-    def align(self, one: FastSlowState, other: FastSlowState) -> tuple[FastSlowState, FastSlowState]:
-        fast = self.fast[-1].align(one.fast, other.fast)
-        slow = self.slow.align(one.slow, other.slow)
+    def comparable(self, one: FastSlowState, other: FastSlowState) -> tuple[FastSlowState, FastSlowState]:
+        fast = self.fast[-1].comparable(one.fast, other.fast)
+        slow = self.slow.comparable(one.slow, other.slow)
         return FastSlowState(fast[0], slow[0]), FastSlowState(fast[1], slow[1])
 
     def readout(self, params: Params, state: FastSlowState, z: FastSlowInput) -> Any:

@@ -70,7 +70,7 @@ class Zoneout(Wrapper):
         return MaskedInput(z, jax.tree.unflatten(structure, masks))
 
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
-        new, old = self.cell.align(self.cell.step(params, state, z.z), state)
+        new, old = self.cell.comparable(self.cell.step(params, state, z.z), state)
 
         def mix(rate: Any, mask: Any, new: Array, old: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.inexact):

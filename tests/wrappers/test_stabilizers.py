@@ -79,18 +79,18 @@ def test_wrappers_align_the_states_of_their_cells():
     for cell in (Multiplicative(inner), jaxrnn.Mogrifier(inner), jaxrnn.RecurrentDropout(inner, 0.5)):
         params = draw_params(cell)
         one, other = (draw_state(cell, params, (BATCH,), seed=seed) for seed in (1, 2))
-        assert_close(cell.align(one, other), inner.align(one, other))
+        assert_close(cell.comparable(one, other), inner.comparable(one, other))
     cell = Skip(inner)
     params = draw_params(cell)
     one, other = (draw_state(cell, params, (BATCH,), seed=seed) for seed in (1, 2))
-    expected = inner.align(one.cell, other.cell)
-    assert_close(cell.align(one, other), (one._replace(cell=expected[0]), other._replace(cell=expected[1])))
+    expected = inner.comparable(one.cell, other.cell)
+    assert_close(cell.comparable(one, other), (one._replace(cell=expected[0]), other._replace(cell=expected[1])))
     cell = FastSlow((inner, inner), inner)
     params = draw_params(cell)
     one, other = (draw_state(cell, params, (BATCH,), seed=seed) for seed in (1, 2))
-    found = cell.align(one, other)
-    assert_close([state.fast for state in found], inner.align(one.fast, other.fast))
-    assert_close([state.slow for state in found], inner.align(one.slow, other.slow))
+    found = cell.comparable(one, other)
+    assert_close([state.fast for state in found], inner.comparable(one.fast, other.fast))
+    assert_close([state.slow for state in found], inner.comparable(one.slow, other.slow))
 
 
 # ---- states that are not numbers -------------------------------------------------------------------------------------
