@@ -48,8 +48,9 @@ def unroll(
       state: The state before the first step; None means `layer.initial_state`. It keeps its dtype.
       lengths: Integers [*batch] from 0 to time. From its length on, a sequence's state stays unchanged and its
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
-      resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
-        read: the state restarts from `layer.initial_state` before the step's input is read.
+      resets: Booleans [time, *batch]. True at t says that a new sequence begins at t in time, so that no state passes
+        between the steps t - 1 and t, in either direction: the state restarts from `layer.initial_state` before step t
+        is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -94,7 +95,9 @@ def unroll(
     return run(params, xs, state, key, lengths, valid, resets)
 
 
-def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:
+def step(
+    layer: Layer, params: Params, state: State, x: Any, *, resets: Any = None, key: Array | None = None
+) -> tuple[State, Any]:
     """Runs a layer over one step, for streaming. This is `unroll` for one step, without the time axis.
 
     Example:
@@ -110,6 +113,7 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
+      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read.
       key: A random key. None means evaluation.
 
     Returns:
@@ -121,7 +125,9 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
-    state, ys = unroll(layer, params, jax.tree.map(lambda x: jnp.asarray(x)[None], x), state, key=key, loop=Scan())
+    xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
+    resets = None if resets is None else jnp.asarray(resets)[None]
+    state, ys = unroll(layer, params, xs, state, resets=resets, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 

@@ -12,7 +12,6 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._direction import reversed_plan
 
 
 def concat(forward: Array, backward: Array) -> Array:
@@ -105,6 +104,6 @@ class Bidirectional(Layer):
         k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
         forward, backward = self._layers
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
-        backward_plan = reversed_plan(plan)
+        backward_plan = plan._replace(reverse=not plan.reverse)
         s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, backward_plan)
         return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)

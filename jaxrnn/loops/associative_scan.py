@@ -54,9 +54,9 @@ class AssociativeScan(Loop):
             zs = steps.project(cell, params)
             a, b = cell.coefficients(params, zs)
             initial = cell.initial_state(params)
-            if steps.resets is not None:  # a reset step becomes the constant a * initial + b
-                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * s + b, a, b, initial), b)
-                a = where(steps.resets, jax.tree.map(jnp.zeros_like, a), a)
+            if steps.restarts is not None:  # a step after a restart becomes the constant a * initial + b
+                b = where(steps.restarts, jax.tree.map(lambda a, b, s: a * s + b, a, b, initial), b)
+                a = where(steps.restarts, jax.tree.map(jnp.zeros_like, a), a)
             if steps.valid is not None:  # a padded step becomes the identity
                 a = where(steps.valid, a, jax.tree.map(jnp.ones_like, a))
                 b = where(steps.valid, b, jax.tree.map(jnp.zeros_like, b))

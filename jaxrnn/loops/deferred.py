@@ -79,7 +79,7 @@ class Deferred(Loop):
                 initial=jax.tree.leaves(cell.initial_state(params)),
                 zs=jax.tree.leaves(zs),
                 valid=steps.valid,
-                resets=steps.resets,
+                restarts=steps.restarts,
             )
             last, read_states = scan(inputs)
             states = [  # the loop does not store what the readout does not read
@@ -137,7 +137,7 @@ class _Inputs(NamedTuple):
     initial: Leaves  # the state from which a step starts after a reset
     zs: Leaves  # projected inputs, time first
     valid: Array | None
-    resets: Array | None
+    restarts: Array | None
 
 
 class _Saved(NamedTuple):
@@ -181,28 +181,28 @@ class _Scan:
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""
-        read_before = self._read_before(inputs.resets)
+        read_before = self._read_before(inputs.restarts)
 
         def body(state: Leaves, now: Any) -> tuple[Leaves, Any]:
-            z, valid, reset = now
-            before = restart(state, reset, inputs.initial)
+            z, valid, restarts = now
+            before = restart(state, restarts, inputs.initial)
             after, values = self.step.run(inputs.weights, before, z)
             after = keep_if_padded(state, jax.tree.leaves(after), valid)
             unread: list[Any] = [None if n in read_before else x for n, x in enumerate(before)]
             return after, ([after[n] for n in self.leaves_read], (unread, values) if save else None)
 
-        xs = (inputs.zs, inputs.valid, inputs.resets)
+        xs = (inputs.zs, inputs.valid, inputs.restarts)
         last, (read_states, saved) = self._loop(body, inputs.state, xs, reverse=self.reverse)
         return last, read_states, saved
 
-    def _read_before(self, resets: Array | None) -> list[int]:
+    def _read_before(self, restarts: Array | None) -> list[int]:
         """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
-        return self.leaves_read if resets is None else []
+        return self.leaves_read if restarts is None else []
 
     def _states_before(self, saved: _Saved) -> Leaves:
         """Returns the states before all steps."""
         before = list(saved.before)
-        for n, after in zip(self._read_before(saved.inputs.resets), saved.read_states, strict=False):
+        for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
             first = saved.inputs.state[n][None]
             parts = [after[1:], first] if self.reverse else [first, after[:-1]]
             before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
@@ -236,7 +236,7 @@ class _Scan:
 
         def body(carry: Any, now: Any) -> Any:
             ct_after, ct_initial, ct_others = carry
-            z, valid, reset, before, values, ct_read = now
+            z, valid, restarts, before, values, ct_read = now
             ct_after = list(ct_after)
             for n, ct in zip(self.leaves_read, ct_read, strict=True):
                 ct_after[n] = add(ct_after[n], ct)
@@ -245,17 +245,17 @@ class _Scan:
             ct_before, ct_z, ct_w, ct_taps, _ = pull(
                 ct_after if valid is None else where(valid, ct_after, zeros(ct_after))
             )
-            if reset is not None:
-                dropped = where(reset, ct_before, zeros(ct_before))
+            if restarts is not None:
+                dropped = where(restarts, ct_before, zeros(ct_before))
                 ct_initial = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_initial, dropped)
-                ct_before = where(reset, zeros(ct_before), ct_before)
+                ct_before = where(restarts, zeros(ct_before), ct_before)
             if valid is not None:
                 ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
             out = Distinct.of([*ct_z, *ct_taps, *operands], known=before)
             return (ct_before, ct_initial, add_all(ct_others, ct_w)), out
 
         carry = (ct_last, zeros(inexact(inputs.initial)), zeros(inexact(other_weights)))
-        xs = (inputs.zs, inputs.valid, inputs.resets, states_before, saved.values, ct_read_states)
+        xs = (inputs.zs, inputs.valid, inputs.restarts, states_before, saved.values, ct_read_states)
         (ct_state, ct_initial, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
 
         stacked = out.restore(known=states_before)

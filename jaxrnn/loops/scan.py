@@ -45,13 +45,15 @@ class Scan(Loop):
             initial = cell.initial_state(params)
 
             def body(state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
-                z, valid, reset = now
-                after = cell.step(params, restart(state, reset, initial), z)
+                z, valid, restarts = now
+                after = cell.step(params, restart(state, restarts, initial), z)
                 state = keep_if_padded(state, after, valid)
                 return state, cell.readout(params, state, z)
 
             zs = steps.project(cell, params)
-            return jax.lax.scan(body, state, (zs, steps.valid, steps.resets), reverse=steps.reverse, unroll=self.unroll)
+            return jax.lax.scan(
+                body, state, (zs, steps.valid, steps.restarts), reverse=steps.reverse, unroll=self.unroll
+            )
 
         run = jax.checkpoint(run) if self.checkpoint_every else run
         return run_in_chunks(run, self.checkpoint_every, params, state, steps)
