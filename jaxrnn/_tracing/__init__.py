@@ -33,5 +33,16 @@ from jaxrnn._tracing.equations import DependsOn, Equation, Equations, evaluate
 from jaxrnn._tracing.parts import StepParts, split_step
 from jaxrnn._tracing.product import Product
 from jaxrnn._tracing.traced_step import TracedStep
+from jaxrnn._tracing.unused_rows import ignoring_unused
 
-__all__ = ["DependsOn", "Equation", "Equations", "Product", "StepParts", "TracedStep", "evaluate", "split_step"]
+__all__ = [
+    "DependsOn",
+    "Equation",
+    "Equations",
+    "Product",
+    "StepParts",
+    "TracedStep",
+    "evaluate",
+    "ignoring_unused",
+    "split_step",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,7 @@ from jax import Array
 
 from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn._tracing.equations import DependsOn, Equation
-
-PRODUCTS = ("dot_general", "conv_general_dilated")
+from jaxrnn._tracing.unused_rows import PRODUCTS, keep_used_rows
 
 
 class Product:
@@ -25,7 +25,7 @@ class Product:
     def __init__(self, e: Equation, avals: list[Any], swapped: bool):
         self.aval = avals[e.outs[0]]
         self.w_place = e.ins[0 if swapped else 1]
-        self._run, self._swapped = e.run, swapped
+        self._e, self._run, self._swapped = e, e.run, swapped
         self._convolution = None  # the parameters of a plain convolution on a CPU
         if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
             self._convolution = e.params if jax.default_backend() == "cpu" else None
@@ -63,8 +63,9 @@ class Product:
 
         `a` and `ct` have the time axis first. For a matrix product, `a` is the first operand here, whereas JAX's own
         transpose puts `ct` first: XLA's CPU compiler copies the larger operand if it is in the wrong place, and `a`
-        [time * batch, input] is smaller than the cotangent of several gates.
+        [time * batch, input] is smaller than the cotangent of several gates. Unused rows are ignored, even NaN.
         """
+        a = jax.vmap(partial(keep_used_rows, self._e, int(self._swapped)))(a, ct)
         if self._convolution is not None:
             return pull_kernel(self._convolution, a, ct, w)
         if self._contracted is None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Layer, Params, Plan, State
 
 
@@ -106,4 +107,7 @@ class Bidirectional(Layer):
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
         backward_plan = plan._replace(reverse=not plan.reverse)
         s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, backward_plan)
-        return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)
+        return BidirectionalState(s_forward, s_backward), ignoring_unused(self._merge)(None, ys_forward, ys_backward)
+
+    def _merge(self, _: None, forward: Any, backward: Any) -> Any:
+        return self.merge(forward, backward)

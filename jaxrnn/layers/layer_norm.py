@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Plan
 from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
@@ -54,4 +55,7 @@ class LayerNorm(Stateless):
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         check_numbers(self, xs, "normalizes its input")
-        return state, params.scale * normalized(xs, self.epsilon) + params.bias
+        return state, ignoring_unused(self._normalize)(params, xs)
+
+    def _normalize(self, params: LayerNormParams, xs: Array) -> Array:
+        return params.scale * normalized(xs, self.epsilon) + params.bias

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn._tracing import Product, TracedStep
+from jaxrnn._tracing import Product, TracedStep, ignoring_unused
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import (
@@ -87,7 +87,7 @@ class Deferred(Loop):
             ]
             for n, stacked in zip(scan.leaves_read, read_states, strict=True):
                 states[n] = stacked
-            return tree.unflatten(last), cell.readout(params, tree.unflatten(states), zs)
+            return tree.unflatten(last), ignoring_unused(cell.readout)(params, tree.unflatten(states), zs)
 
         def run_blocks(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             return run_in_chunks(run_block, self.block or _block_size(cell, params, steps), params, state, steps)

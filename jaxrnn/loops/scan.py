@@ -12,6 +12,7 @@ from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._step import keep_if_padded, restart
+from jaxrnn.loops._unused import IgnoringUnused
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ class Scan(Loop):
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            initial = cell.initial_state(params)
+            initial, in_loop = cell.initial_state(params), IgnoringUnused.of(cell)
 
             def body(state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
                 z, valid, restarts = now
-                after = cell.step(params, restart(state, restarts, initial), z)
+                after = in_loop.step(params, restart(state, restarts, initial), z)
                 state = keep_if_padded(state, after, valid)
-                return state, cell.readout(params, state, z)
+                return state, in_loop.readout(params, state, z)
 
-            zs = steps.project(cell, params)
+            zs = steps.project(in_loop, params)
             return jax.lax.scan(
                 body, state, (zs, steps.valid, steps.restarts), reverse=steps.reverse, unroll=self.unroll
             )
