@@ -145,7 +145,7 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
         changes = []
         for n in moving:
             product, other = _Product(e, tangent_first=n == 0), 1 - n
-            read = partial(_read_where_used.bind, product=product) if varies[other] else product
+            read = partial(_read_where_used.bind, product=product) if varies[other] else product.multiply
             changes.append(read(ins[other], tangents[n]))
     elif any(varies) and _is_elementwise(e):
         changes = []
@@ -178,11 +178,13 @@ def _all_elementwise(jaxpr: Jaxpr) -> bool:
 class _Times:
     """A factor times a tangent, element by element."""
 
-    def __call__(self, factor: Array, t: Array) -> Array:
+    def multiply(self, factor: Array, t: Array) -> Array:
         return factor * t
 
     def keep_used(self, factor: Array, ct: Array) -> Array:
         return jnp.where(ct == 0, 0, factor)
+
+    multiply_kept = multiply
 
 
 _times = _Times()
@@ -195,42 +197,45 @@ class _Product:
     e: Equation
     tangent_first: bool
 
-    def __call__(self, a: Array, t: Array) -> Array:
+    def multiply(self, a: Array, t: Array) -> Array:
         return self.e.run(t, a)[0] if self.tangent_first else self.e.run(a, t)[0]
 
     def keep_used(self, a: Array, ct: Array) -> Array:
         return keep_used_rows(self.e, 1 if self.tangent_first else 0, a, ct)
 
+    multiply_kept = multiply
+
 
 @dataclass(frozen=True, eq=False)
 class _Mapped:
-    """A product under `jax.vmap`."""
+    """A product under `jax.vmap`. What `keep_used` returns has the mapped axis first."""
 
     product: Any
     axes: tuple[int | None, int | None]
 
-    def __call__(self, a: Array, t: Array) -> Array:
-        return jax.vmap(self.product, self.axes)(a, t)
+    def multiply(self, a: Array, t: Array) -> Array:
+        return jax.vmap(self.product.multiply, self.axes)(a, t)
 
     def keep_used(self, a: Array, ct: Array) -> Array:
-        axis = self.axes[0]
-        kept = jax.vmap(self.product.keep_used, (axis, 0))
-        return kept(a, ct) if axis is None else jnp.moveaxis(kept(a, ct), 0, axis)
+        return jax.vmap(self.product.keep_used, (self.axes[0], 0))(a, ct)
+
+    def multiply_kept(self, a: Array, t: Array) -> Array:
+        return jax.vmap(self.product.multiply_kept, (0, self.axes[1]))(a, t)
 
 
 _read_where_used = Primitive("read_where_used")
-_read_where_used.def_impl(lambda a, t, product: product(a, t))
+_read_where_used.def_impl(lambda a, t, product: product.multiply(a, t))
 
 
 def _abstract(a: Any, t: Any, *, product: Any) -> Any:
-    return jax.make_jaxpr(product)(a, t).out_avals[0]
+    return jax.make_jaxpr(product.multiply)(a, t).out_avals[0]
 
 
 def _jvp(primals: Any, tangents: Any, *, product: Any) -> Any:
     (a, t), (dot_a, dot_t) = primals, tangents
     changes = []
     if type(dot_a) is not ad.Zero:
-        changes.append(product(dot_a, t))
+        changes.append(product.multiply(dot_a, t))
     if type(dot_t) is not ad.Zero:
         changes.append(_read_where_used.bind(a, dot_t, product=product))
     return _read_where_used.bind(a, t, product=product), sum(changes[1:], changes[0])
@@ -240,11 +245,10 @@ def _transpose(ct: Any, a: Any, t: Any, *, product: Any) -> Any:
     if type(ct) is ad.Zero:
         return None, ad.Zero(t.aval)
     kept = product.keep_used(a, ct)
-    return None, jax.linear_transpose(partial(product, kept), t.aval)(ct)[0]
+    return None, jax.linear_transpose(partial(product.multiply_kept, kept), t.aval)(ct)[0]
 
 
 def _batch(args: Any, axes: Any, *, product: Any) -> Any:
-    axes = tuple(None if axis is batching.not_mapped else axis for axis in axes)
     return _read_where_used.bind(*args, product=_Mapped(product, axes)), 0
 
 
@@ -252,4 +256,6 @@ _read_where_used.def_abstract_eval(_abstract)
 ad.primitive_jvps[_read_where_used] = _jvp
 ad.primitive_transposes[_read_where_used] = _transpose
 batching.primitive_batchers[_read_where_used] = _batch
-mlir.register_lowering(_read_where_used, mlir.lower_fun(lambda a, t, product: product(a, t), multiple_results=False))
+mlir.register_lowering(
+    _read_where_used, mlir.lower_fun(lambda a, t, product: product.multiply(a, t), multiple_results=False)
+)

@@ -23,17 +23,18 @@ BEFORE = np.arange(TIME)[:, None] < np.full(BATCH, 2)  # the first sequence of e
 ROW = np.zeros((TIME, BATCH), bool)
 ROW[:, 1] = True
 
+CONVOLUTION = cases()["ConvLSTM"]
 LAYERS = {
     "LSTM": jaxrnn.LSTM(3),
     "PeepholeLSTM": jaxrnn.PeepholeLSTM(3),  # whose weights are not only those of products
     "DeltaNet": jaxrnn.DeltaNet(4, 2),  # whose products have states on both sides
-    "ConvLSTM": jaxrnn.ConvLSTM(2),
+    "ConvLSTM": CONVOLUTION.cell,
     "layers": jaxrnn.Stack(
         jaxrnn.Highway(jaxrnn.Elman(INPUT)),
         jaxrnn.Bidirectional(jaxrnn.GRU(3), merge=operator.mul),
         jaxrnn.LayerNorm(),
         jaxrnn.Window(2),
-        jaxrnn.DenselyConnected(jaxrnn.Dropout(0.5), jaxrnn.Residual(jaxrnn.Reversed(jaxrnn.Elman(6)))),
+        jaxrnn.DenselyConnected(jaxrnn.Dropout(0.5), jaxrnn.Reversed(jaxrnn.Elman(6))),
         jaxrnn.Dense(2),
     ),
 }
@@ -63,16 +64,19 @@ def unused_values_do_not_matter(layer, loop, input_size=INPUT):
             assert_close(found_xs[~unused], of_xs[~unused])
 
 
-@pytest.mark.parametrize("loop", [Scan(), Deferred(), Deferred(block=2)], ids=["scan", "deferred", "blocks"])
-@pytest.mark.parametrize("name", LAYERS)
+LOOPS = {"scan": Scan(), "deferred": Deferred(), "blocks": Deferred(block=2)}
+IN_DEFAULT_TIER = [("LSTM", "scan"), ("PeepholeLSTM", "deferred"), ("DeltaNet", "scan"), ("layers", "blocks")]
+
+
+@pytest.mark.parametrize(("name", "loop"), slow_but([(n, loop) for n in LAYERS for loop in LOOPS], IN_DEFAULT_TIER))
 def test_unused_values_do_not_matter(name, loop):
-    unused_values_do_not_matter(LAYERS[name], loop, (4, 2) if name == "ConvLSTM" else INPUT)
+    loop = LOOPS[loop]
+    unused_values_do_not_matter(LAYERS[name], loop, CONVOLUTION.reference.input_size if name == "ConvLSTM" else INPUT)
 
 
-@pytest.mark.parametrize("loop", [AssociativeScan(), AssociativeScan(chunk=2)], ids=["all", "chunks"])
-@pytest.mark.parametrize("name", LINEAR)
-def test_unused_values_do_not_matter_to_linear_cells(name, loop):
-    unused_values_do_not_matter(LINEAR[name], loop)
+@pytest.mark.parametrize(("name", "chunk"), slow_but([(n, chunk) for n in LINEAR for chunk in (2, None)], [("LRU", 2)]))
+def test_unused_values_do_not_matter_to_linear_cells(name, chunk):
+    unused_values_do_not_matter(LINEAR[name], AssociativeScan(chunk))
 
 
 @pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=["scan", "deferred"])
