@@ -19,12 +19,14 @@ class Product:
 
     Attributes:
       aval: The shape and dtype of the product.
+      a_dtype: The dtype of `a`.
       w_place: The place of `w`.
     """
 
     def __init__(self, e: Equation, avals: list[Any], swapped: bool):
         self.aval = avals[e.outs[0]]
         self.w_place = e.ins[0 if swapped else 1]
+        self.a_dtype = avals[e.ins[1 if swapped else 0]].dtype
         self._e, self._run, self._swapped = e, e.run, swapped
         self._convolution = None  # the parameters of a plain convolution on a CPU
         if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
@@ -74,5 +76,6 @@ class Product:
         a = jnp.moveaxis(a, 1 + axis, -1)
         ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
         rows = tuple(range(a.ndim - 1))
-        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=ct.dtype)
+        in_float32 = jnp.promote_types(ct.dtype, jnp.float32)
+        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=in_float32)
         return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)

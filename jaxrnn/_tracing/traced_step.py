@@ -101,7 +101,9 @@ class TracedStep:
         Derivatives pass through each saved value to what it was computed from.
         """
         values = iter(saved)
-        return self._run(weights, state, z, multiply, lambda computed: _substitute(computed, next(values)))
+        return self._run(
+            weights, state, z, multiply, lambda computed: _substitute(computed, next(values).astype(computed.dtype))
+        )
 
     def _run(self, weights: list[Array], state: Any, z: Any, multiply: Multiply, at_saved: Any) -> Any:
         values = {**self._constants, **dict(zip(self._weights, weights, strict=True))}

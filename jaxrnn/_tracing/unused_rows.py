@@ -24,6 +24,7 @@ from jax.extend.core import Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations
+from jaxrnn._tracing.precision import widen
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 # What multiplies a tangent by something computed from its inputs, element by element.
@@ -144,16 +145,19 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
     if any(varies) and e.primitive in PRODUCTS:
         changes = []
         for n in moving:
-            product, other = _Product(e, tangent_first=n == 0), 1 - n
+            other = 1 - n
+            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype)
             read = partial(_read_where_used.bind, product=product) if varies[other] else product.multiply
-            changes.append(read(ins[other], tangents[n]))
+            changes.append(read(widen(ins[other]), tangents[n]))
     elif any(varies) and _is_elementwise(e):
         changes = []
         for n in moving:
             _, (factor,) = jax.jvp(
                 lambda x, n=n: e.run(*ins[:n], x, *ins[n + 1 :]), (ins[n],), (jnp.ones_like(ins[n]),)
             )
-            changes.append(_read_where_used.bind(factor, jnp.broadcast_to(tangents[n], factor.shape), product=_times))
+            changes.append(
+                _read_where_used.bind(widen(factor), jnp.broadcast_to(tangents[n], factor.shape), product=_times)
+            )
     else:
         _, slopes = jax.jvp(run, [ins[n] for n in moving], [tangents[n] for n in moving])
         return [_or_none(t) for t in slopes]
@@ -179,7 +183,7 @@ class _Times:
     """A factor times a tangent, element by element."""
 
     def multiply(self, factor: Array, t: Array) -> Array:
-        return factor * t
+        return factor.astype(t.dtype) * t
 
     def keep_used(self, factor: Array, ct: Array) -> Array:
         return jnp.where(ct == 0, 0, factor)
@@ -196,8 +200,10 @@ class _Product:
 
     e: Equation
     tangent_first: bool
+    a_dtype: Any
 
     def multiply(self, a: Array, t: Array) -> Array:
+        a = a.astype(self.a_dtype)
         return self.e.run(t, a)[0] if self.tangent_first else self.e.run(a, t)[0]
 
     def keep_used(self, a: Array, ct: Array) -> Array:

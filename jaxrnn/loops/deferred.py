@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn._tracing import Product, TracedStep, ignoring_unused
+from jaxrnn._tracing import Product, TracedStep, ignoring_unused, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import (
@@ -18,6 +18,7 @@ from jaxrnn.loops._cotangents import (
     Leaves,
     add,
     add_all,
+    in_float32,
     inexact,
     sum_to,
     vjp,
@@ -26,6 +27,7 @@ from jaxrnn.loops._cotangents import (
 )
 from jaxrnn.loops._prefetch import prefetching_scan
 from jaxrnn.loops._reverse_only import reverse_only
+from jaxrnn.loops._stacking import cast_like, stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.ops import spread_like, where
 
@@ -167,7 +169,8 @@ class _Scan:
         def forward(inputs: _Inputs) -> tuple[tuple[Leaves, Leaves], _Saved]:
             last, read_states, (before, values) = self._forward(inputs, save=True)
             kept_zs: list[Any] = [z if n in self.step.z_kept else None for n, z in enumerate(inputs.zs)]
-            return (last, read_states), _Saved(inputs._replace(zs=kept_zs), read_states, before, values)
+            saved = inputs._replace(zs=widen(kept_zs))
+            return (last, read_states), _Saved(saved, widen(read_states), before, values)
 
         def backward(saved: _Saved, cotangents: tuple[Leaves, Leaves]) -> tuple[_Inputs]:
             return (self._backward(saved, *cotangents),)
@@ -175,9 +178,12 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(inputs)
 
-    def _loop(self, *args: Any, reverse: bool) -> Any:
+    def _loop(self, body: Any, carry: Any, xs: Any, *, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
+        scan = prefetching_scan if prefetch else jax.lax.scan
+        return stacking_scan(
+            lambda _, carry, x: body(carry, x), None, carry, xs, scan=scan, reverse=reverse, unroll=self.unroll
+        )
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""
@@ -189,7 +195,7 @@ class _Scan:
             after, values = self.step.run(inputs.weights, before, z)
             after = keep_if_padded(state, jax.tree.leaves(after), valid)
             unread: list[Any] = [None if n in read_before else x for n, x in enumerate(before)]
-            return after, ([after[n] for n in self.leaves_read], (unread, values) if save else None)
+            return after, ([after[n] for n in self.leaves_read], widen((unread, values)) if save else None)
 
         xs = (inputs.zs, inputs.valid, inputs.restarts)
         last, (read_states, saved) = self._loop(body, inputs.state, xs, reverse=self.reverse)
@@ -203,7 +209,7 @@ class _Scan:
         """Returns the states before all steps."""
         before = list(saved.before)
         for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
-            first = saved.inputs.state[n][None]
+            first = saved.inputs.state[n][None].astype(after.dtype)
             parts = [after[1:], first] if self.reverse else [first, after[:-1]]
             before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
         return before
@@ -240,25 +246,28 @@ class _Scan:
             ct_after = list(ct_after)
             for n, ct in zip(self.leaves_read, ct_read, strict=True):
                 ct_after[n] = add(ct_after[n], ct)
-            z = [zeros(aval) if x is None else x for x, aval in zip(z, step.z_avals, strict=True)]
+            z = [zeros(aval) if x is None else x.astype(aval.dtype) for x, aval in zip(z, step.z_avals, strict=True)]
+            before = cast_like(before, inputs.state)
             pull, operands = vjp(replay, before, z, other_weights, no_taps, values)
             ct_before, ct_z, ct_w, ct_taps, _ = pull(
                 ct_after if valid is None else where(valid, ct_after, zeros(ct_after))
             )
             if restarts is not None:
                 dropped = where(restarts, ct_before, zeros(ct_before))
-                ct_initial = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_initial, dropped)
+                ct_initial = jax.tree.map(
+                    lambda total, ct: total + sum_to(ct.astype(total.dtype), total.shape), ct_initial, dropped
+                )
                 ct_before = where(restarts, zeros(ct_before), ct_before)
             if valid is not None:
                 ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
             out = Distinct.of([*ct_z, *ct_taps, *operands], known=before)
             return (ct_before, ct_initial, add_all(ct_others, ct_w)), out
 
-        carry = (ct_last, zeros(inexact(inputs.initial)), zeros(inexact(other_weights)))
+        carry = (ct_last, zeros(in_float32(inexact(inputs.initial))), zeros(in_float32(inexact(other_weights))))
         xs = (inputs.zs, inputs.valid, inputs.restarts, states_before, saved.values, ct_read_states)
         (ct_state, ct_initial, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
 
-        stacked = out.restore(known=states_before)
+        stacked = out.restore(known=cast_like(states_before, inputs.state))
         num_zs, num_products = len(step.z_avals), len(step.products)
         ct_zs, ct_products, operands = (
             stacked[:num_zs],
@@ -267,7 +276,10 @@ class _Scan:
         )
         ct_weights: list[Any] = [None] * len(inputs.weights)
         for n, ct in zip(step.other_weights, ct_others, strict=True):
-            ct_weights[n] = ct
+            ct_weights[n] = None if ct is None else ct.astype(inputs.weights[n].dtype)
+        ct_initial = [
+            None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
+        ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
             ct_weights[n] = add(ct_weights[n], product.pull_w(a, ct, inputs.weights[n]))
         return _Inputs(ct_weights, ct_state, ct_initial, ct_zs, None, None)
@@ -299,11 +311,15 @@ def _multiplied(product: Product) -> Any:
     def multiply(a: Array, w: Array) -> Array:
         return product(a, w)
 
+    def forward(a: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+        return product(a, w), (widen(a), w)
+
     def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, Array]:
         a, w = saved
+        a = a.astype(product.a_dtype)
         return product.pull_a(ct, w, a), product.pull_w(a[None], ct[None], w)
 
-    multiply.defvjp(lambda a, w: (product(a, w), (a, w)), backward)
+    multiply.defvjp(forward, backward)
     return multiply
 
 

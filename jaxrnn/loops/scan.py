@@ -11,6 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._stacking import stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.loops._unused import IgnoringUnused
 
@@ -43,18 +44,18 @@ class Scan(Loop):
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            initial, in_loop = cell.initial_state(params), IgnoringUnused.of(cell)
+            in_loop = IgnoringUnused.of(cell)
 
-            def body(state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
+            def body(constants: Any, state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
+                params, initial = constants
                 z, valid, restarts = now
                 after = in_loop.step(params, restart(state, restarts, initial), z)
                 state = keep_if_padded(state, after, valid)
                 return state, in_loop.readout(params, state, z)
 
             zs = steps.project(in_loop, params)
-            return jax.lax.scan(
-                body, state, (zs, steps.valid, steps.restarts), reverse=steps.reverse, unroll=self.unroll
-            )
+            constants, xs = (params, cell.initial_state(params)), (zs, steps.valid, steps.restarts)
+            return stacking_scan(body, constants, state, xs, reverse=steps.reverse, unroll=self.unroll)
 
         run = jax.checkpoint(run) if self.checkpoint_every else run
         return run_in_chunks(run, self.checkpoint_every, params, state, steps)
