@@ -50,7 +50,8 @@ def unroll(
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
       resets: Booleans [time, *batch]. True at t says that a new sequence begins at t in time, so that no state passes
         between the steps t - 1 and t, in either direction: the state restarts from `layer.initial_state` before step t
-        is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect.
+        is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect. A
+        sequence of whose outputs none is used never affects gradients, even if it is NaN.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
