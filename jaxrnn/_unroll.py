@@ -60,8 +60,10 @@ def unroll(
       state: The state before the first step; None means `layer.initial_state`. It keeps its dtype.
       lengths: Integers [*batch] from 0 to time. From its length on, a sequence's state stays unchanged and its
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
-      resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
-        read: the state restarts from `layer.initial_state` before the step's input is read.
+      resets: Booleans [time, *batch]. True at t says that a new sequence begins at t in time, so that no state passes
+        between the steps t - 1 and t, in either direction: the state restarts from `layer.initial_state` before step t
+        is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect. A
+        sequence of whose outputs none is used never affects gradients, even if it is NaN.
       mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
         beginning. The result is that of the sequences without their missing steps: there the state waits, the output
         is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
@@ -208,7 +210,14 @@ def states_over_time(
 
 
 def step(
-    layer: Layer, params: Params, state: State, x: Any, *, mask: Any = None, key: Array | None = None
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    resets: Any = None,
+    mask: Any = None,
+    key: Array | None = None,
 ) -> tuple[State, Any]:
     """Runs a layer over one step, for streaming. This is `unroll` for one step, without the time axis.
 
@@ -225,6 +234,7 @@ def step(
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
+      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read.
       mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
         zero.
       key: A random key. None means evaluation.
@@ -238,17 +248,24 @@ def step(
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
+    resets = None if resets is None else as_array("resets", resets)
     mask = None if mask is None else as_array("mask", mask)
     one_step = _one_step_compiled if is_hashable(layer) else _one_step
-    return one_step(layer, params, state, _inputs("x", x), mask, key)
+    return one_step(layer, params, state, _inputs("x", x), resets, mask, key)
 
 
 def _one_step(
-    layer: Layer, params: Params, state: State, x: Any, mask: Array | None, key: Array | None
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Any,
+    resets: Array | None,
+    mask: Array | None,
+    key: Array | None,
 ) -> tuple[State, Any]:
     xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
-    mask = None if mask is None else jnp.asarray(mask)[None]
-    state, ys = unroll(layer, params, xs, state, mask=mask, key=key, loop=Scan())
+    resets, mask = (None if b is None else jnp.asarray(b)[None] for b in (resets, mask))
+    state, ys = unroll(layer, params, xs, state, resets=resets, mask=mask, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 

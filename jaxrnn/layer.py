@@ -34,14 +34,26 @@ class Plan(NamedTuple):
     reverse: bool = False
     lengths: Array | None = None  # int [*batch]; None: all sequences have the full length
     valid: Array | None = None  # bool [time, *batch], False in the padding; None: no padding
-    resets: Array | None = None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    resets: Array | None = None  # bool [time, *batch], True where a sequence begins in time; None: nowhere
     batch_shape: tuple[int, ...] = ()
     all_states: bool = False  # whether layers return the states after all steps, time first, instead of the last one
+
+    @property
+    def restarts(self) -> Array | None:
+        """Returns where the state restarts before a step is read: bool [time, *batch], or None for nowhere.
+
+        A sequence that begins at step t ends its predecessor at step t - 1. Under `reverse`, step t - 1 is the first
+        one of the predecessor that is read.
+        """
+        if self.resets is None or not self.reverse:
+            return self.resets
+        begins = self.resets if self.valid is None else self.resets & self.valid  # ignored in the padding
+        return jnp.concatenate([begins, jnp.zeros_like(begins[:1])])[1:]
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
         keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
-        return Steps(xs, self.valid, self.resets, keys, self.reverse)
+        return Steps(xs, self.valid, self.restarts, keys, self.reverse)
 
     def run_loop(self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None) -> tuple[State, Any]:
         """Runs a cell with the loop of this plan; returns the last state, or with `all_states` all, and the outputs."""
@@ -67,7 +79,7 @@ class Steps:
 
     xs: Any
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
-    resets: Array | None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    restarts: Array | None  # bool [time, *batch], True where the state restarts before a step is read; None: nowhere
     keys: Array | None  # one random key per step; None: evaluation
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
@@ -78,12 +90,12 @@ class Steps:
     @property
     def varying(self) -> tuple[Any, ...]:
         """All arrays that differ from step to step, as `replace_varying` takes them."""
-        return self.xs, self.valid, self.resets, self.keys
+        return self.xs, self.valid, self.restarts, self.keys
 
     def replace_varying(self, varying: tuple[Any, ...]) -> Steps:
         """Returns other steps of the same call, for instance a part of them."""
-        xs, valid, resets, keys = varying
-        return Steps(xs, valid, resets, keys, self.reverse)
+        xs, valid, restarts, keys = varying
+        return Steps(xs, valid, restarts, keys, self.reverse)
 
     def project(self, cell: Any, params: Params) -> Any:
         """Returns the projected inputs of all steps, computed at once."""

@@ -274,7 +274,8 @@ class RNN(_LayerModule):
           init_key: Random key for the initial carry of a Flax cell. The initial states of layers are not random.
           seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
             its output is zero.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
           mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
             `jaxrnn.unroll`.
           return_carry: Whether to return the last state too.
@@ -403,7 +404,8 @@ class Bidirectional(nn.Bidirectional):
           initial_carry: The two states before the first steps. None means the initial states of the modules.
           init_key: Random key for the initial carries of Flax cells.
           seq_lengths: Integers [*batch] from 0 to time.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
           mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
             `jaxrnn.unroll`.
           return_carry: Whether to return both last states too.

@@ -286,7 +286,8 @@ class RNN(_LayerModule):
           initial_carry: The state before the first step. None means the initial state of the layer or cell.
           seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
             its output is zero.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
           mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
             `jaxrnn.unroll`.
           return_carry: Whether to return the last state too.
@@ -401,7 +402,8 @@ class Bidirectional(nnx.Bidirectional):
           initial_carry: The two states before the first steps. None means the initial states of the modules.
           rngs: Random keys to use instead of the module's own.
           seq_lengths: Integers [*batch] from 0 to time.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
           mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
             `jaxrnn.unroll`.
           return_carry: Whether to return both last states too.

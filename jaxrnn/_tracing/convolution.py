@@ -59,7 +59,7 @@ def pull_kernel(params: dict[str, Any], images: Array, ct: Array, w: Any) -> Arr
         ct.reshape(places, w.shape[-1]),
         (((0,), (0,)), ((), ())),
         precision=params["precision"],
-        preferred_element_type=ct.dtype,
+        preferred_element_type=jnp.promote_types(ct.dtype, jnp.float32),
     )
     return product.reshape(w.shape).astype(w.dtype)
 

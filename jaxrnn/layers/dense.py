@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
@@ -55,4 +56,9 @@ class Dense(Stateless):
         return DenseParams(glorot_uniform(key, (num_features(input_size), self.size)), jnp.zeros(self.size))
 
     def run(self, params: DenseParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        return state, affine(xs, params.w, params.b)
+        return state, _affine(params, xs)
+
+
+@ignoring_unused
+def _affine(params: DenseParams, xs: Array) -> Array:
+    return affine(xs, params.w, params.b)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.layers._checks import check_same_size
@@ -67,5 +68,10 @@ class Highway(LayerWrapper):
         check.numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params.layer, xs, state, key, plan)
         check_same_size(self, self.layer, xs, ys)
-        t = sigmoid(affine(xs, params.w, params.b))
-        return state, t * ys + (1 - t) * xs
+        return state, _mix(params, xs, ys)
+
+
+@ignoring_unused
+def _mix(params: HighwayParams, xs: Array, ys: Array) -> Array:
+    t = sigmoid(affine(xs, params.w, params.b))
+    return t * ys + (1 - t) * xs

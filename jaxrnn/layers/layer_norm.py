@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import align, normalized, num_features
@@ -54,5 +55,8 @@ class LayerNorm(Stateless):
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         check.numbers(self, xs, "normalizes its input")
+        return state, ignoring_unused(self._normalize)(params, xs)
+
+    def _normalize(self, params: LayerNormParams, xs: Array) -> Array:
         scale, bias = align((params.scale, params.bias), xs)
-        return state, scale * normalized(xs, self.epsilon) + bias
+        return scale * normalized(xs, self.epsilon) + bias

@@ -91,7 +91,8 @@ def _delay(xs: Array, first: Array, plan: Plan) -> Array:
             xs = where(next_is_valid, xs, first)
     else:
         xs = jnp.concatenate([first, xs])[: xs.shape[0]]
-    return xs if plan.resets is None else where(~plan.resets, xs, jnp.zeros((), xs.dtype))
+    restarts = plan.restarts
+    return xs if restarts is None else where(~restarts, xs, jnp.zeros((), xs.dtype))
 
 
 def _last_window(windows: Array, plan: Plan) -> Array:
