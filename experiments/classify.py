@@ -16,6 +16,11 @@ kept.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

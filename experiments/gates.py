@@ -11,6 +11,11 @@ A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent ne
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import html
 import itertools
 from dataclasses import dataclass

@@ -9,10 +9,15 @@ train.txt, dev.txt and test.txt in the format of the Stanford Sentiment Treebank
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,20 +55,21 @@ class Options(RunOptions):
     seen: int = 4  # Depth of the deepest training expressions
     deepest: int = 8  # Depth of the deepest test expressions
     expressions: int = 10_000  # Number of training expressions
-    networks: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
+    cell: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
     hidden_size: int = 64  # Hidden size, and size of the symbols' embeddings
     dropout: float = 0.0  # Dropout rate of the embeddings and of the states that are read out
     batch: int = 64  # Number of trees in a batch
     learning_rate: float = 4e-3  # Peak learning rate
+    other_cells: ClassVar[tuple[str, ...]] = ("ChildSumTreeLSTM", "NaryTreeLSTM", "RecursiveNet", "RNTN")
 
     def check(self) -> None:
         super().check()
-        at_least(1, networks=len(self.networks), batch=self.batch, expressions=self.expressions)
+        at_least(1, cell=len(self.cell), batch=self.batch, expressions=self.expressions)
         at_least(2, seen=self.seen, hidden_size=self.hidden_size)
         at_least(self.seen, deepest=self.deepest)
         above(0, learning_rate=self.learning_rate)
         rate(dropout=self.dropout)
-        for name in self.networks:
+        for name in self.cell:
             if name not in TREE_CELLS:
                 cell_class(name)
 
@@ -193,7 +199,7 @@ def main(options: Options, folder: RunFolder) -> None:
         (data, valid, test), num_symbols, num_classes = generated(options.task, *sizes, options.seed)
         name = options.task
         depths_per_group = 1
-    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.networks))
+    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.cell))
     train = jax.jit(partial(begin, options, nets, valid, num_symbols))()
     run = Run(folder, options, {"data": digest((data, valid, test))})
     counts = np.bincount(data.trees.labels[..., 0][data.counted])

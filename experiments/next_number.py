@@ -15,6 +15,11 @@ A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active l
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +53,7 @@ BLOCK = blocks(FOLDS)
 @dataclass(frozen=True)
 class Options(RunOptions):
     data: Path | None = None  # A CSV file with a header, then year,sunspots in each line. None: the one in data/
-    steps: int | None = 600  # Number of training steps. Overrides --minutes
+    steps: int | None = 600  # Number of training steps, instead of --minutes
     cell: str = "GRU"  # Name of a cell in jaxrnn
     hidden_size: int = 6  # Hidden size of each network for sunspots
     seeds: int = 8  # Number of networks for each held-out block

@@ -8,6 +8,11 @@ are the same, only the waiting times differ.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import os
 import shlex
 import subprocess
@@ -177,7 +182,7 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
     """Returns the best model of a run of char_lm.py, and its text."""
     options = saved_options(char_lm.Options, run_dir)
     text = Text.of(options.data)
-    run = Run.open(run_dir, options, facts={"data": text.digest})
+    run = Run.open(run_dir, facts={"data": text.digest})
     model = char_lm.make_model(options, len(text.alphabet))
     like = jax.eval_shape(lambda: char_lm.begin_all(options, model, len(text.alphabet)))
     return model, char_lm.best_params(options, run, like), text

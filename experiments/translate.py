@@ -13,6 +13,11 @@ encoder; attention is that of Luong et al. 2015, global or local, with their sco
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise

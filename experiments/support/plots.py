@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from support.files import whole_file
 
 BLUE, RED, GREEN, GRAY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
 
@@ -23,9 +24,8 @@ def figure(path: Path, rows: int = 1, columns: int = 1, dpi: int = 160, **option
     FigureCanvasAgg(drawn)
     grid = drawn.subplots(rows, columns, squeeze=False, **options)
     yield drawn, grid
-    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
-    drawn.savefig(unfinished, dpi=dpi)
-    os.replace(unfinished, path)
+    with whole_file(path) as unfinished:
+        drawn.savefig(unfinished, dpi=dpi)
 
 
 def tidy(axes: Any, grid: bool = True) -> None:

@@ -19,6 +19,14 @@ COLUMNS = (
     "task", "cell", "failure", "test", "valid", "loss", "learning_rate",
     "hidden_size", "parameters", "updates", "seconds", "compiled",
 )  # fmt: skip
+
+
+def number(text: str) -> float:
+    """Returns a number of the table; NaN if the cell failed."""
+    return float(text or "nan")
+
+
+READ = dict.fromkeys(COLUMNS, str) | {"test": number, "parameters": number, "updates": number, "compiled": number}
 KINDS = {"linear in its state": RED, "state of one array": BLUE, "state of several arrays": GREEN}
 
 
@@ -42,7 +50,7 @@ class Results:
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / "results.csv"
-        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path)}
+        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path, **READ)}
 
     def add(self, entry: Entry, row: dict[str, Any]) -> None:
         values = {n: f"{v:.6g}" if isinstance(v, float | np.floating) else str(v) for n, v in row.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import re
 import textwrap
@@ -23,7 +22,6 @@ from jaxrnn.layer import Cell, LinearCell, Loop
 
 WIDTH = 80
 _SHAPE_COMMENT = re.compile(r"^ +(\w+): .*?  # (.*)$", flags=re.MULTILINE)
-_OTHER_NAMES = {"rnn": "Elman", "vanilla": "Elman", "vanillarnn": "Elman", "simplernn": "Elman", "srn": "Elman"}
 
 
 class Example(NamedTuple):
@@ -31,23 +29,6 @@ class Example(NamedTuple):
 
     cell: Cell
     input_size: Any
-
-
-def find(name: str) -> type[Cell]:
-    """Returns the cell with a name, in any case.
-
-    Raises:
-      LookupError: There is none. The message suggests one.
-    """
-    by_lower_case = {cell.__name__.lower(): cell for cell in cells.all()}
-    if cell := by_lower_case.get(name.lower()):
-        return cell
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
-    suggestion = _OTHER_NAMES.get(re.sub(r"\W|_", "", name.lower())) or (
-        by_lower_case[close[0]].__name__ if close else None
-    )
-    advice = f"did you mean {suggestion}?" if suggestion else "`python -m jaxrnn` lists all cells"
-    raise LookupError(f"there is no cell named {name!r}: {advice}")
 
 
 def listing() -> str:

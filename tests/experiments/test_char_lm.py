@@ -307,7 +307,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
         (["--data", "bytes.txt"], "not UTF-8 text: byte 4 is 0xff"),
         (["--data", "short.txt"], "too short: training has 90 characters, but one batch of windows takes 32 \\* 65"),
         (["--data", "prose.txt", "--prompt", "the é €"], "that the training text lacks: 'é', '€'"),
-        (["--cell", "LSMT"], "no cell 'LSMT': did you mean "),
+        (["--cell", "LSMT"], "no cell named 'LSMT': did you mean "),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--layers", "-1"], "--layers must be at least 1"),
         (["--batch", "many"], "--batch.*'many'"),

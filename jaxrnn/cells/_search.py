@@ -1,0 +1,47 @@
+"""Finding a cell by its name, and suggestions for names that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+
+from jaxrnn.cells._families import FAMILIES
+
+_OTHER_NAMES = dict.fromkeys(("rnn", "srn", "vanilla", "simple"), "Elman")
+_MOST = 3  # suggestions
+
+
+def suggestions(name: str, names: Collection[str]) -> list[str]:
+    """Returns the most likely ones of `names` for a name that is not one of them: by case, family and distance."""
+    by_lower = {each.lower(): each for each in names}
+    given = re.sub(r"\W|_", "", name.lower())
+    stem = re.sub(r"(cell|layer|network|net|rnn)+$", "", given)
+    for exact in (given, stem):
+        if found := by_lower.get(exact) or _OTHER_NAMES.get(exact):
+            return [found]
+    ratios = {each: difflib.SequenceMatcher(None, given, lower).ratio() for lower, each in by_lower.items()}
+    best = max(ratios.values(), default=0.0)
+    close = [each for each in names if ratios[each] > best - 0.03][:_MOST]
+    if best >= 0.75:
+        return close
+    return [*_containing(stem, names), *_described(stem, names)][:_MOST] or (close if best >= 0.5 else [])
+
+
+def question(found: list[str]) -> str:
+    """Returns the question whether one of the suggestions is meant."""
+    return f"did you mean {' or '.join(filter(None, [', '.join(found[:-1]), found[-1]]))}?"
+
+
+def _containing(stem: str, names: Collection[str]) -> list[str]:
+    return [name for name in names if len(stem) >= 3 and stem in name.lower()]
+
+
+def _described(stem: str, names: Collection[str]) -> list[str]:
+    """Returns the cells whose description, or the title of whose family, has a word."""
+    if len(stem) < 3:
+        return []
+    word = re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)
+    described = [name for family in FAMILIES for name, purpose in family.purposes.items() if word.search(purpose)]
+    families = [name for family in FAMILIES for name in family.purposes if word.search(family.title)]
+    return [name for name in dict.fromkeys([*described, *families]) if name in names]
