@@ -32,7 +32,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import figure
+from support.plots import GRAY, figure
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -187,14 +187,12 @@ def plot(path: Path, options: Options, before: np.ndarray, after: np.ndarray, ac
         for n, name in enumerate(options.cell):
             left.semilogy(before[n], color=f"C{n}", label=name)
             middle.semilogy(after[n], color=f"C{n}")
-            right.plot(bins, accuracies[n], color=f"C{n}", marker=".")
-        right.axhline(1 / CLASSES, color="#777777", linestyle="--", label="chance")
-        for axes in grid[0]:
-            axes.grid(alpha=0.25)
+            right.plot(bins, accuracies[n], color=f"C{n}", marker="o")
+        right.axhline(1 / CLASSES, color=GRAY, linestyle="--", label="chance")
         left.set(title="Gradient at initialization", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         middle.set(title="Gradient after training", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         right.set(title="Accuracy after training", xlabel="lag", ylim=(0, 1.05), ylabel="accuracy")
-        drawn.legend(frameon=False, loc="outside lower center", ncols=len(options.cell) + 1)
+        drawn.legend(loc="outside lower center", ncols=len(options.cell) + 1)
 
 
 def main(options: Options, folder: RunFolder) -> None:

@@ -181,12 +181,11 @@ def plot(path: Path, accuracies: dict[str, Accuracies], seen: int | None) -> Non
         for column, (what, axes) in enumerate(zip(("roots", "nodes"), grid[0], strict=True)):
             for name, by_depth in accuracies.items():
                 style = "--" if name.startswith("always") else "-"
-                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker=".", label=name)
+                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker="o", label=name)
             if seen is not None:
                 axes.axvline(seen + 0.5, color=RED, linestyle=":", label="deeper than in training")
             axes.set(xlabel="depth of the tree", ylabel=f"accuracy on {what}", ylim=(0, 1.02))
-            axes.grid(alpha=0.25)
-        grid[0, 0].legend(frameon=False)
+        grid[0, 0].legend()
 
 
 def main(options: Options, folder: RunFolder) -> None:

@@ -329,7 +329,15 @@ class Results:
                     curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
                     steps = np.minimum(STEPS_PER_POINT * np.arange(1, len(curve) + 1), self.options.steps)
                     sequences = steps * self.options.batch / 1000
-                    axes.plot(sequences, curve, color=colors[entry.named_cell], label=entry.named_cell)
+                    axes.plot(
+                        sequences,
+                        curve,
+                        marker=".",
+                        markersize=3,
+                        linewidth=1.3,
+                        color=colors[entry.named_cell],
+                        label=entry.named_cell,
+                    )
                 baseline = TASKS[name].baseline(length)
                 axes.axhline(baseline, color=GRAY, linestyle="--", label="no memory")
                 axes.set(
@@ -338,8 +346,7 @@ class Results:
                     ylabel=TASKS[name].measure,
                     ylim=(0, 1.4 * baseline),
                 )
-                axes.grid(alpha=0.25)
-            grid.flat[0].legend(frameon=False, fontsize=8)
+            grid.flat[0].legend(fontsize=8)
             for axes in grid.flat[len(panels) :]:
                 axes.axis("off")
 

@@ -31,7 +31,7 @@ from jax import Array
 from support.cells import count_parameters, make_cell
 from support.clock import duration, process_start
 from support.command_line import launch
-from support.ensemble import Ensemble
+from support.ensemble import Ensemble, Losses
 from support.options import RunFolder, RunOptions, above, at_least, rate
 from support.plots import figure
 from support.progress import print_table
@@ -175,7 +175,7 @@ def plot_rolls(path: Path, rolls: dict[str, np.ndarray]) -> None:
     """Draws piano rolls, one above the other."""
     on = np.flatnonzero(np.concatenate(list(rolls.values())).any(0))
     low, high = on.min(initial=KEYS - 1), on.max(initial=0)
-    with figure(path, rows=len(rolls), figsize=(8, 2.4 * len(rolls)), sharex=True) as (_, grid):
+    with figure(path, rows=len(rolls), figsize=(8, 2.4 * len(rolls)), sharex=True, grid=False) as (_, grid):
         for axes, (name, roll) in zip(grid[:, 0], rolls.items(), strict=True):
             extent = (0, len(roll), low + LOWEST - 0.5, high + LOWEST + 0.5)
             axes.imshow(roll.T[low : high + 1], origin="lower", aspect="auto", cmap="Blues", extent=extent)
@@ -199,10 +199,10 @@ def main(options: Options, folder: RunFolder) -> None:
     valid, test = Streams.of(music.valid), Streams.of(music.test)
     chunks = Chunks.of(music.train, options.sequence_length)
     for stage in training(run, train, make_steps(options, model), chunks, options.limit):
-        loss = float(evaluate(options, model, stage.train.params, valid).mean())
-        stage.record(loss, valid_loss=loss)
+        losses = Losses(evaluate(options, model, stage.train.params, valid))
+        stage.record(losses.mean, **losses.columns)
         run.plot(others, "nats per frame", f"{options.cell} on {music.name}")
-        stage.say(f"validation {loss:.3f}")
+        stage.say(f"validation {losses}")
 
     train, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin_all(options, model), 0.0)))
     losses = evaluate(options, model, train.params, test)

@@ -36,7 +36,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import BLUE, GRAY, RED, figure, tidy
+from support.plots import BLUE, GRAY, RED, figure
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -205,8 +205,7 @@ def plot(path: Path, numbers: np.ndarray, predictions: np.ndarray, linear: np.nd
         axes.plot(years, predictions.mean(0)[shown], color=BLUE, linewidth=1.8, label="their mean")
         axes.plot(years, linear[shown], color=RED, linestyle="--", linewidth=1.3, label="autoregression")
         axes.set(xlabel="year", ylabel="sunspots, predicted from the years before", title=title)
-        tidy(axes)
-        axes.legend(frameon=False, ncols=2)
+        axes.legend(ncols=2)
 
 
 def main(options: Options, folder: RunFolder) -> None:

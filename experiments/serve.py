@@ -31,7 +31,7 @@ from data.text import Text, decode, encode, line_end
 from support.command_line import launch
 from support.errors import BadInputError
 from support.options import OptionGroup, above, at_least, numbered_folders
-from support.plots import BLUE, RED, figure, tidy
+from support.plots import BLUE, RED, figure
 from support.progress import print_table
 from support.run import Run, saved_options
 
@@ -200,9 +200,7 @@ def plot(path: Path, served: dict[str, Served]) -> None:
             right.ecdf(1000 * np.asarray(each.waited), color=color, label=name)
         left.set(xscale="log", xlabel="milliseconds per step", ylabel="share of steps within")
         right.set(xscale="log", xlabel="milliseconds to the first character", ylabel="share of requests within")
-        tidy(left)
-        tidy(right)
-        drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+        drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 
 def latencies(seconds: list[float]) -> str:

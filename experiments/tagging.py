@@ -153,7 +153,7 @@ def plot(
     longest = data.test[np.argsort(-data.lengths[data.test], kind="stable")]
     shown = longest[:: max(1, len(longest) // rows)][:rows]
     last = len(data.classes) - 0.5
-    with figure(path, rows=len(shown), figsize=(15, 0.9 * len(shown) + 1), dpi=130) as (drawn, grid):
+    with figure(path, rows=len(shown), figsize=(15, 0.9 * len(shown) + 1), dpi=130, grid=False) as (drawn, grid):
         for axes, sequence in zip(grid[:, 0], shown, strict=True):
             string = data.string(sequence)[:columns]
             (place,) = np.flatnonzero(data.test == sequence)
@@ -165,7 +165,7 @@ def plot(
             axes.set(xlim=(-0.5, columns - 0.5), xticks=[], yticks=[0, 1], yticklabels=["true", "predicted"])
             axes.spines[:].set_visible(False)
         handles = [Rectangle((0, 0), 1, 1, color=color) for color in COLORS[: len(data.classes)]]
-        drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes), frameon=False)
+        drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes))
         drawn.suptitle(title)
 
 

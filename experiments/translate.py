@@ -146,7 +146,7 @@ def plot_attention(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]
         name if font else f"{name}, by number: no installed font has its characters"
         for name, font in zip(("source", "output"), fonts, strict=True)
     ]
-    with figure(path, rows=2, columns=2, figsize=(11, 9)) as (_, grid):
+    with figure(path, rows=2, columns=2, figsize=(11, 9), grid=False) as (_, grid):
         for axes, (weights, source, output) in zip(grid.flat, maps, strict=False):
             axes.imshow(weights[: len(output), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
             for axis, tokens, font in zip((axes.xaxis, axes.yaxis), (source, output), fonts, strict=True):

@@ -123,7 +123,7 @@ class Checkpoints:
 
     def _restore(self, step: int | None, like: Any) -> Any:
         if step is None:
-            raise BadInputError(self.damage or f"there is no checkpoint in {self.path}")
+            raise BadInputError(f"there is no checkpoint in {self.path}")
         state = (self._of(step) / "state").absolute()
         try:
             return ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(state, args=ocp.args.StandardRestore(like))

@@ -75,7 +75,9 @@ class Run:
     def _load(self) -> None:
         self.checkpoints = Checkpoints(self.path)
         self.rows = list(self.checkpoints.rows)  # of metrics.csv
-        if self.checkpoints.damage and self.checkpoints.step is not None:
+        if self.checkpoints.damage and self.checkpoints.step is None:
+            raise BadInputError(self.checkpoints.damage)
+        if self.checkpoints.damage:
             print(self.checkpoints.damage, file=sys.stderr)
 
     @property

@@ -153,9 +153,8 @@ def training(
                 losses = []
         if ended and clock.step < FEW:
             more = ("--steps", "1000") if clock.steps else ("--minutes", f"{3 * clock.limit / 60:g}")
-            bar.say(
-                f"{clock.step} training steps are too few to learn anything, give it more: {run.command('--resume', *more)}"
-            )
+            command = run.command("--resume", *more)
+            bar.say(f"{clock.step} training steps are too few to learn anything; train further with: {command}")
         if not ended:
             run.save(clock.step, (train, clock.seconds))
             fail(f"stopped after step {clock.step} and saved; resume with: {run.command('--resume')}", INTERRUPTED)

@@ -127,7 +127,7 @@ class Results:
             left = grid[0, 0]
             left.set_yticks(range(len(cells)), cells, fontsize=7)
             left.set_ylim(-1, len(cells))
-            drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+            drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
     def plot_task(self, axes: Any, name: str, cells: list[str]) -> None:
         task = TASKS[name]()
@@ -148,5 +148,4 @@ class Results:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.08)
-        axes.grid(axis="y", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(False, axis="x")

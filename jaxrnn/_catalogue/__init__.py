@@ -2,12 +2,12 @@
 
 from jaxrnn._catalogue.docstrings import Docstring, citation, parse
 from jaxrnn._catalogue.equations import plain_lines, plain_text
-from jaxrnn._catalogue.pages import family, listing, markdown, overview, page
+from jaxrnn._catalogue.pages import families, listing, markdown, overview, page
 
 __all__ = [
     "Docstring",
     "citation",
-    "family",
+    "families",
     "listing",
     "markdown",
     "overview",

@@ -16,16 +16,18 @@ def suggestions(name: str, names: Collection[str]) -> list[str]:
     """Returns the most likely ones of `names` for a name that is not one of them: by case, family and distance."""
     by_lower = {each.lower(): each for each in names}
     given = re.sub(r"\W|_", "", name.lower())
-    stem = re.sub(r"(cell|layer|network|net|rnn)+$", "", given)
-    for exact in (given, stem):
+    class_name = re.sub(r"(cell|layer|network|net)+$", "", given)  # of other libraries, such as LSTMCell
+    stem = class_name.removesuffix("rnn") or class_name
+    for exact in (given, class_name, stem):
         if found := by_lower.get(exact) or _OTHER_NAMES.get(exact):
             return [found]
     ratios = {each: difflib.SequenceMatcher(None, given, lower).ratio() for lower, each in by_lower.items()}
     best = max(ratios.values(), default=0.0)
-    close = [each for each in names if ratios[each] > best - 0.03][:_MOST]
-    if best >= 0.75:
-        return close
-    return [*_containing(stem, names), *_described(stem, names)][:_MOST] or (close if best >= 0.5 else [])
+    close = [each for each in names if ratios[each] > best - 0.03]
+    related = [*_containing(stem, names), *_described(stem, names)]
+    by_family = len(stem) >= 5 and bool(related)
+    found = related if by_family or (best < 0.75 and related) else close if best >= 0.6 else []
+    return list(dict.fromkeys(found))[:_MOST]
 
 
 def question(found: list[str]) -> str:
