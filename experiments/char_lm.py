@@ -41,7 +41,7 @@ from support.training import Steps, many_steps, training
 
 import jaxrnn
 
-ORDER = 5  # of the n-gram: the best one for a megabyte of text
+ORDER = 5  # of the n-gram: the best one for one to four megabytes of text
 
 
 @dataclass(frozen=True)
@@ -248,12 +248,12 @@ def summary(options: Options, run: Run) -> dict[str, str]:
     """Returns the final losses of a run's models, its time and its speed, as lines of a table."""
     last = run.last
     several = len(options.members) > 1
-    loss = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
-    lines = {"validation": f"{loss}; best {run.best['valid_loss']:.3f} nats{', means of all models' * several}"}
+    loss = f"{last['valid_loss']:z.3f} nats per character, {last['valid_loss'] / math.log(2):z.3f} bits"
+    lines = {"validation": f"{loss}; best {run.best['valid_loss']:z.3f} nats{', means of all models' * several}"}
     for n, (seed, learning_rate) in enumerate(options.members if several else []):
         reached = last.get(f"member_{n}", 0.0)
-        lines[f"model {n}"] = f"seed {seed}, learning rate {learning_rate:g}: validation {reached:.3f}"
-    lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} steps"
+        lines[f"model {n}"] = f"seed {seed}, learning rate {learning_rate:g}: validation {reached:z.3f}"
+    lines["training"] = f"{last['train_loss']:z.3f} at the end, after {last['step']:,.0f} steps"
     lines["time"] = f"{duration(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second"
     return lines
 

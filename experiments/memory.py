@@ -364,7 +364,7 @@ def main(options: Options, folder: RunFolder, limit: Limit) -> None:
         for n, entry in enumerate(results.entries):
 
             def report(step: int, measure: float, n: int = n, entry: Entry = entry) -> None:
-                line = f"{entry}: step {step:,}, {TASKS[entry.task].measure} {measure:.3f}"
+                line = f"{entry}: step {step:,}, {TASKS[entry.task].measure} {measure:z.3f}"
                 bar.update(n * options.steps + step, line)
 
             if entry in results.missing and (rows := train_entry(options, entry, out_of_time, report)):

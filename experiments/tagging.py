@@ -196,7 +196,7 @@ def main(options: Options, folder: RunFolder) -> None:
     for stage in training(run, train, steps, seen, options.limit, items=(steps_per_batch, "steps")):
         _, valid_loss, accuracy = measure(stage.train.params, data.valid)
         stage.record(valid_loss, valid_loss=valid_loss, valid_right=accuracy)
-        stage.say(f"validation {valid_loss:.3f}, {accuracy:.1%} correct")
+        stage.say(f"validation {valid_loss:z.3f}, {accuracy:.1%} correct")
 
     best, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin_all(options, model, data.num_features), 0.0)))
     predicted, _, accuracy = measure(best.params, data.test)

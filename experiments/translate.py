@@ -184,7 +184,7 @@ def main(options: Options, folder: RunFolder) -> None:
         valid_loss = float(loss_of(model, params, dev))
         stage.record(-score, valid_loss=valid_loss, quality=score, epoch=epoch)
         run.plot({}, "nats per symbol", f"{options.attention} attention on {data.name}")
-        stage.say(f"validation {valid_loss:.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
+        stage.say(f"validation {valid_loss:z.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
 
     train, _ = jax.device_put(run.checkpoints.best(like))
     results, tokens, outputs = {}, [], np.empty(0)
@@ -192,7 +192,7 @@ def main(options: Options, folder: RunFolder) -> None:
         outputs, log_p = translate(model, train.params, test, data.longest, width, options.power)
         tokens = as_tokens(outputs, vocabularies[1])
         name = f"beam of {width}" if width > 1 else "greedy"
-        results[name] = f"{data.score_of(tokens, data.test):.2f} {data.unit} on test, log p {log_p.mean():.3f}"
+        results[name] = f"{data.score_of(tokens, data.test):.2f} {data.unit} on test, log p {log_p.mean():z.3f}"
     if options.attention != "none":
         first = (jnp.asarray(array[..., :4]) for array in (*test[:2], outputs))
         weights = np.asarray(jax.jit(Translator.alignment, static_argnums=0)(model, train.params, *first))

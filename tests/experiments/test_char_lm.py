@@ -393,5 +393,6 @@ def test_validation_loss_is_that_of_one_pass(num_valid):
 def test_the_standard_library_is_ascii_and_of_a_known_length():
     known = text.Text.of(None)
     assert len(known.symbols) <= text.LENGTH
+    assert len(known.symbols) - known.num_train <= text.VALIDATED
     assert known.alphabet.isascii()
     assert text.decode(known.symbols[:100], known.alphabet) == text.standard_library()[:100]
