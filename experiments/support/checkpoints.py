@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from support.errors import BadInputError
@@ -99,6 +101,7 @@ class Checkpoints:
                 shutil.rmtree(rest)
             unfinished.mkdir(parents=True)
             on_host = jax.device_get(tree)  # the run may be resumed, and its model used, on other devices
+            check_space(unfinished, sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(on_host)))
             ocp.Checkpointer(ocp.StandardCheckpointHandler()).save(
                 (unfinished / "state").absolute(), args=ocp.args.StandardSave(on_host)
             )
@@ -129,6 +132,15 @@ class Checkpoints:
             return ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(state, args=ocp.args.StandardRestore(like))
         except Exception as error:  # whatever Orbax raises for a pytree of another structure
             raise BadInputError(f"cannot restore checkpoint {step} in {self.path}: {reason(error)}") from error
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raises an OSError if a file of some bytes cannot be written, before Orbax fails in many threads at once."""
+    if hasattr(os, "posix_fallocate"):
+        path = folder / "space"
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + 2**16)
+        path.unlink()
 
 
 def files_in(folder: Path) -> list[Path]:

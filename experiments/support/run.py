@@ -176,12 +176,11 @@ def parse_config(path: Path) -> dict[str, Any]:
     """Reads a config.json. Raises a ValueError if it is not as it was written."""
     try:
         config = json.loads(path.read_bytes())
-        same = config.pop("sha256") == digest_of(config)
+        if config.pop("sha256") == digest_of(config):
+            return config
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError):
-        same = False
-    if not same:
-        raise ValueError(f"{path} is damaged")
-    return config
+        pass  # it is something else, or nothing
+    raise ValueError(f"{path} is damaged")
 
 
 def write_config(run_dir: Path, config: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from jaxrnn.cells._families import FAMILIES
 
-_OTHER_NAMES = dict.fromkeys(("rnn", "srn", "vanilla", "simple"), "Elman")
+_OTHER_NAMES: dict[str, str] = dict.fromkeys(("rnn", "srn", "vanilla", "simple"), "Elman")
 _MOST = 3  # suggestions
 
 
