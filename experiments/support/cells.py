@@ -28,9 +28,12 @@ def with_cell_names(group: Any) -> Any:
         others = {other.lower(): other for other in group.other_cells}
         if name.lower() in others:
             return others[name.lower()]
-        if close := [other for lower, other in others.items() if name.lower() in lower]:
-            raise BadInputError(f"there is no cell named {name!r}: did you mean {' or '.join(close)}?")
-        return cell_class(name).__name__
+        try:
+            return cell_class(name).__name__
+        except BadInputError:
+            if close := [other for lower, other in others.items() if name.lower() in lower]:
+                raise BadInputError(f"there is no cell named {name!r}: did you mean {' or '.join(close)}?") from None
+            raise
 
     return dataclasses.replace(group, cell=spelled(given) if isinstance(given, str) else tuple(map(spelled, given)))
 

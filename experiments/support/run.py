@@ -176,6 +176,8 @@ def parse_config(path: Path) -> dict[str, Any]:
     """Reads a config.json. Raises a ValueError if it is not as it was written."""
     try:
         config = json.loads(path.read_bytes())
+        if isinstance(config, dict) and "sha256" not in config:
+            raise BadInputError(f"the run in {path.parent} was made by another version of this script")
         if config.pop("sha256") == digest_of(config):
             return config
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError):

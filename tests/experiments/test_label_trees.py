@@ -206,7 +206,7 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--data", "label"], "train.txt, line 1: not a tree"),
         (["--data", "negative"], "labels must be at least 0, but .* has -1"),
         (["--task", "algebra"], "--task"),
-        (["--cell", "TreeLSTM"], "no cell named 'TreeLSTM': did you mean NaryTreeLSTM or "),
+        (["--cell", "TreeLSTM"], "no cell named 'TreeLSTM': did you mean ChildSumTreeLSTM or NaryTreeLSTM"),
         (["--seen", "1"], "--seen must be at least 2"),
         (["--deepest", "3"], "--deepest must be at least 4"),
         (["--expressions", "0"], "--expressions must be at least 1"),
