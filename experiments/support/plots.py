@@ -18,7 +18,7 @@ from support.files import whole_file
 BLUE, RED, GREEN, GRAY = "#1f5fa8", "#c1440e", "#3a923a", "#9aa5b1"
 
 
-STYLE: dict[Any, Any] = {
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.prop_cycle": cycler(color=[BLUE, RED, GREEN, "#e0a030", "#8a6fb0", "#4fa3b5", "#8a6d5a", "#5b6672"]),

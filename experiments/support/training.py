@@ -152,7 +152,7 @@ def training(
                 clock.measuring = time.perf_counter() - began
                 losses = []
         if ended and clock.step < FEW:
-            more = ("--steps", "1000") if clock.steps else ("--minutes", f"{3 * clock.limit / 60:g}")
+            more = ("--steps", "1000") if clock.steps else ("--minutes", f"{max(1, 3 * clock.seconds / 60):.2g}")
             command = run.command("--resume", *more)
             bar.say(f"{clock.step} training steps are too few to learn anything; train further with: {command}")
         if not ended:
