@@ -169,15 +169,13 @@ def read_config(run_dir: Path) -> dict[str, Any]:
             with contextlib.suppress(OSError, ValueError):
                 parse_config(copy)
                 raise BadInputError(f"{path} is damaged: to repair it, copy {copy} over it") from None
-        raise BadInputError(f"{path} is damaged, and there is no copy of it in its checkpoints") from None
+        raise BadInputError(f"{path} is damaged, or was made by another version of this script") from None
 
 
 def parse_config(path: Path) -> dict[str, Any]:
     """Reads a config.json. Raises a ValueError if it is not as it was written."""
     try:
         config = json.loads(path.read_bytes())
-        if isinstance(config, dict) and "sha256" not in config:
-            raise BadInputError(f"the run in {path.parent} was made by another version of this script")
         if config.pop("sha256") == digest_of(config):
             return config
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError):

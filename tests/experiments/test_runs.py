@@ -250,7 +250,7 @@ def test_a_damaged_configuration_without_a_copy(here, monkeypatch, capsys):
     Path("run").mkdir()
     Path("run/config.json").write_text(json.dumps({"config": {}, "facts": {}, "sha256": "0"}))
     assert call(monkeypatch, "--run-dir", "run", "--resume") == 2
-    assert "run/config.json is damaged, and there is no copy of it" in error_line(capsys)
+    assert "run/config.json is damaged, or was made by another version of this script" in error_line(capsys)
 
 
 def test_a_run_that_was_not_measured_cannot_be_read(here, monkeypatch, capsys):
