@@ -11,6 +11,11 @@ A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent ne
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import html
 import itertools
 from dataclasses import dataclass
@@ -149,7 +154,7 @@ def tracked_labels(text: Text) -> dict[str, np.ndarray]:
     """Returns the labels of the text that take several values, in the training part and in the held-out part."""
     labels = labels_of(decode(text.symbols, text.alphabet))
     readable = len(labels["string"])
-    if readable < text.num_train + len(text.symbols) // 20:
+    if readable < (text.num_train + len(text.symbols)) / 2:
         raise BadInputError(f"{text.name} is not Python source: the tokenizer stops after {readable:,} characters")
     part, size = excerpt_of(text, labels)
     values = {name: set(label[part][:size]) & set(label[part][size:]) for name, label in labels.items()}

@@ -11,10 +11,15 @@ neutral class with the larger probability. For the test, each network has the pa
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,20 +58,21 @@ class Options(RunOptions):
     seen: int = 4  # Depth of the deepest training expressions
     deepest: int = 8  # Depth of the deepest test expressions
     expressions: int = 10_000  # Number of training expressions
-    networks: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
+    cell: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
     hidden_size: int = 64  # Hidden size, and size of the symbols' embeddings
     dropout: float = 0.0  # Dropout rate of the embeddings and of the states that are read out
     batch: int = 64  # Number of trees in a batch
     learning_rate: float = 4e-3  # Peak learning rate
+    other_cells: ClassVar[tuple[str, ...]] = ("ChildSumTreeLSTM", "NaryTreeLSTM", "RecursiveNet", "RNTN")
 
     def check(self) -> None:
         super().check()
-        at_least(1, networks=len(self.networks), batch=self.batch, expressions=self.expressions)
+        at_least(1, cell=len(self.cell), batch=self.batch, expressions=self.expressions)
         at_least(2, seen=self.seen, hidden_size=self.hidden_size)
         at_least(self.seen, deepest=self.deepest)
         above(0, learning_rate=self.learning_rate)
         rate(dropout=self.dropout)
-        for name in self.networks:
+        for name in self.cell:
             if name not in TREE_CELLS:
                 cell_class(name)
 
@@ -188,12 +194,11 @@ def plot(path: Path, accuracies: dict[str, Accuracies], seen: int | None) -> Non
         for column, (what, axes) in enumerate(zip(("roots", "nodes"), grid[0], strict=True)):
             for name, by_depth in accuracies.items():
                 style = "--" if name.startswith("always") else "-"
-                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker=".", label=name)
+                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker="o", label=name)
             if seen is not None:
                 axes.axvline(seen + 0.5, color=RED, linestyle=":", label="deeper than in training")
             axes.set(xlabel="depth of the tree", ylabel=f"accuracy on {what}", ylim=(0, 1.02))
-            axes.grid(alpha=0.25)
-        grid[0, 0].legend(frameon=False)
+        grid[0, 0].legend()
 
 
 def main(options: Options, folder: RunFolder) -> None:
@@ -206,7 +211,7 @@ def main(options: Options, folder: RunFolder) -> None:
         (data, valid, test), num_symbols, num_classes = generated(options.task, *sizes, options.seed)
         name = options.task
         depths_per_group = 1
-    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.networks))
+    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.cell))
     train = jax.jit(partial(begin, options, nets, valid, num_symbols))()
     run = Run(folder, options, {"data": digest((data, valid, test))})
     counts = np.bincount(data.trees.labels[..., 0][data.counted])

@@ -13,6 +13,11 @@ networks", 2011 (weight noise).
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +33,7 @@ from jax import Array
 from support.cells import count_parameters, make_cell
 from support.clock import duration, process_start
 from support.command_line import launch
-from support.ensemble import Ensemble
+from support.ensemble import Ensemble, Losses
 from support.options import RunFolder, RunOptions, above, at_least, rate
 from support.plots import figure
 from support.progress import print_table
@@ -185,7 +190,7 @@ def plot_rolls(path: Path, rolls: dict[str, np.ndarray]) -> None:
     """Draws piano rolls, one above the other."""
     on = np.flatnonzero(np.concatenate(list(rolls.values())).any(0))
     low, high = on.min(initial=KEYS - 1), on.max(initial=0)
-    with figure(path, rows=len(rolls), figsize=(8, 2.4 * len(rolls)), sharex=True) as (_, grid):
+    with figure(path, rows=len(rolls), figsize=(8, 2.4 * len(rolls)), sharex=True, grid=False) as (_, grid):
         for axes, (name, roll) in zip(grid[:, 0], rolls.items(), strict=True):
             extent = (0, len(roll), low + LOWEST - 0.5, high + LOWEST + 0.5)
             axes.imshow(roll.T[low : high + 1], origin="lower", aspect="auto", cmap="Blues", extent=extent)
@@ -222,11 +227,11 @@ def main(options: Options, folder: RunFolder) -> None:
 
     ended = cuts(run.rows) == CUTS  # a resumed run that has ended trains no further
     for stage in () if ended else training(run, train, steps, chunks, options.limit, stages=STAGES):
-        loss = float(evaluate(options, model, stage.train.params, valid).mean())
-        stage.record(loss, valid_loss=loss)
+        losses = Losses(evaluate(options, model, stage.train.params, valid))
+        stage.record(losses.mean, **losses.columns)
         run.plot(others, "nats per frame", f"{options.cell} on {music.name}")
         number = cuts(run.rows)
-        stage.say(f"validation {loss:.3f}" + (f", learning rate cut {number} times" if number else ""))
+        stage.say(f"validation {losses}" + (f", learning rate cut {number} times" if number else ""))
         if ended := number == CUTS:
             break
 

@@ -15,6 +15,11 @@ encoder; attention is that of Luong et al. 2015, global or local, with their sco
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -145,7 +150,7 @@ def plot_attention(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]
         name if font else f"{name}, by number: no installed font has its characters"
         for name, font in zip(("source", "output"), fonts, strict=True)
     ]
-    with figure(path, rows=2, columns=2, figsize=(11, 9)) as (_, grid):
+    with figure(path, rows=2, columns=2, figsize=(11, 9), grid=False) as (_, grid):
         for axes, (weights, source, output) in zip(grid.flat, maps, strict=False):
             axes.imshow(weights[: len(output), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
             for axis, tokens, font in zip((axes.xaxis, axes.yaxis), (source, output), fonts, strict=True):
@@ -183,7 +188,7 @@ def main(options: Options, folder: RunFolder) -> None:
         valid_loss = float(loss_of(model, params, dev))
         stage.record(-score, valid_loss=valid_loss, quality=score, epoch=epoch)
         run.plot({}, "nats per symbol", f"{options.attention} attention on {data.name}")
-        stage.say(f"validation {valid_loss:.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
+        stage.say(f"validation {valid_loss:z.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
 
     train, _ = jax.device_put(run.checkpoints.best(like))
     results, tokens, outputs = {}, [], np.empty(0)
@@ -191,7 +196,7 @@ def main(options: Options, folder: RunFolder) -> None:
         outputs, log_p = translate(model, train.params, test, data.longest, width, options.power)
         tokens = as_tokens(outputs, vocabularies[1])
         name = f"beam of {width}" if width > 1 else "greedy"
-        results[name] = f"{data.scores(tokens, data.test)} on test, log p {log_p.mean():.3f}"
+        results[name] = f"{data.scores(tokens, data.test)} on test, log p {log_p.mean():z.3f}"
     if options.attention != "none":
         first = (jnp.asarray(array[..., :4]) for array in (*test[:2], outputs))
         weights = np.asarray(jax.jit(Translator.alignment, static_argnums=0)(model, train.params, *first))

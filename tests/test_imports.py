@@ -47,7 +47,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_exporting": set(),
     "__init__": PACKAGES | {"_exporting", "_saving", "_serving", "convert", "testing", "linen", "nnx"},
     "_catalogue": {"jaxrnn", "layer", "cells", "loops"},
-    "__main__": {"_catalogue"},
+    "__main__": {"_catalogue", "jaxrnn"},
 }
 OPTIONAL = {("convert", "equinox")}  # a converter returns another library's module, imported where it is made
 EVERYWHERE = {"jax", "numpy"} | sys.stdlib_module_names

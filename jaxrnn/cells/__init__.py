@@ -1,5 +1,6 @@
 """The cells: one published equation, one class, one file."""
 
+from jaxrnn.cells._search import question, suggestions
 from jaxrnn.cells.antisymmetric_rnn import AntisymmetricRNN, AntisymmetricRNNParams, AntisymmetricRNNState
 from jaxrnn.cells.atr import ATR, ATRGates, ATRParams, ATRState
 from jaxrnn.cells.brc import BRC, BRCGates, BRCParams, BRCState
@@ -248,5 +249,27 @@ def all() -> list[type[Cell]]:  # noqa: A001
     return [kind for kind in named if issubclass(kind, Cell)]
 
 
+def find(name: str) -> type[Cell]:
+    """Returns the class of the cell with a name, in any case.
+
+    Example:
+        >>> jaxrnn.cells.find("lstm")
+        <class 'jaxrnn.cells.lstm.LSTM'>
+
+    Args:
+        name: Name of a cell, such as "LSTM".
+
+    Raises:
+        LookupError: There is no such cell. The message suggests names.
+    """
+    kinds = {kind.__name__: kind for kind in all()}
+    by_lower_case = {each.lower(): kind for each, kind in kinds.items()}
+    if name.lower() not in by_lower_case:
+        found = suggestions(name, kinds)
+        advice = question(found) if found else f"`python -m jaxrnn` lists all {len(kinds)} cells"
+        raise LookupError(f"there is no cell named {name!r}: {advice}")
+    return by_lower_case[name.lower()]
+
+
 def __dir__() -> list[str]:
-    return [*__all__, "all"]
+    return [*__all__, "all", "find"]

@@ -13,7 +13,7 @@ from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Cell, LinearCell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._unused import IgnoringUnused
-from jaxrnn.ops import where
+from jaxrnn.ops import align, where
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_it_learns_expressions(here, monkeypatch, capsys):
 @pytest.mark.slow
 def test_it_learns_a_treebank(here, monkeypatch, capsys):
     write_bank(here / "bank")
-    options = ("--networks", "RNTN", "--hidden-size", "8", "--dropout", "0.1", "--batch", "16", "--steps", "200")
+    options = ("--cell", "RNTN", "--hidden-size", "8", "--dropout", "0.1", "--batch", "16", "--steps", "200")
     assert call(monkeypatch, "--data", "bank", *options, "--learning-rate", "1e-2") == 0
     out = capsys.readouterr().out
     assert "300 + 50 + 50 trees to train, validate and test, 7 symbols" in out
@@ -275,7 +275,7 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--data", "label"], "train.txt, line 1: not a tree"),
         (["--data", "negative"], "labels must be at least 0, but .* has -1"),
         (["--task", "algebra"], "--task"),
-        (["--networks", "TreeLSTM"], "no cell 'TreeLSTM': did you mean "),
+        (["--cell", "TreeLSTM"], "no cell named 'TreeLSTM': did you mean ChildSumTreeLSTM or NaryTreeLSTM"),
         (["--seen", "1"], "--seen must be at least 2"),
         (["--deepest", "3"], "--deepest must be at least 4"),
         (["--expressions", "0"], "--expressions must be at least 1"),

@@ -261,7 +261,7 @@ def test_every_cell_has_a_size(cell, parameters):
         (["--data", "narrow.mat"], r"narrow.mat must hold pieces \[frames, 88\] of zeros and ones"),
         (["--data", "loud.mat"], r"loud.mat must hold pieces \[frames, 88\] of zeros and ones"),
         (["--data", "short.mat"], "short.mat has a split without any piece of two frames"),
-        (["--cell", "Lstm"], "no cell 'Lstm'"),
+        (["--cell", "Lsmt"], "no cell named 'Lsmt'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--patience", "0"], "--patience must be at least 1"),

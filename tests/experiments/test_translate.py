@@ -377,7 +377,7 @@ def test_cells_by_name(cell):
         (["--data", ".", "--source", "long", "--target", "long"], "no training pair of at most 50 words"),
         (["--data", "."], "cannot read .*dev.src: No such file"),
         (["--data", ".", "--target", "none"], "cannot read .*train.none"),
-        (["--cell", "LSMT"], "no cell 'LSMT'"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
         (["--attention", "much"], "--attention"),
         (["--attention", "none", "--input-feeding"], "--input-feeding and --window need attention"),
         (["--window", "0"], "--window must be above 0"),

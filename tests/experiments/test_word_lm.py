@@ -216,7 +216,7 @@ def test_tied_weights_are_one(cell, tied):
             "training has 8,000 words, but one batch of windows takes 3000 \\* 36",
         ),
         (["--data", "corpus", "--cell", "ProjectedLSTM"], "--tied needs outputs of the embedding's size"),
-        (["--cell", "LSMT", "--data", "corpus"], "no cell 'LSMT'"),
+        (["--cell", "LSMT", "--data", "corpus"], "no cell named 'LSMT'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--layers", "0"], "--layers must be at least 1"),
         (["--vocabulary", "1"], "--vocabulary must be at least 2"),
