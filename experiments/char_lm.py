@@ -6,6 +6,11 @@ values of --learning-rate, several models train side by side as one program.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import math
 import os
 import textwrap
@@ -25,10 +30,10 @@ from models.language_model import validation_loss
 from support.cells import count_parameters, make_cell, scale_input_weights
 from support.clock import duration, process_start
 from support.command_line import launch
-from support.devices import BATCH, COPIED, TIME_BATCH, Devices, make_mesh, place, value_and_grad
+from support.devices import BATCH, COPIED, TIME_BATCH, make_mesh, place, value_and_grad
 from support.ensemble import Ensemble, Losses, best_member, mean_of_finite
 from support.errors import BadInputError
-from support.options import OptionGroup, RunFolder, RunOptions, above, at_least, rate
+from support.options import Devices, OptionGroup, RunFolder, RunOptions, above, at_least, rate
 from support.progress import print_table
 from support.run import Run, read_config
 from support.schedule import warmup_cosine
@@ -36,7 +41,7 @@ from support.training import Steps, many_steps, training
 
 import jaxrnn
 
-ORDER = 5  # of the n-gram: the best one for a megabyte of text
+ORDER = 5  # of the n-gram: the best one for one to four megabytes of text
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,17 @@ class Options(RunOptions):
 @dataclass(frozen=True)
 class Sampling(OptionGroup):
     sample: int | None = None  # Only generate this many characters, from the best checkpoint of the run
-    prompt: str = ""  # Text that samples continue. Empty: the beginning of a line
+    prompt: str = ""  # Text that the sample continues. Empty: the beginning of a line
     temperature: float = 0.8  # Sampling temperature: 1 samples from the model's distribution, 0 is greedy
 
     @property
     def continues_run(self) -> bool:
         return self.sample is not None
+
+    def check_given(self, names: frozenset[str]) -> None:
+        for name in ("prompt", "temperature"):
+            if name in names and self.sample is None:
+                raise BadInputError(f"--{name} has no effect without --sample: give the number of characters to sample")
 
     def check(self) -> None:
         at_least(0, temperature=self.temperature)
@@ -143,13 +153,10 @@ def update(
 def generate(model: jaxrnn.Stack, params: Any, prompt: Array, length: int, key: Array, temperature: Array) -> Array:
     """Samples `length` symbols, each from the model's distribution after all symbols before it."""
 
-    def one(carry: tuple[Any, Array], key: Array) -> tuple[Any, Array]:
-        state, logits = carry
-        symbol = jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
-        return jaxrnn.step(model, params, state, symbol), symbol
+    def sample(logits: Array, key: Array) -> Array:
+        return jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
 
-    state, logits = jaxrnn.unroll(model, params, prompt)
-    return jax.lax.scan(one, (state, logits[-1]), jax.random.split(key, length))[1]
+    return jaxrnn.generate(model, params, prompt, steps=length, feed=sample, key=key).xs
 
 
 # --- All models of a run: usually one ---
@@ -187,7 +194,7 @@ def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
     if text.num_train < options.batch * (options.sequence_length + 1):
         needed = f"one batch of windows takes {options.batch} * {options.sequence_length + 1}"
         raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
-    prompt = encode(sampling.prompt or line_end(text.alphabet), text.alphabet)
+    prompt = encode(line_end(text.alphabet), text.alphabet)
 
     mesh = make_mesh(options.devices, options.batch)
     model = make_model(options, num_symbols)
@@ -238,12 +245,12 @@ def summary(options: Options, run: Run) -> dict[str, str]:
     """Returns the final losses of a run's models, its time and its speed, as lines of a table."""
     last = run.last
     several = len(options.members) > 1
-    loss = f"{last['valid_loss']:.3f} nats per character, {last['valid_loss'] / math.log(2):.3f} bits"
-    lines = {"validation": f"{loss}; best {run.best['valid_loss']:.3f} nats{', means of all models' * several}"}
+    loss = f"{last['valid_loss']:z.3f} nats per character, {last['valid_loss'] / math.log(2):z.3f} bits"
+    lines = {"validation": f"{loss}; best {run.best['valid_loss']:z.3f} nats{', means of all models' * several}"}
     for n, (seed, learning_rate) in enumerate(options.members if several else []):
         reached = last.get(f"member_{n}", 0.0)
-        lines[f"model {n}"] = f"seed {seed}, learning rate {learning_rate:g}: validation {reached:.3f}"
-    lines["training"] = f"{last['train_loss']:.3f} at the end, after {last['step']:,.0f} steps"
+        lines[f"model {n}"] = f"seed {seed}, learning rate {learning_rate:g}: validation {reached:z.3f}"
+    lines["training"] = f"{last['train_loss']:z.3f} at the end, after {last['step']:,.0f} steps"
     lines["time"] = f"{duration(last['seconds'])}, {last['chars_per_second']:,.0f} characters per second"
     return lines
 
@@ -253,7 +260,7 @@ def print_sample(options: Options, folder: RunFolder, sampling: Sampling, length
     alphabet = config["notes"]["alphabet"]
     prompt = encode(sampling.prompt or line_end(alphabet), alphabet)
     model = make_model(options, len(alphabet))
-    run = Run.open(folder.existing, options)
+    run = Run.open(folder.existing)
     params = best_params(options, run, jax.eval_shape(lambda: begin_all(options, model, len(alphabet))))
     sample = generate(model, params, prompt, length, jax.random.key(options.seed), sampling.temperature)
     print(sampling.prompt + decode(sample, alphabet))

@@ -16,6 +16,11 @@ kept.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,15 +180,16 @@ def plot(path: Path, run: Run, data: LabeledSequences, baselines: dict[str, floa
     with figure(path, columns=2, figsize=(13, 5.5), dpi=130) as (_, grid):
         left, right = grid[0]
         for name in (name for name in run.last if name.endswith("_right")):
-            left.plot(steps, [1 - row[name] for row in run.rows], label=name.removesuffix("_right"))
+            left.plot(steps, [1 - row[name] for row in run.rows], marker="o", label=name.removesuffix("_right"))
         for style, (name, share) in zip(("--", ":"), [*baselines.items()][:-1], strict=False):
             left.axhline(1 - share, color=RED, linestyle=style, label=f"{name}, test")
         left.set(xlabel="training step", ylabel="error rate", yscale="log", title=f"{data.name}, validation")
-        left.legend(frameon=False, fontsize="small")
+        left.legend(fontsize="small")
         ConfusionMatrixDisplay.from_predictions(
             data.labels[data.test], predicted, labels=range(len(data.classes)), display_labels=data.classes,
             normalize="true", include_values=False, xticks_rotation="vertical", cmap="Blues", ax=right,
         )  # fmt: skip
+        right.grid(False)
         right.set_title(f"{data.name}, test: {(predicted == data.labels[data.test]).mean():.1%} correct")
 
 
@@ -213,7 +219,7 @@ def main(options: Options, folder: RunFolder) -> None:
             valid_loss, valid_loss=valid_loss, **accuracies
         )  # the loss of the mean of all networks, which share one checkpoint
         shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(judged, accuracies.values(), strict=True))
-        stage.say(f"validation {valid_loss:.3f}, accuracy {shares}")
+        stage.say(f"validation {valid_loss:z.3f}, accuracy {shares}")
 
     best, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin(options, networks, data.num_features), 0.0)))
     found, accuracies = measure(best.params, data.test)

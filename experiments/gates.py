@@ -11,6 +11,11 @@ A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent ne
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import html
 import itertools
 from dataclasses import dataclass
@@ -52,13 +57,11 @@ class Page(OptionGroup):
 def signals_of(cell: jaxrnn.LSTM, params: Any, symbols: Array) -> Array:
     """Returns the cell states and gates after each character, [time, signals, units]."""
 
-    def one(state: Any, x: Array) -> tuple[Any, Array]:
-        z = cell.project(params, x)
-        i, f, _, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        state = cell.step(params, state, z)
-        return state, jnp.stack([jnp.tanh(state.c), *map(jax.nn.sigmoid, (i, f, o))])
-
-    return jax.lax.scan(one, cell.initial_state(params), symbols)[1]
+    states, _ = jaxrnn.states_over_time(cell, params, symbols)
+    first = cell.initial_state(params)
+    before = jax.tree.map(lambda s0, s: jnp.concatenate([s0[None], s[:-1]]), first, states)
+    gates = cell.gates(params, before, cell.project(params, symbols))
+    return jnp.stack([jnp.tanh(states.c), gates.i, gates.f, gates.o], axis=1)
 
 
 def strengths(signals: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -151,7 +154,7 @@ def tracked_labels(text: Text) -> dict[str, np.ndarray]:
     """Returns the labels of the text that take several values, in the training part and in the held-out part."""
     labels = labels_of(decode(text.symbols, text.alphabet))
     readable = len(labels["string"])
-    if readable < text.num_train + len(text.symbols) // 20:
+    if readable < (text.num_train + len(text.symbols)) / 2:
         raise BadInputError(f"{text.name} is not Python source: the tokenizer stops after {readable:,} characters")
     part, size = excerpt_of(text, labels)
     values = {name: set(label[part][:size]) & set(label[part][size:]) for name, label in labels.items()}

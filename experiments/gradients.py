@@ -12,6 +12,11 @@ of training recurrent neural networks", 2013.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +32,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import figure
+from support.plots import GRAY, figure
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -43,7 +48,7 @@ NORM = r"$|v^\top \partial h_T / \partial s_{T-k}|$"
 
 @dataclass(frozen=True)
 class Options(RunOptions):
-    cells: tuple[str, ...] = ("Elman", "LSTM", "GRU")  # Names of cells in jaxrnn
+    cell: tuple[str, ...] = ("Elman", "LSTM", "GRU")  # Names of cells in jaxrnn
     hidden_size: int = 32  # Hidden size of each cell
     length: int = 120  # Length of the sequences; the longest lag is one less
     batch: int = 32  # Number of sequences in a batch
@@ -52,7 +57,7 @@ class Options(RunOptions):
 
     def check(self) -> None:
         super().check()
-        at_least(1, hidden_size=self.hidden_size, batch=self.batch, seeds=self.seeds, cells=len(self.cells))
+        at_least(1, hidden_size=self.hidden_size, batch=self.batch, seeds=self.seeds, cell=len(self.cell))
         at_least(LAG_BINS, length=self.length)
         above(0, learning_rate=self.learning_rate)
 
@@ -75,7 +80,7 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 def make_cells(options: Options) -> list[jaxrnn.Cell]:
-    return [make_cell(name, options.hidden_size) for name in options.cells]
+    return [make_cell(name, options.hidden_size) for name in options.cell]
 
 
 def make_model(cell: jaxrnn.Cell) -> jaxrnn.Stack:
@@ -179,17 +184,15 @@ def plot(path: Path, options: Options, before: np.ndarray, after: np.ndarray, ac
     bins = (np.arange(LAG_BINS) + 0.5) * options.length / LAG_BINS
     with figure(path, columns=3, figsize=(13, 4.2)) as (drawn, grid):
         left, middle, right = grid[0]
-        for n, name in enumerate(options.cells):
+        for n, name in enumerate(options.cell):
             left.semilogy(before[n], color=f"C{n}", label=name)
             middle.semilogy(after[n], color=f"C{n}")
-            right.plot(bins, accuracies[n], color=f"C{n}", marker=".")
-        right.axhline(1 / CLASSES, color="#777777", linestyle="--", label="chance")
-        for axes in grid[0]:
-            axes.grid(alpha=0.25)
+            right.plot(bins, accuracies[n], color=f"C{n}", marker="o")
+        right.axhline(1 / CLASSES, color=GRAY, linestyle="--", label="chance")
         left.set(title="Gradient at initialization", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         middle.set(title="Gradient after training", xlabel="lag k", ylim=(lowest, 10), ylabel=NORM)
         right.set(title="Accuracy after training", xlabel="lag", ylim=(0, 1.05), ylabel="accuracy")
-        drawn.legend(frameon=False, loc="outside lower center", ncols=len(options.cells) + 1)
+        drawn.legend(loc="outside lower center", ncols=len(options.cell) + 1)
 
 
 def main(options: Options, folder: RunFolder) -> None:
@@ -200,10 +203,10 @@ def main(options: Options, folder: RunFolder) -> None:
     k_valid, k_test = jax.random.split(no_training_key)
     before = np.asarray(measure(options, train, k_test, 1000)[0])
     run = Run(folder, options, facts={})
-    print(f"run     {options.seeds} seeds of {', '.join(options.cells)}; {run.path}", flush=True)
+    print(f"run     {options.seeds} seeds of {', '.join(options.cell)}; {run.path}", flush=True)
     for stage in training(run, train, make_steps(options), None, options.limit):
         correct = measure(options, stage.train, k_valid, 200)[1].mean(1).tolist()
-        accuracies = dict(zip(options.cells, correct, strict=True))
+        accuracies = dict(zip(options.cell, correct, strict=True))
         stage.record(1 - float(np.mean(correct)), **{f"right_{cell}": share for cell, share in accuracies.items()})
         stage.say(", ".join(f"{cell} {share:.0%} correct" for cell, share in accuracies.items()))
 
@@ -216,7 +219,7 @@ def main(options: Options, folder: RunFolder) -> None:
     picture = run.path / "gradients.png"
     plot(picture, options, before, after, accuracies)
     rows = {}
-    for n, cell in enumerate(options.cells):
+    for n, cell in enumerate(options.cell):
         shares = f"{correct[n].mean():.1%} correct, {correct[n, lags >= lag].mean():.1%} from lag {lag} on"
         rows[cell] = f"{shares}; gradient there {before[n, lag]:.1e} before training, {after[n, lag]:.1e} after it"
     print_table(

@@ -4,24 +4,32 @@ By default the trees are expressions, and a node's label is the value of its sub
 in logic. Networks train on shallow expressions and are tested on deeper ones too. All learn from the same labels: the
 sequence network predicts a leaf's label at its symbol and an inner node's label at its closing bracket. --data reads
 train.txt, dev.txt and test.txt in the format of the Stanford Sentiment Treebank (Socher et al., 2013):
-(3 (2 It) (4 (4 great) (2 film))).
+(3 (2 It) (4 (4 great) (2 film))). With an odd number of classes, such as its five, the middle one is neutral, and the
+script also prints the binary accuracy: the nodes that are not neutral count, and a prediction is the side of the
+neutral class with the larger probability. For the test, each network has the parameters of its own best validation.
 """
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from data.labeled_trees import Examples, accuracy_by_depth, digest, generated, treebank
+from data.labeled_trees import Examples, accuracy_by_depth, binary_accuracy, digest, generated, treebank
 from jax import Array
 from support.cells import cell_class, count_parameters, make_cell
+from support.checkpoints import Checkpoints
 from support.clock import process_start
 from support.command_line import launch
 from support.options import RunFolder, RunOptions, above, at_least, rate
@@ -50,20 +58,21 @@ class Options(RunOptions):
     seen: int = 4  # Depth of the deepest training expressions
     deepest: int = 8  # Depth of the deepest test expressions
     expressions: int = 10_000  # Number of training expressions
-    networks: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
+    cell: tuple[str, ...] = ("NaryTreeLSTM", "LSTM")  # Names of cells in jaxrnn or jaxrnn.trees
     hidden_size: int = 64  # Hidden size, and size of the symbols' embeddings
     dropout: float = 0.0  # Dropout rate of the embeddings and of the states that are read out
     batch: int = 64  # Number of trees in a batch
     learning_rate: float = 4e-3  # Peak learning rate
+    other_cells: ClassVar[tuple[str, ...]] = ("ChildSumTreeLSTM", "NaryTreeLSTM", "RecursiveNet", "RNTN")
 
     def check(self) -> None:
         super().check()
-        at_least(1, networks=len(self.networks), batch=self.batch, expressions=self.expressions)
+        at_least(1, cell=len(self.cell), batch=self.batch, expressions=self.expressions)
         at_least(2, seen=self.seen, hidden_size=self.hidden_size)
         at_least(self.seen, deepest=self.deepest)
         above(0, learning_rate=self.learning_rate)
         rate(dropout=self.dropout)
-        for name in self.networks:
+        for name in self.cell:
             if name not in TREE_CELLS:
                 cell_class(name)
 
@@ -146,23 +155,33 @@ def update(
     return Train(train.step + 1, params, adam), jnp.stack(losses).mean()
 
 
+class Predictions(NamedTuple):
+    """What a network predicts for all nodes, as arrays [slots, trees]."""
+
+    losses: Any
+    right: Any  # whether the label is predicted
+    positive: Any  # whether the classes above the middle one are more probable than those below it
+
+
 @partial(jax.jit, static_argnames="net")
-def losses_and_hits(net: Network, params: Any, examples: Examples) -> tuple[Array, Array]:
-    """Returns the losses of all nodes [slots, trees], and whether their labels are predicted correctly."""
+def predict(net: Network, params: Any, examples: Examples) -> Predictions:
     logits, labels = net.logits(params, examples), examples.trees.labels[..., 0]
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels), logits.argmax(-1) == labels
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    probabilities = jax.nn.softmax(logits)
+    side = (logits.shape[-1] + 1) // 2  # of an odd number of classes, the first one above the middle
+    above, below = probabilities[..., side:].sum(-1), probabilities[..., : logits.shape[-1] - side].sum(-1)
+    return Predictions(losses, logits.argmax(-1) == labels, above > below)
 
 
-def evaluate(net: Network, params: Any, examples: Examples) -> tuple[float, np.ndarray]:
-    """Returns the mean loss of the nodes that count, and whether each [slots, trees] is labeled correctly."""
+def evaluate(net: Network, params: Any, examples: Examples) -> Predictions:
+    """Returns the predictions for all trees, computed for a few hundred of them at a time."""
     number = len(examples.lengths)
     size = 300
     parts = []
     for start in range(0, number, size):  # all parts have one size, so that there is one compilation
         which = np.minimum(np.arange(start, start + size), number - 1)
-        parts.append(jax.device_get(losses_and_hits(net, params[net.name], examples.take(which))))
-    losses, hits = (np.concatenate(part, axis=1)[:, :number] for part in zip(*parts, strict=True))
-    return float(losses.mean(where=examples.counted)), hits
+        parts.append(jax.device_get(predict(net, params, examples.take(which))))
+    return Predictions(*(np.concatenate(part, axis=1)[:, :number] for part in zip(*parts, strict=True)))
 
 
 def in_words(accuracies: dict[str, tuple[float, float]]) -> str:
@@ -175,12 +194,11 @@ def plot(path: Path, accuracies: dict[str, Accuracies], seen: int | None) -> Non
         for column, (what, axes) in enumerate(zip(("roots", "nodes"), grid[0], strict=True)):
             for name, by_depth in accuracies.items():
                 style = "--" if name.startswith("always") else "-"
-                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker=".", label=name)
+                axes.plot([*by_depth], [pair[column] for pair in by_depth.values()], style, marker="o", label=name)
             if seen is not None:
                 axes.axvline(seen + 0.5, color=RED, linestyle=":", label="deeper than in training")
             axes.set(xlabel="depth of the tree", ylabel=f"accuracy on {what}", ylim=(0, 1.02))
-            axes.grid(alpha=0.25)
-        grid[0, 0].legend(frameon=False)
+        grid[0, 0].legend()
 
 
 def main(options: Options, folder: RunFolder) -> None:
@@ -193,7 +211,7 @@ def main(options: Options, folder: RunFolder) -> None:
         (data, valid, test), num_symbols, num_classes = generated(options.task, *sizes, options.seed)
         name = options.task
         depths_per_group = 1
-    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.networks))
+    nets = tuple(Network.of(options, network, num_classes) for network in dict.fromkeys(options.cell))
     train = jax.jit(partial(begin, options, nets, valid, num_symbols))()
     run = Run(folder, options, {"data": digest((data, valid, test))})
     counts = np.bincount(data.trees.labels[..., 0][data.counted])
@@ -205,23 +223,29 @@ def main(options: Options, folder: RunFolder) -> None:
         print(f"model   {net.cell}, {count_parameters(train.params[net.name]):,} parameters")
     print(f"run     {run.path}", flush=True)
 
+    chosen = {net.name: Checkpoints(run.path / "networks" / net.name) for net in nets}  # by each one's own accuracy
     steps = many_steps(partial(update, options, nets), step_keys(options.seed))
     for stage in training(run, train, steps, jax.device_put(data), options.limit, items=(options.batch, "trees")):
-        scores = {net.name: evaluate(net, stage.train.params, valid) for net in nets}
-        losses = {f"{name}_loss": loss for name, (loss, _) in scores.items()}
-        right = {name: float(hits.mean(where=valid.counted)) for name, (_, hits) in scores.items()}
+        found = {net.name: evaluate(net, stage.train.params[net.name], valid) for net in nets}
+        losses = {f"{name}_loss": float(p.losses.mean(where=valid.counted)) for name, p in found.items()}
+        right = {name: float(p.right.mean(where=valid.counted)) for name, p in found.items()}
         accuracies = {f"{name}_accuracy": share for name, share in right.items()}
+        for name, share in right.items():
+            chosen[name].save(stage.step, stage.train.params[name], 1 - share)
         stage.record(np.mean([*losses.values()]).item(), **losses, **accuracies)
         run.plot({"entropy of the classes": entropy}, "nats per node", f"{name}, validation")
         stage.say("validation accuracy on nodes: " + ", ".join(f"{name} {share:.3f}" for name, share in right.items()))
 
-    best, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin(options, nets, valid, num_symbols), 0.0)))
+    like = jax.eval_shape(lambda: begin(options, nets, valid, num_symbols).params)
+    best = {name: checkpoints.best(like[name]) for name, checkpoints in chosen.items()}
+    predictions = {net.name: evaluate(net, best[net.name], test) for net in nets}
     always = f"always {most_frequent}"
-    hits = {net.name: evaluate(net, best.params, test)[1] for net in nets}
+    hits = {name: p.right for name, p in predictions.items()}
     hits[always] = test.trees.labels[..., 0] == most_frequent
     by_depth = {name: accuracy_by_depth(test, hit, depths_per_group) for name, hit in hits.items()}
     plot(run.path / "depths.png", by_depth, None if options.data else options.seen)
-    print(f"test accuracy after step {best.step}, on roots and on all nodes:")
+    steps_of = ", ".join(f"{name} after step {checkpoints.best_step:,}" for name, checkpoints in chosen.items())
+    print(f"test accuracy on roots and on all nodes; {steps_of}:")
     rows = {}
     for depth in by_depth[always]:
         if options.data:
@@ -230,6 +254,12 @@ def main(options: Options, folder: RunFolder) -> None:
             group = f"depth {depth}" + ", not in training" * (depth > options.seen)
         rows[group] = in_words({name: found[depth] for name, found in by_depth.items()})
     rows["all"] = in_words({name: accuracy_by_depth(test, hit, 10**6)[0] for name, hit in hits.items()})
+    if options.data and num_classes % 2 and num_classes > 1:
+        middle = num_classes // 2
+        sides = {name: p.positive for name, p in predictions.items()}
+        answer = counts[middle + 1 :].sum() > counts[:middle].sum()
+        sides["always " + ("positive" if answer else "negative")] = np.full(test.counted.shape, answer)
+        rows["binary"] = in_words({name: binary_accuracy(test, side, middle) for name, side in sides.items()})
     print_table(**rows, pictures=f"depths.png and curves.png in {run.path}")
 
 

@@ -15,9 +15,13 @@ recurrent neural networks warp time?", 2018, for the chrono initializer.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import dataclasses
 import math
-import sys
 import time
 import typing
 from collections.abc import Callable
@@ -41,10 +45,9 @@ from support.errors import INTERRUPTED, BadInputError, fail
 from support.files import read_table, write_table
 from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
 from support.plots import GRAY, figure
-from support.progress import Interrupt, print_table
+from support.progress import Interrupt, Progress, print_table
 from support.run import Run
 from support.training import Steps, many_steps
-from tqdm import tqdm
 
 import jaxrnn
 
@@ -250,7 +253,7 @@ def train_entry(
         number = min(STEPS_PER_POINT, options.steps - int(train.step))
         train, measured = steps(train, None, number, (0.0, 0.0))
         curves.append(np.asarray(measured))
-        report(number, float(np.median(curves[-1])))
+        report(int(train.step), float(np.median(curves[-1])))
     solved = Ensemble(options.seeds).stacked(train.solved)
     wrong = np.asarray(wrong_in_test(options, entry, train.params))
     seconds = f"{time.perf_counter() - began:.1f}"
@@ -270,6 +273,10 @@ def train_entry(
 # --- Results ---
 
 
+COLUMNS: dict[str, Any] = dict.fromkeys(("task", "length", "cell", "forget_bias"), str)
+COLUMNS |= {"solved_after": int, "wrong": int, "seconds": float, "curve": lambda curve: [*map(float, curve.split())]}
+
+
 class Results:
     """results.csv in the run directory: a row per network, written after each entry."""
 
@@ -277,7 +284,7 @@ class Results:
         self.path = run_dir / "results.csv"
         self.entries = entries_of(options)
         self.options = options
-        self.rows = read_table(self.path)
+        self.rows = read_table(self.path, **COLUMNS)
 
     def of(self, entry: Entry) -> list[dict[str, str]]:
         key = {name: str(value) for name, value in entry._asdict().items()}
@@ -322,7 +329,15 @@ class Results:
                     curve = np.median([np.array(row["curve"].split(), float) for row in self.of(entry)], axis=0)
                     steps = np.minimum(STEPS_PER_POINT * np.arange(1, len(curve) + 1), self.options.steps)
                     sequences = steps * self.options.batch / 1000
-                    axes.plot(sequences, curve, color=colors[entry.named_cell], label=entry.named_cell)
+                    axes.plot(
+                        sequences,
+                        curve,
+                        marker=".",
+                        markersize=3,
+                        linewidth=1.3,
+                        color=colors[entry.named_cell],
+                        label=entry.named_cell,
+                    )
                 baseline = TASKS[name].baseline(length)
                 axes.axhline(baseline, color=GRAY, linestyle="--", label="no memory")
                 axes.set(
@@ -331,8 +346,7 @@ class Results:
                     ylabel=TASKS[name].measure,
                     ylim=(0, 1.4 * baseline),
                 )
-                axes.grid(alpha=0.25)
-            grid.flat[0].legend(frameon=False, fontsize=8)
+            grid.flat[0].legend(fontsize=8)
             for axes in grid.flat[len(panels) :]:
                 axes.axis("off")
 
@@ -342,24 +356,21 @@ def main(options: Options, folder: RunFolder, limit: Limit) -> None:
     results = Results(run.path, options)
     number = len(results.entries)
     print(f"run     {run.path}: {number} entries, each of {options.seeds} networks", flush=True)
-    form = "{percentage:3.0f}% |{bar:24}| {desc}, at most {remaining} left"
-    terminal = sys.stderr.isatty()
-    with Interrupt() as interrupt, tqdm(total=number * options.steps, bar_format=form, disable=not terminal) as bar:
+    with Interrupt() as interrupt, Progress(number * options.steps, "{desc}, at most {remaining} left") as bar:
 
         def out_of_time() -> bool:
             return interrupt.requested or time.perf_counter() > run.started + 60 * limit.minutes
 
         for n, entry in enumerate(results.entries):
 
-            def report(steps: int, measure: float, entry: Entry = entry) -> None:
-                bar.set_description(f"{entry}: {TASKS[entry.task].measure} {measure:.3f}")
-                bar.update(steps)
+            def report(step: int, measure: float, n: int = n, entry: Entry = entry) -> None:
+                line = f"{entry}: step {step:,}, {TASKS[entry.task].measure} {measure:z.3f}"
+                bar.update(n * options.steps + step, line)
 
             if entry in results.missing and (rows := train_entry(options, entry, out_of_time, report)):
                 results.add(rows)
                 results.plot()
-                bar.write(results.summary(entry))
-            bar.update((n + 1) * options.steps - bar.n)  # solved sooner, or run before
+                bar.say(results.summary(entry))
     if interrupt.requested and results.missing:
         fail(
             f"stopped with {len(results.missing)} entries missing; resume with: {run.command('--resume')}", INTERRUPTED

@@ -15,6 +15,11 @@ A. Krogh, J. Vedelsby, "Neural network ensembles, cross validation, and active l
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +36,7 @@ from support.clock import duration, process_start
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.options import RunFolder, RunOptions, above, at_least
-from support.plots import BLUE, GRAY, RED, figure, tidy
+from support.plots import BLUE, GRAY, RED, figure
 from support.progress import print_table
 from support.run import Run
 from support.schedule import cosine
@@ -48,7 +53,7 @@ BLOCK = blocks(FOLDS)
 @dataclass(frozen=True)
 class Options(RunOptions):
     data: Path | None = None  # A CSV file with a header, then year,sunspots in each line. None: the one in data/
-    steps: int | None = 600  # Number of training steps. Overrides --minutes
+    steps: int | None = 600  # Number of training steps, instead of --minutes
     cell: str = "GRU"  # Name of a cell in jaxrnn
     hidden_size: int = 6  # Hidden size of each network for sunspots
     seeds: int = 8  # Number of networks for each held-out block
@@ -200,8 +205,7 @@ def plot(path: Path, numbers: np.ndarray, predictions: np.ndarray, linear: np.nd
         axes.plot(years, predictions.mean(0)[shown], color=BLUE, linewidth=1.8, label="their mean")
         axes.plot(years, linear[shown], color=RED, linestyle="--", linewidth=1.3, label="autoregression")
         axes.set(xlabel="year", ylabel="sunspots, predicted from the years before", title=title)
-        tidy(axes)
-        axes.legend(frameon=False, ncols=2)
+        axes.legend(ncols=2)
 
 
 def main(options: Options, folder: RunFolder) -> None:

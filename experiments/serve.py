@@ -8,6 +8,11 @@ are the same, only the waiting times differ.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import os
 import shlex
 import subprocess
@@ -26,7 +31,7 @@ from data.text import Text, decode, encode, line_end
 from support.command_line import launch
 from support.errors import BadInputError
 from support.options import OptionGroup, above, at_least, numbered_folders
-from support.plots import BLUE, RED, figure, tidy
+from support.plots import BLUE, RED, figure
 from support.progress import print_table
 from support.run import Run, saved_options
 
@@ -177,7 +182,7 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
     """Returns the best model of a run of char_lm.py, and its text."""
     options = saved_options(char_lm.Options, run_dir)
     text = Text.of(options.data)
-    run = Run.open(run_dir, options, facts={"data": text.digest})
+    run = Run.open(run_dir, facts={"data": text.digest})
     model = char_lm.make_model(options, len(text.alphabet))
     like = jax.eval_shape(lambda: char_lm.begin_all(options, model, len(text.alphabet)))
     return model, char_lm.best_params(options, run, like), text
@@ -195,9 +200,7 @@ def plot(path: Path, served: dict[str, Served]) -> None:
             right.ecdf(1000 * np.asarray(each.waited), color=color, label=name)
         left.set(xscale="log", xlabel="milliseconds per step", ylabel="share of steps within")
         right.set(xscale="log", xlabel="milliseconds to the first character", ylabel="share of requests within")
-        tidy(left)
-        tidy(right)
-        drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+        drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 
 def latencies(seconds: list[float]) -> str:

@@ -14,6 +14,11 @@ The networks are those of M. Schuster, K. Paliwal, "Bidirectional recurrent neur
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,7 +153,7 @@ def plot(
     longest = data.test[np.argsort(-data.lengths[data.test], kind="stable")]
     shown = longest[:: max(1, len(longest) // rows)][:rows]
     last = len(data.classes) - 0.5
-    with figure(path, rows=len(shown), figsize=(15, 0.9 * len(shown) + 1), dpi=130) as (drawn, grid):
+    with figure(path, rows=len(shown), figsize=(15, 0.9 * len(shown) + 1), dpi=130, grid=False) as (drawn, grid):
         for axes, sequence in zip(grid[:, 0], shown, strict=True):
             string = data.string(sequence)[:columns]
             (place,) = np.flatnonzero(data.test == sequence)
@@ -160,7 +165,7 @@ def plot(
             axes.set(xlim=(-0.5, columns - 0.5), xticks=[], yticks=[0, 1], yticklabels=["true", "predicted"])
             axes.spines[:].set_visible(False)
         handles = [Rectangle((0, 0), 1, 1, color=color) for color in COLORS[: len(data.classes)]]
-        drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes), frameon=False)
+        drawn.legend(handles, data.classes, loc="outside lower center", ncols=len(data.classes))
         drawn.suptitle(title)
 
 
@@ -191,7 +196,7 @@ def main(options: Options, folder: RunFolder) -> None:
     for stage in training(run, train, steps, seen, options.limit, items=(steps_per_batch, "steps")):
         _, valid_loss, accuracy = measure(stage.train.params, data.valid)
         stage.record(valid_loss, valid_loss=valid_loss, valid_right=accuracy)
-        stage.say(f"validation {valid_loss:.3f}, {accuracy:.1%} correct")
+        stage.say(f"validation {valid_loss:z.3f}, {accuracy:.1%} correct")
 
     best, _ = run.checkpoints.best(jax.eval_shape(lambda: (begin_all(options, model, data.num_features), 0.0)))
     predicted, _, accuracy = measure(best.params, data.test)

@@ -4,14 +4,21 @@ dates (default): 'saturday, 9 may 1998', '9/5/98' and other ways to write a day 
 of the test data is in the training data, however it is written.
 addition: '123+45' -> '168', three digits at most, after the Keras example "Sequence to sequence learning for performing
 number addition": 45,000 sums for training, 5,000 others held out. An epoch is 45,000 sums drawn at random.
---data FOLDER: parallel text, tokenized, one sentence per line, in train, dev and test.SUFFIX of either side. BLEU is
-that of sacrebleu on the given tokens.
+--data FOLDER: parallel text, tokenized, one sentence per line, in train, dev and test.SUFFIX of either side: words, or
+symbols such as letters and phonemes, separated by blanks. BLEU is that of sacrebleu on the given tokens. Beside it are
+the percentage of exact matches and the error rate: insertions, deletions and substitutions per symbol of the targets.
+The outputs for the test set are written to translations.tsv.
 
 Encoder and decoder without attention are those of Sutskever et al. 2014 and Cho et al. 2014, with a bidirectional
 encoder; attention is that of Luong et al. 2015, global or local, with their scores or that of Bahdanau et al. 2015.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
 
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +38,7 @@ from support.cells import count_parameters, make_cell
 from support.clock import duration, process_start
 from support.command_line import launch
 from support.errors import BadInputError
+from support.files import write_whole
 from support.options import RunFolder, RunOptions, above, at_least, rate
 from support.plots import figure, font_for
 from support.progress import print_table
@@ -40,6 +48,7 @@ from support.training import many_steps, step_keys, training
 
 BUCKETS = 4  # of sentences of similar length
 VALIDATED = 500  # pairs for validation
+COLUMNS = ["source", "output", "target"]  # of translations.tsv
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ def plot_attention(path: Path, maps: list[tuple[np.ndarray, list[str], list[str]
         name if font else f"{name}, by number: no installed font has its characters"
         for name, font in zip(("source", "output"), fonts, strict=True)
     ]
-    with figure(path, rows=2, columns=2, figsize=(11, 9)) as (_, grid):
+    with figure(path, rows=2, columns=2, figsize=(11, 9), grid=False) as (_, grid):
         for axes, (weights, source, output) in zip(grid.flat, maps, strict=False):
             axes.imshow(weights[: len(output), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
             for axis, tokens, font in zip((axes.xaxis, axes.yaxis), (source, output), fonts, strict=True):
@@ -179,7 +188,7 @@ def main(options: Options, folder: RunFolder) -> None:
         valid_loss = float(loss_of(model, params, dev))
         stage.record(-score, valid_loss=valid_loss, quality=score, epoch=epoch)
         run.plot({}, "nats per symbol", f"{options.attention} attention on {data.name}")
-        stage.say(f"validation {valid_loss:.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
+        stage.say(f"validation {valid_loss:z.3f}, {score:.1f} {data.unit}, epoch {epoch:.1f}")
 
     train, _ = jax.device_put(run.checkpoints.best(like))
     results, tokens, outputs = {}, [], np.empty(0)
@@ -187,7 +196,7 @@ def main(options: Options, folder: RunFolder) -> None:
         outputs, log_p = translate(model, train.params, test, data.longest, width, options.power)
         tokens = as_tokens(outputs, vocabularies[1])
         name = f"beam of {width}" if width > 1 else "greedy"
-        results[name] = f"{data.score_of(tokens, data.test):.2f} {data.unit} on test, log p {log_p.mean():.3f}"
+        results[name] = f"{data.scores(tokens, data.test)} on test, log p {log_p.mean():z.3f}"
     if options.attention != "none":
         first = (jnp.asarray(array[..., :4]) for array in (*test[:2], outputs))
         weights = np.asarray(jax.jit(Translator.alignment, static_argnums=0)(model, train.params, *first))
@@ -196,16 +205,22 @@ def main(options: Options, folder: RunFolder) -> None:
         plot_attention(picture, [(weights[:, n], *sides[n]) for n in range(min(4, len(sides)))])
         results["attention"] = str(picture)
     separator = " " if data.words else ""
-    for (source, target), out in zip(data.test[:3], tokens, strict=False):
-        print("    | ", *(separator.join(side) for side in (source, out, target)), sep="\n    | ")
+    lines = [
+        [separator.join(side) for side in (source, out, target)]
+        for (source, target), out in zip(data.test, tokens, strict=True)
+    ]
+    write_whole(run.path / "translations.tsv", "".join("\t".join(line) + "\n" for line in [COLUMNS, *lines]))
+    for line in lines[:3]:
+        print("    | ", *line, sep="\n    | ")
     reached = [row["epoch"] for row in run.rows if row["quality"] >= 99]
     soon = f"; 99 {data.unit} on validation by {reached[0]:.1f}" if reached else ""
     print_table(
         **results,
-        baseline=f"{data.score_of(data.nearest(), data.test):.2f} {data.unit}: the target of the most similar source",
+        baseline=f"{data.scores(data.nearest(), data.test)}: the target of the most similar source",
         checkpoint=f"step {run.checkpoints.best_step:,}, {run.best['quality']:.2f} {data.unit} on validation",
         epochs=f"{run.last['epoch']:.1f}{soon}",
         time=duration(run.last["seconds"]),
+        translations=str(run.path / "translations.tsv"),
         curves=run.curves,
     )
 

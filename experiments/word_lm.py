@@ -12,11 +12,16 @@ word_language_model (the numbers of the classic recipe).
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from support.early import check_command_line
+
+    check_command_line(__file__)  # before the imports below, which take seconds
+
 import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +58,9 @@ class Options(RunOptions):
     optimizer: Literal["adam", "sgd"] = "adam"  # Adam with a cosine schedule, or the classic recipe
     learning_rate: float = 5e-3  # Peak learning rate
     clip: float = 1.0  # Largest gradient norm; larger gradients are scaled down to it
-    epochs: int | None = None  # Passes through the text. Overrides --steps and --minutes
+    epochs: int | None = None  # Number of passes through the text, instead of --steps or --minutes
+    alternatives: ClassVar[tuple[str, ...]] = ("epochs", "steps", "minutes")
+    limits: ClassVar[tuple[str, ...]] = alternatives
 
     def check(self) -> None:
         super().check()

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._exporting import register_named_tuples
+from jaxrnn._generate import Generated, generate
+from jaxrnn._keys import call_key
 from jaxrnn._saving import load, save
 from jaxrnn._serving import Stream
-from jaxrnn._unroll import step, unroll
+from jaxrnn._unroll import states_over_time, step, unroll
 from jaxrnn.cells import (
     ATR,
     BRC,
@@ -116,8 +119,9 @@ from jaxrnn.cells import (
     UnICORNN,
 )
 from jaxrnn.initializers import Chrono
-from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, StepKey, Steps
+from jaxrnn.layer import Cell, Layer, LinearCell, Loop, Plan, Steps
 from jaxrnn.layers import (
+    Activation,
     Bidirectional,
     Dense,
     DenselyConnected,
@@ -132,10 +136,13 @@ from jaxrnn.layers import (
     Using,
     Window,
 )
+from jaxrnn.ops import at_last, hold
 from jaxrnn.wrappers import FastSlow, LearnedInitialState, Mogrifier, Multiplicative, RecurrentDropout, Skip, Zoneout
 
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx
+
+register_named_tuples(cells, layers, wrappers, trees, weights)
 
 __version__ = "0.1.0"
 
@@ -183,6 +190,7 @@ __all__ = [
     "URLSTM",
     "URNN",
     "WMCLSTM",
+    "Activation",
     "AntisymmetricRNN",
     "Bidirectional",
     "CappedLSTM",
@@ -212,6 +220,7 @@ __all__ = [
     "GatedDeltaNet",
     "GatedFeedbackLSTM",
     "GatedLinearAttention",
+    "Generated",
     "GridLSTM",
     "GroupLSTM",
     "Highway",
@@ -264,7 +273,6 @@ __all__ = [
     "Skip",
     "Sliced",
     "Stack",
-    "StepKey",
     "Steps",
     "Stream",
     "TauGRU",
@@ -274,8 +282,12 @@ __all__ = [
     "Window",
     "Zoneout",
     "adopt",
+    "at_last",
+    "call_key",
     "cells",
     "convert",
+    "generate",
+    "hold",
     "initializers",
     "layers",
     "linen",
@@ -284,6 +296,7 @@ __all__ = [
     "nnx",
     "ops",
     "save",
+    "states_over_time",
     "step",
     "testing",
     "trees",

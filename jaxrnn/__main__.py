@@ -1,13 +1,15 @@
-"""`python -m jaxrnn` lists all cells, and `python -m jaxrnn LSTM` describes one."""
+"""`python -m jaxrnn` names all cells by family, and `python -m jaxrnn LSTM` describes one."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import jaxrnn
 from jaxrnn import _catalogue as catalogue
 
 
@@ -15,11 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the list of cells or the page of one cell, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxrnn",
-        description="List the cells of jaxrnn by family, or describe one: its equations, its parameters at given "
-        "sizes, its paper, the loops that can run it, and an example.",
+        description="Name the cells of jaxrnn by family, say what those of a family are good for, or describe one: its "
+        "equations, its parameters at given sizes, its paper, the loops that can run it, and an example.",
         epilog="The default sizes are those of the cell's example.",
     )
-    parser.add_argument("cell", nargs="?", help="name of a cell, in any case, such as LSTM")
+    parser.add_argument("cell", nargs="?", help="name of a cell such as LSTM, or of a family such as vanilla; or all")
     parser.add_argument("--hidden-size", type=int, metavar="INT", help="hidden size of the cell")
     parser.add_argument(
         "--input-size",
@@ -29,21 +31,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--markdown", action="store_true", help="write jaxrnn/cells/README.md to standard output")
     options = parser.parse_args(arguments)
-    if options.cell is None and (options.hidden_size, options.input_size) != (None, None):
+    sized = (options.hidden_size, options.input_size) != (None, None)
+    if options.cell is None and sized:
         parser.error("a size needs a cell: name one, as in `python -m jaxrnn LSTM --hidden-size 128`")
     if options.cell is not None and options.markdown:
         parser.error("--markdown writes the list of all cells: leave out the cell")
     try:
-        if options.cell is not None:
-            text = catalogue.page(catalogue.find(options.cell), options.hidden_size, options.input_size)
+        if options.markdown:
+            text = catalogue.markdown().rstrip("\n")
+        elif options.cell is None:
+            text = catalogue.overview()
+        elif not sized and (found := catalogue.families(options.cell)):
+            text = catalogue.listing(found)
         else:
-            text = catalogue.markdown().rstrip("\n") if options.markdown else catalogue.listing()
+            text = catalogue.page(jaxrnn.cells.find(options.cell), options.hidden_size, options.input_size)
     except (LookupError, ValueError) as error:
         print(f"python -m jaxrnn: {error.args[0]}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show Greek letters
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # for example of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
     return 0
 
 

@@ -132,10 +132,10 @@ class Adopted(Cell):
         parts = self._parts(params, xs)
         if parts.output_of_state:
             # Outputs keep the dtype that the step gives them.
-            return plan.loop(self, params, plan.steps(xs, key), state)
+            return plan.run_loop(self, params, xs, state, key)
         ys = _zeros(parts.y, plan.batch_shape)
         with_output = spread_like((params, xs), (state, ys))
-        (state, _), ys = plan.loop(_WithOutput(self, parts), params, plan.steps(xs, key), with_output)
+        (state, _), ys = plan.run_loop(_WithOutput(self, parts), params, xs, with_output, key)
         return state, ys
 
     def _parts(self, params: Params, x: Any) -> StepParts:

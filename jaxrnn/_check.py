@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxrnn.initializers import Chrono
+from jaxrnn.ops import is_symbols
 
 
 class NamedArguments:
@@ -127,9 +128,10 @@ def flag(owner: Any, *names: str) -> None:
 
 
 def function(owner: Any, *names: str) -> None:
-    """Checks that each argument can be called, such as an activation."""
+    """Checks that each argument is a function, such as an activation, and not a layer, which takes parameters."""
     for name in names:
-        if not callable(getattr(owner, name)):
+        value = getattr(owner, name)
+        if not callable(value) or hasattr(value, "initial_state"):
             raise TypeError(_message(owner, name, "a function"))
 
 
@@ -147,6 +149,12 @@ def unmixed_input_size(owner: Any, input_size: Any, size: int) -> None:
             f"{type(owner).__name__} uses its input without multiplying it by a matrix, so its input_size must be "
             f"{size}, but it is {input_size!r}: put a Dense({size}) before it, or an Embedding({size}) for symbols"
         )
+
+
+def numbers(owner: Any, x: Any, what_it_does: str, remedy: str = "put an Embedding before it") -> None:
+    """Checks that an input holds numbers and no symbols, because of `what_it_does`, such as "normalizes its input"."""
+    if is_symbols(x):
+        raise TypeError(f"{owner} {what_it_does}, so it needs numbers, not symbols: {remedy}")
 
 
 def did_you_mean(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`unroll` and `step`, through which every layer runs, and where arguments are checked."""
+"""`unroll`, `states_over_time` and `step`, through which every layer runs, and where arguments are checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
+from jaxrnn._all_states import AllStates
 from jaxrnn._cache import is_hashable
 from jaxrnn._check import did_you_mean
 from jaxrnn._diagnosis import (
@@ -21,7 +22,8 @@ from jaxrnn._diagnosis import (
     is_key,
     reads_integers_as_features,
 )
-from jaxrnn.layer import Layer, Loop, Params, Plan, State
+from jaxrnn._mask import gather_present, scatter_present
+from jaxrnn.layer import Layer, Loop, Params, Plan, State, num_feature_axes
 from jaxrnn.loops import Deferred, Scan
 from jaxrnn.ops import is_symbols, spread_like, where
 
@@ -34,6 +36,7 @@ def unroll(
     *,
     lengths: Any = None,
     resets: Any = None,
+    mask: Any = None,
     reverse: bool = False,
     key: Array | None = None,
     loop: Loop = Deferred(),
@@ -57,8 +60,14 @@ def unroll(
       state: The state before the first step; None means `layer.initial_state`. It keeps its dtype.
       lengths: Integers [*batch] from 0 to time. From its length on, a sequence's state stays unchanged and its
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
-      resets: Booleans [time, *batch]. True begins a new sequence at that step, in the order in which the steps are
-        read: the state restarts from `layer.initial_state` before the step's input is read.
+      resets: Booleans [time, *batch]. True at t says that a new sequence begins at t in time, so that no state passes
+        between the steps t - 1 and t, in either direction: the state restarts from `layer.initial_state` before step t
+        is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect. A
+        sequence of whose outputs none is used never affects gradients, even if it is NaN.
+      mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
+        beginning. The result is that of the sequences without their missing steps: there the state waits, the output
+        is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
+        takes effect at the next present one.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -83,8 +92,9 @@ def unroll(
     resets = None if resets is None else as_array("resets", resets)
     check_leaves("params", params)
     check_leaves("state", state)
+    mask = None if mask is None else as_array("mask", mask)
     run = _run_compiled if is_hashable((layer, loop)) else _run
-    return run(layer, loop, reverse, params, xs, state, lengths, resets, key)
+    return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
 
 
 def _run(
@@ -96,6 +106,7 @@ def _run(
     state: State | None,
     lengths: Array | None,
     resets: Array | None,
+    mask: Array | None,
     key: Array | None,
 ) -> tuple[State, Any]:
     """Runs a layer over arrays. All that follows from shapes and dtypes is checked here, once for each compilation."""
@@ -104,8 +115,14 @@ def _run(
     check_parameters(layer, params, xs)
     _check_features(layer, params, xs)
     lengths = _lengths(lengths, time, batch_shape)
-    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths
+    valid = None if lengths is None else jnp.arange(time).reshape(time, *(1,) * len(batch_shape)) < lengths[None]
     resets = _resets(resets, time, batch_shape)
+    if mask is not None:
+        mask = _booleans("mask", mask, (time, *batch_shape))
+        present, xs, resets = gather_present(mask, xs, lengths, resets)
+        how: Any = {"lengths": present.lengths, "resets": resets, "reverse": reverse, "key": key, "loop": loop}
+        state, ys = unroll(layer, params, xs, state, **how)
+        return state, scatter_present(present, ys)
     with explained(layer, params, xs):
         state = _state(layer, params, state, batch_shape)
     arguments = (params, xs, state, key, lengths, valid, resets)
@@ -122,7 +139,8 @@ def _run(
 
     batch_axes = jax.typeof(jax.tree.leaves(xs)[0]).sharding.spec[1 : 1 + len(batch_shape)]
     if any(batch_axes):  # under a mesh with explicit axes, let the compiler find the shardings inside the loop
-        shardings = (PartitionSpec(*batch_axes), PartitionSpec(None, *batch_axes))
+        time_first = PartitionSpec(None, *batch_axes)
+        shardings = (time_first if isinstance(layer, AllStates) else PartitionSpec(*batch_axes), time_first)
         run = cast("Any", jax.sharding.auto_axes)(run, out_sharding=shardings)
     with explained(layer, params, xs):
         return run(params, xs, state, key, lengths, valid, resets)
@@ -132,7 +150,75 @@ def _run(
 _run_compiled = jax.jit(_run, static_argnames=("layer", "loop", "reverse"))
 
 
-def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | None = None) -> tuple[State, Any]:
+def states_over_time(
+    layer: Layer,
+    params: Params,
+    xs: Any,
+    state: State | None = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+    key: Array | None = None,
+    loop: Loop = Deferred(),
+) -> tuple[State, Any]:
+    """Runs a layer over time, like `unroll`, and returns its states after all steps instead of the last one.
+
+    The gates of a cell follow from the state before each step and the projected input, for all steps at once. (With
+    `resets`, the state before a step at which a sequence begins is the initial one.)
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Bidirectional(jaxrnn.GRU(32)))
+      >>> params = layer.init(jax.random.key(0), input_size=8)
+      >>> xs = jnp.zeros((20, 2, 8))  # [time, batch, input]
+      >>> states, ys = jaxrnn.states_over_time(layer, params, xs)
+      >>> states[0].c.shape, states[1].backward.h.shape
+      ((20, 2, 64), (20, 2, 32))
+
+      The gates of the LSTM over time:
+
+      >>> cell, p, after = layer.layers[0], params[0], states[0]
+      >>> first = cell.initial_state(p, batch_shape=(2,))
+      >>> before = jax.tree.map(lambda s0, s: jnp.concatenate([s0[None], s[:-1]]), first, after)
+      >>> gates = cell.gates(p, before, cell.project(p, xs))
+      >>> gates.f.shape
+      (20, 2, 64)
+
+    Args:
+      layer: A cell or any other layer.
+      params: Its parameters, from `layer.init`.
+      xs: Inputs [time, *batch, features] or symbols [time, *batch].
+      state: The state before the first step; None means `layer.initial_state`.
+      lengths: As in `unroll`. At and after its length, a sequence's state stays as it is: in reading order, so that
+        under `reverse`, where the padding comes first, the states in the padding are the one before the first step.
+      resets: As in `unroll`.
+      reverse: Whether to read the last step first. States stay aligned with inputs, so the last state is the first
+        entry.
+      key: As in `unroll`.
+      loop: As in `unroll`.
+
+    Returns:
+      The states, with the structure of the layer's state and time as the first axis of each array, and the outputs.
+      The state at t is the one after the step that reads the input at t.
+
+    Raises:
+      TypeError: An argument has the wrong type, or the layer returns its last state only.
+      ValueError: An argument has the wrong value or shape.
+    """
+    recorded = AllStates(layer) if isinstance(layer, Layer) else layer  # `unroll` refuses what is not a layer
+    return unroll(recorded, params, xs, state, lengths=lengths, resets=resets, reverse=reverse, key=key, loop=loop)
+
+
+def step(
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Any,
+    *,
+    resets: Any = None,
+    mask: Any = None,
+    key: Array | None = None,
+) -> tuple[State, Any]:
     """Runs a layer over one step, for streaming. This is `unroll` for one step, without the time axis.
 
     Example:
@@ -148,6 +234,9 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
+      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read.
+      mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
+        zero.
       key: A random key. None means evaluation.
 
     Returns:
@@ -159,13 +248,24 @@ def step(layer: Layer, params: Params, state: State, x: Any, *, key: Array | Non
     """
     if isinstance(layer, Layer) and not layer.causal:
         raise TypeError(f"step needs a causal layer, but {layer} reads the future: call unroll")
+    resets = None if resets is None else as_array("resets", resets)
+    mask = None if mask is None else as_array("mask", mask)
     one_step = _one_step_compiled if is_hashable(layer) else _one_step
-    return one_step(layer, params, state, _inputs("x", x), key)
+    return one_step(layer, params, state, _inputs("x", x), resets, mask, key)
 
 
-def _one_step(layer: Layer, params: Params, state: State, x: Any, key: Array | None) -> tuple[State, Any]:
+def _one_step(
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Any,
+    resets: Array | None,
+    mask: Array | None,
+    key: Array | None,
+) -> tuple[State, Any]:
     xs = jax.tree.map(lambda x: jnp.asarray(x)[None], x)
-    state, ys = unroll(layer, params, xs, state, key=key, loop=Scan())
+    resets, mask = (None if b is None else jnp.asarray(b)[None] for b in (resets, mask))
+    state, ys = unroll(layer, params, xs, state, resets=resets, mask=mask, key=key, loop=Scan())
     return state, jax.tree.map(lambda y: y[0], ys)
 
 
@@ -193,12 +293,11 @@ def _time_and_batch(layer: Layer, xs: Any) -> tuple[int, tuple[int, ...]]:
     """Returns the length and the batch shape that all leaves of the inputs must share."""
     shapes = set()
     for x in jax.tree.leaves(xs):
-        symbols = is_symbols(x)
-        if not symbols and not jnp.issubdtype(x.dtype, jnp.inexact):
+        if not is_symbols(x) and not jnp.issubdtype(x.dtype, jnp.inexact):
             raise TypeError(f"xs must hold numbers or integer symbols, but its dtype is {x.dtype}: cast it")
-        features = 0 if symbols else layer.num_feature_axes
+        features = num_feature_axes(layer, x)
         if x.ndim < 1 + features:
-            axes = "time, *batch" if symbols else f"time, *batch, {features} of features"
+            axes = f"time, *batch, {features} of features" if features else "time, *batch"
             raise ValueError(f"xs must have the axes [{axes}], but its shape is {x.shape}: add the missing axes")
         shapes.add(x.shape[: x.ndim - features])
     if len(shapes) != 1:
@@ -251,13 +350,15 @@ def _lengths(lengths: Array | None, time: int, batch_shape: tuple[int, ...]) -> 
 
 
 def _resets(resets: Any, time: int, batch_shape: tuple[int, ...]) -> Array | None:
-    if resets is None:
-        return None
-    if (resets := jnp.asarray(resets)).dtype != bool:
-        raise TypeError(f"resets must be booleans, but their dtype is {resets.dtype}")
-    if resets.shape != (time, *batch_shape):
-        raise ValueError(f"resets must have the shape [time, *batch] = {(time, *batch_shape)}, not {resets.shape}")
-    return resets
+    return None if resets is None else _booleans("resets", resets, (time, *batch_shape))
+
+
+def _booleans(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    if (value := jnp.asarray(value)).dtype != bool:
+        raise TypeError(f"{name} must be booleans, but the dtype is {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have the shape [time, *batch] = {shape}, not {value.shape}")
+    return value
 
 
 def _state(layer: Layer, params: Params, state: State | None, batch_shape: tuple[int, ...]) -> State:

@@ -9,40 +9,22 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib
+import sys
+import types
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._check import NamedArguments
 from jaxrnn._diagnosis import explaining_init, explaining_initial_state
+from jaxrnn._keys import step_keys
 from jaxrnn.ops import as_joint_dtype, is_symbols
 
 Params = Any
 State = Any
-
-
-class StepKey(NamedTuple):
-    """The random keys of one step.
-
-    Each step has its own key, so that a loop that runs the steps in chunks draws the same numbers.
-    """
-
-    step: Array  # differs from step to step
-    call: Array  # the same at all steps of one call of `unroll`
-
-    @staticmethod
-    def of(key: StepKey | Array) -> StepKey:
-        """Returns the keys of a step, made from a single random key if that is what the caller of `project` has."""
-        return key if isinstance(key, StepKey) else StepKey(*jax.random.split(key))
-
-    def split(self) -> tuple[StepKey, StepKey]:
-        """Returns two independent pairs of keys."""
-        first, second = zip(jax.random.split(self.step), jax.random.split(self.call), strict=True)
-        return StepKey(*first), StepKey(*second)
-
-
-Keys = StepKey | Array | None
+Keys = Array | None
 
 
 class Plan(NamedTuple):
@@ -52,22 +34,40 @@ class Plan(NamedTuple):
     reverse: bool = False
     lengths: Array | None = None  # int [*batch]; None: all sequences have the full length
     valid: Array | None = None  # bool [time, *batch], False in the padding; None: no padding
-    resets: Array | None = None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    resets: Array | None = None  # bool [time, *batch], True where a sequence begins in time; None: nowhere
     batch_shape: tuple[int, ...] = ()
+    all_states: bool = False  # whether layers return the states after all steps, time first, instead of the last one
+
+    @property
+    def restarts(self) -> Array | None:
+        """Returns where the state restarts before a step is read: bool [time, *batch], or None for nowhere.
+
+        A sequence that begins at step t ends its predecessor at step t - 1. Under `reverse`, step t - 1 is the first
+        one of the predecessor that is read.
+        """
+        if self.resets is None or not self.reverse:
+            return self.resets
+        begins = self.resets if self.valid is None else self.resets & self.valid  # ignored in the padding
+        return jnp.concatenate([begins, jnp.zeros_like(begins[:1])])[1:]
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
-        keys = call_key = None
-        if key is not None:
-            keys, call_key = StepKey.of(key)
-            keys = jax.random.split(keys, jax.tree.leaves(xs)[0].shape[0])
-        return Steps(xs, self.valid, self.resets, keys, call_key, self.reverse)
+        keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
+        return Steps(xs, self.valid, self.restarts, keys, self.reverse)
+
+    def run_loop(self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None) -> tuple[State, Any]:
+        """Runs a cell with the loop of this plan; returns the last state, or with `all_states` all, and the outputs."""
+        if not self.all_states:
+            return self.loop(cell, params, self.steps(xs, key), state)
+        with_states = _LinearWithStates(cell) if isinstance(cell, LinearCell) else _WithStates(cell)
+        _, (states, ys) = self.loop(with_states, params, self.steps(xs, key), state)
+        return states, ys
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps over which a loop runs a cell. All arrays but `call_key` have the time axis first.
+    """The steps over which a loop runs a cell. All arrays have the time axis first.
 
     Example:
       >>> plan = jaxrnn.Plan(loop=jaxrnn.loops.Scan())
@@ -79,9 +79,8 @@ class Steps:
 
     xs: Any
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
-    resets: Array | None  # bool [time, *batch], True where a sequence begins; None: nowhere
+    restarts: Array | None  # bool [time, *batch], True where the state restarts before a step is read; None: nowhere
     keys: Array | None  # one random key per step; None: evaluation
-    call_key: Array | None  # the random key of the call
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
@@ -91,31 +90,56 @@ class Steps:
     @property
     def varying(self) -> tuple[Any, ...]:
         """All arrays that differ from step to step, as `replace_varying` takes them."""
-        return self.xs, self.valid, self.resets, self.keys
+        return self.xs, self.valid, self.restarts, self.keys
 
     def replace_varying(self, varying: tuple[Any, ...]) -> Steps:
         """Returns other steps of the same call, for instance a part of them."""
-        xs, valid, resets, keys = varying
-        return Steps(xs, valid, resets, keys, self.call_key, self.reverse)
+        xs, valid, restarts, keys = varying
+        return Steps(xs, valid, restarts, keys, self.reverse)
 
     def project(self, cell: Any, params: Params) -> Any:
         """Returns the projected inputs of all steps, computed at once."""
         if self.keys is None:
             return cell.project(params, self.xs)
-        over_steps = jax.vmap(cell.project, in_axes=(None, 0, StepKey(0, None)))  # type: ignore[arg-type]
-        return over_steps(params, self.xs, StepKey(self.keys, self.call_key))  # type: ignore[arg-type]
+        return jax.vmap(cell.project, in_axes=(None, 0, 0))(params, self.xs, self.keys)
 
 
 class Loop(NamedArguments, abc.ABC):
-    """How a cell runs over time. Loops differ in cost, never in result."""
+    """How a cell runs over time. Loops differ in cost, never in result.
+
+    Like layers, loops are pytrees without leaves.
+    """
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_static(cls)
 
     @abc.abstractmethod
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         """Runs a cell from `state` over `steps`; returns the last state and the outputs [time, *batch, ...]."""
 
 
+class _AllAtOnce(Loop):
+    """Runs the steps of a cell without a state at once, because no step depends on another."""
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        zs = steps.project(cell, params)
+        state = cell.step(params, state, zs)
+        return state, cell.readout(params, state, zs)
+
+
 class Layer(NamedArguments, abc.ABC):
-    """A map from a sequence to a sequence that carries a state."""
+    """A map from a sequence to a sequence that carries a state.
+
+    A layer is a pytree without leaves, so that it can be an argument of a function under `jax.jit`, `jax.vmap` or
+    `jax.lax.scan`, and a part of a training state. An equal layer does not compile anew.
+
+    Example:
+      >>> cell = jaxrnn.GRU(64)
+      >>> params = cell.init(jax.random.key(0), input_size=8)
+      >>> state, ys = jax.jit(jaxrnn.unroll)(cell, params, jnp.zeros((20, 2, 8)))
+      >>> jax.tree.leaves((cell, {"rate": 0.1}))
+      [0.1]
+    """
 
     num_feature_axes: ClassVar[int] = 1  # trailing axes of one step's input that are not batch axes
 
@@ -124,12 +148,17 @@ class Layer(NamedArguments, abc.ABC):
 
     def __init_subclass__(cls) -> None:
         cls.__repr__ = cls.__repr__  # otherwise `dataclass` would write its own
+        jax.tree_util.register_static(cls)
         for name, explaining in (("init", explaining_init), ("initial_state", explaining_initial_state)):
             if name in vars(cls):
                 setattr(cls, name, explaining(vars(cls)[name]))
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in vars(self).items())
+        """Shows the fields; those declared with `repr=False` only where they differ from their defaults."""
+        fields = getattr(self, "__dataclass_fields__", {})
+        usual = {name: field.default for name, field in fields.items() if not field.repr}
+        shown = {name: value for name, value in vars(self).items() if usual.get(name, usual) is not value}
+        values = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"
 
     def __copy__(self) -> Self:
@@ -139,8 +168,34 @@ class Layer(NamedArguments, abc.ABC):
         return self
 
     def __reduce__(self) -> Any:
-        """Pickles a layer by value, and jitted functions such as `jnp.tanh`, which cannot be pickled, by name."""
+        """Pickles a layer by value, and functions such as `jnp.tanh` and `jnp.add`, which are objects, by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
+
+    def __call__(self, params: Params, x: Any, *, key: Array | None = None) -> Any:
+        """Applies a layer without a state to one step, for instance a `Stack` of `Dense` layers to one vector.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch].
+          key: A random key. None means evaluation.
+
+        Returns:
+          The output [*batch, ...].
+
+        Raises:
+          TypeError: The layer has a state.
+        """
+        x = jax.tree.map(jnp.asarray, x)
+        batch_shape = leading_shape(self, x)
+        state = self.initial_state(params, batch_shape)
+        if jax.tree.leaves(state):
+            raise TypeError(
+                f"only a layer without a state can be called without one, but {self} has one: "
+                "call jaxrnn.step(layer, params, state, x) or jaxrnn.unroll(layer, params, xs)"
+            )
+        xs = jax.tree.map(lambda x: x[None], x)
+        _, ys = self.run(params, xs, state, key, Plan(_AllAtOnce(), batch_shape=batch_shape))
+        return jax.tree.map(lambda y: y[0], ys)
 
     @property
     def causal(self) -> bool:
@@ -164,7 +219,9 @@ class Layer(NamedArguments, abc.ABC):
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         """Runs over all time steps. `unroll` and other layers call this method; users call `unroll`.
 
-        Padded steps must not change the state. Their outputs are ignored.
+        Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state
+        has a leading time axis and holds the states after all steps. `plan.run_loop` and the layers that combine others
+        do so; a layer that computes its state without a loop must do so, too.
         """
 
 
@@ -176,7 +233,17 @@ class Cell(Layer):
 
     @abc.abstractmethod
     def project(self, params: Params, x: Any, key: Keys = None) -> Any:
-        """Computes what a step needs of its input, such as products and random masks, for all steps at once."""
+        """Computes what a step needs of its input, such as products and random masks, for all steps at once.
+
+        Args:
+          params: The parameters.
+          x: Input [*batch, features], or integers [*batch]. Without a key, the time axis is one of the batch axes.
+          key: A random key of the step, for all functions of `jax.random`, or None in evaluation. From
+            `jaxrnn.call_key(key)` a cell draws what all steps of a call share.
+
+        Returns:
+          A pytree of arrays [*batch, ...].
+        """
 
     @abc.abstractmethod
     def step(self, params: Params, state: State, z: Any) -> State:
@@ -186,14 +253,22 @@ class Cell(Layer):
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """Returns the output of a step, given the state after it."""
 
-    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+    def comparable(self, one: State, other: State) -> tuple[State, State]:
+        """Returns equal states, whose arrays a wrapper may mix with each other.
+
+        A cell overrides this method if an array of its state has a meaning only together with another one, such as a
+        sum that is stored relative to a stabilizer.
+        """
+        return one, other
+
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:  # type: ignore[override]
         """Runs one whole step, with the argument order of `jax.lax.scan`."""
         z = self.project(params, x)
         state = self.step(params, state, z)
         return state, self.readout(params, state, z)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        state, ys = plan.loop(self, params, plan.steps(xs, key), state)
+        state, ys = plan.run_loop(self, params, xs, state, key)
         return state, as_joint_dtype(ys, (params, xs))
 
 
@@ -213,10 +288,49 @@ class LinearCell(Cell):
         return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
 
 
+@dataclasses.dataclass(frozen=True)
+class _WithStates(Cell):
+    """A cell that outputs its state beside its output, so that any loop returns the states after all steps."""
+
+    cell: Any
+
+    def __repr__(self) -> str:
+        return repr(self.cell)  # in error messages of loops
+
+    @property
+    def num_feature_axes(self) -> int:  # type: ignore[override]
+        return self.cell.num_feature_axes
+
+    def init(self, key: Array, input_size: Any) -> Params:
+        return self.cell.init(key, input_size)
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
+        return self.cell.initial_state(params, batch_shape, dtype)
+
+    def project(self, params: Params, x: Any, key: Keys = None) -> Any:
+        return self.cell.project(params, x, key)
+
+    def step(self, params: Params, state: State, z: Any) -> State:
+        return self.cell.step(params, state, z)
+
+    def readout(self, params: Params, state: State, z: Any) -> tuple[State, Any]:
+        return state, self.cell.readout(params, state, z)
+
+
+class _LinearWithStates(_WithStates, LinearCell):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
+        return self.cell.coefficients(params, z)
+
+
 def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:
     """Returns the shape of an input without its feature axes."""
     x = jax.tree.leaves(x)[0]
-    return x.shape if is_symbols(x) else x.shape[: x.ndim - layer.num_feature_axes]
+    return x.shape[: x.ndim - num_feature_axes(layer, x)]
+
+
+def num_feature_axes(layer: Layer, x: Array) -> int:
+    """Returns the number of feature axes of an input. Symbols have one less than their one-hot vectors."""
+    return max(layer.num_feature_axes - 1, 0) if is_symbols(x) else layer.num_feature_axes
 
 
 class _Named(NamedTuple):
@@ -227,8 +341,12 @@ class _Named(NamedTuple):
 
     @staticmethod
     def of(value: Any) -> Any:
-        named = _Named(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
-        return named if hasattr(value, "__wrapped__") and named.get() is value else value
+        """Returns the name of an object that can be called and imported; pickle itself knows functions and classes."""
+        module, name = getattr(value, "__module__", None), getattr(value, "__name__", "")
+        is_object = callable(value) and not isinstance(value, type | types.FunctionType)
+        if is_object and module and getattr(sys.modules.get(module), name, None) is value:
+            return _Named(module, name)
+        return value
 
     def get(self) -> Any:
         return getattr(importlib.import_module(self.module), self.name, None)

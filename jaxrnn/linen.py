@@ -182,8 +182,8 @@ class RNN(_LayerModule):
     dropout are random only if `apply` receives a 'dropout' rng.
 
     With a Flax cell, as in `RNN(nn.LSTMCell(64))`, the module has the options, variables and results of
-    `flax.linen.RNN`, but it uses jaxrnn's loops, accepts `resets`, and treats `seq_lengths` as described below. A cell
-    that changes its variables or draws random numbers in the step raises an error.
+    `flax.linen.RNN`, but it uses jaxrnn's loops, accepts `resets` and `mask`, and treats `seq_lengths` as described
+    below. A cell that changes its variables or draws random numbers in the step raises an error.
 
     Example:
       >>> import jax
@@ -260,6 +260,7 @@ class RNN(_LayerModule):
         init_key: Array | None = None,
         seq_lengths: Any = None,
         resets: Any = None,
+        mask: Any = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -273,7 +274,10 @@ class RNN(_LayerModule):
           init_key: Random key for the initial carry of a Flax cell. The initial states of layers are not random.
           seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
             its output is zero.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
+          mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
+            `jaxrnn.unroll`.
           return_carry: Whether to return the last state too.
           time_major: Whether time is the first axis of inputs, resets and outputs.
           reverse: Whether to read the last step first.
@@ -297,6 +301,7 @@ class RNN(_LayerModule):
                 options,
                 seq_lengths=seq_lengths,
                 resets=resets,
+                mask=mask,
                 key=self._key(),
                 loop=self.loop,
             )
@@ -316,6 +321,7 @@ class RNN(_LayerModule):
             options,
             seq_lengths=seq_lengths,
             resets=resets,
+            mask=mask,
             loop=self.loop,
             unroll=self.unroll,
         )
@@ -355,7 +361,7 @@ class RNN(_LayerModule):
 
 
 class Bidirectional(nn.Bidirectional):
-    """`flax.linen.Bidirectional` that also accepts `resets`, which separate the same sequences in both directions.
+    """`flax.linen.Bidirectional` that also accepts `resets` and `mask`, which mean the same in both directions.
 
     Example:
       >>> import jax
@@ -385,6 +391,7 @@ class Bidirectional(nn.Bidirectional):
         init_key: Array | None = None,
         seq_lengths: Any = None,
         resets: Any = None,
+        mask: Any = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -397,7 +404,10 @@ class Bidirectional(nn.Bidirectional):
           initial_carry: The two states before the first steps. None means the initial states of the modules.
           init_key: Random key for the initial carries of Flax cells.
           seq_lengths: Integers [*batch] from 0 to time.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
+          mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
+            `jaxrnn.unroll`.
           return_carry: Whether to return both last states too.
           time_major: Whether time is the first axis of inputs, resets and outputs.
           reverse: Ignored, as in Flax.
@@ -406,7 +416,7 @@ class Bidirectional(nn.Bidirectional):
         Returns:
           The merged outputs, or with `return_carry` both last states and the merged outputs.
         """
-        if resets is None:
+        if resets is None and mask is None:
             return super().__call__(
                 inputs,
                 initial_carry=initial_carry,
@@ -424,6 +434,7 @@ class Bidirectional(nn.Bidirectional):
             Options.of(self, return_carry=return_carry, time_major=time_major),
             seq_lengths=seq_lengths,
             resets=resets,
+            mask=mask,
             merge=self.merge_fn,
             keys=({"init_key": keys[0]}, {"init_key": keys[1]}),
         )

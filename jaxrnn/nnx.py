@@ -172,8 +172,8 @@ class RNN(_LayerModule):
     With a jaxrnn layer (a cell, a stack, both directions, ...), the module holds the layer's parameters.
 
     With a Flax cell, as in `RNN(nnx.LSTMCell(3, 64, rngs=rngs))`, the module has the options, variables and results of
-    `flax.nnx.RNN`, but it uses jaxrnn's loops, accepts `resets`, and treats `seq_lengths` as described below. A cell
-    that changes its variables or draws random numbers in the step raises an error.
+    `flax.nnx.RNN`, but it uses jaxrnn's loops, accepts `resets` and `mask`, and treats `seq_lengths` as described
+    below. A cell that changes its variables or draws random numbers in the step raises an error.
 
     Example:
       >>> import jax.numpy as jnp
@@ -271,6 +271,7 @@ class RNN(_LayerModule):
         initial_carry: State | None = None,
         seq_lengths: Any = None,
         resets: Any = None,
+        mask: Any = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -285,7 +286,10 @@ class RNN(_LayerModule):
           initial_carry: The state before the first step. None means the initial state of the layer or cell.
           seq_lengths: Integers [*batch] from 0 to time. Past its length, a sequence's state stays unchanged and
             its output is zero.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
+          mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
+            `jaxrnn.unroll`.
           return_carry: Whether to return the last state too.
           time_major: Whether time is the first axis of inputs, resets and outputs.
           reverse: Whether to read the last step first.
@@ -310,6 +314,7 @@ class RNN(_LayerModule):
                 options,
                 seq_lengths=seq_lengths,
                 resets=resets,
+                mask=mask,
                 key=self._key(deterministic, rngs),
                 loop=self.loop,
             )
@@ -331,6 +336,7 @@ class RNN(_LayerModule):
             options,
             seq_lengths=seq_lengths,
             resets=resets,
+            mask=mask,
             loop=self.loop,
             unroll=self.unroll,
         )
@@ -353,7 +359,7 @@ class RNN(_LayerModule):
 
 
 class Bidirectional(nnx.Bidirectional):
-    """`flax.nnx.Bidirectional` that also accepts `resets`, which separate the same sequences in both directions.
+    """`flax.nnx.Bidirectional` that also accepts `resets` and `mask`, which mean the same in both directions.
 
     Example:
       >>> import jax.numpy as jnp
@@ -383,6 +389,7 @@ class Bidirectional(nnx.Bidirectional):
         rngs: Rngs = None,
         seq_lengths: Any = None,
         resets: Any = None,
+        mask: Any = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -395,7 +402,10 @@ class Bidirectional(nnx.Bidirectional):
           initial_carry: The two states before the first steps. None means the initial states of the modules.
           rngs: Random keys to use instead of the module's own.
           seq_lengths: Integers [*batch] from 0 to time.
-          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins.
+          resets: Booleans [*batch, time] (with `time_major`, time first). True where a new sequence begins in time,
+            in both directions.
+          mask: Booleans [*batch, time] (with `time_major`, time first). True where a step is present, as for
+            `jaxrnn.unroll`.
           return_carry: Whether to return both last states too.
           time_major: Whether time is the first axis of inputs, resets and outputs.
           reverse: Ignored, as in Flax.
@@ -404,7 +414,7 @@ class Bidirectional(nnx.Bidirectional):
         Returns:
           The merged outputs, or with `return_carry` both last states and the merged outputs.
         """
-        if resets is None:
+        if resets is None and mask is None:
             return super().__call__(
                 inputs,
                 initial_carry=initial_carry,
@@ -423,6 +433,7 @@ class Bidirectional(nnx.Bidirectional):
             Options.of(self, return_carry=return_carry, time_major=time_major),
             seq_lengths=seq_lengths,
             resets=resets,
+            mask=mask,
             merge=self.merge_fn,
             keys=(keys, keys),
         )

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
 __all__ = [
     "affine",
+    "align",
+    "as_features",
     "as_joint_dtype",
     "at_last",
+    "complex_dtype",
     "convolution",
     "dropout_mask",
+    "hold",
+    "in_groups",
     "is_symbols",
     "joint_dtype",
     "mod_relu",
     "normalized",
     "num_features",
+    "side_by_side",
     "sigmoid",
     "spread_like",
     "tanh",
+    "to_complex",
     "where",
     "zeros",
 ]
@@ -74,7 +83,50 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
             f"the last axis of the input must have the input size of the parameters, {w.shape[0]}, "
             f"but the input's shape ends in {x.shape[-1:]}: call init with the size of your input"
         )
-    return y if b is None else y + b
+    return y if b is None else y + align(b, y)
+
+
+def align(params: Any, x: Array) -> Any:
+    """Gives parameters as many axes as `x` [*batch, features] has, with axes of size 1 in front. Scalars stay scalars.
+
+    Arithmetic with `x` does this by itself, unless `jax_numpy_rank_promotion` forbids it.
+
+    Example:
+      >>> gain, b = jaxrnn.ops.align((jnp.ones(3), jnp.zeros(3)), jnp.ones((5, 2, 3)))
+      >>> gain.shape
+      (1, 1, 3)
+
+    Args:
+      params: A pytree of arrays without batch axes.
+      x: The array with which they will be added or multiplied.
+    """
+    return jax.tree.map(lambda w: jax.lax.broadcast_to_rank(w, x.ndim) if jnp.ndim(w) else w, params)
+
+
+def as_features(x: Array, size: int, dtype: Any) -> Array:
+    """Returns an input as features: symbols become one-hot vectors, and all other inputs are returned unchanged.
+
+    A cell that multiplies its input only by matrices uses `affine`, which does not need the vectors. This function is
+    for cells that also use the input itself.
+
+    Example:
+      >>> jaxrnn.ops.as_features(jnp.array([2, 0]), 3, jnp.float32).tolist()
+      [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+      >>> jaxrnn.ops.as_features(jnp.array([0.5, 2.0]), 2, jnp.float32).tolist()
+      [0.5, 2.0]
+
+    Args:
+      x: Input [*batch, size], or integers [*batch].
+      size: Number of different symbols.
+      dtype: Dtype of the one-hot vectors, usually that of a parameter.
+
+    Returns:
+      An array [*batch, size]. The vector of a symbol out of range is NaN.
+    """
+    if not is_symbols(x):
+        return x
+    x = x[..., None].astype(int)  # so wide that `size` does not wrap around
+    return jnp.where((x >= 0) & (x < size), x == jnp.arange(size), jnp.nan).astype(dtype)
 
 
 def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
@@ -101,14 +153,14 @@ def convolution(x: Array, w: Array, b: Array | None = None) -> Array:
     axes = "DHW"[-dimensions:]
     dtype = jnp.result_type(x, w)
     y = jax.lax.conv_general_dilated(
-        x.reshape(-1, *image_shape).astype(dtype),  # all leading axes are batch axes
+        x.reshape(math.prod(batch_shape), *image_shape).astype(dtype),  # all leading axes are batch axes
         w.astype(dtype),
         window_strides=(1,) * dimensions,
         padding="SAME",
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
     )
     y = y.reshape(*batch_shape, *y.shape[1:])
-    return y if b is None else y + b
+    return y if b is None else y + align(b, y)
 
 
 def num_features(input_size: Any) -> int:
@@ -136,6 +188,39 @@ def normalized(x: Array, epsilon: float) -> Array:
     return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
 
 
+def in_groups(x: Array, number: int) -> Array:
+    """Splits the last axis into groups of equal size, such as the heads of a cell.
+
+    Example:
+      >>> jaxrnn.ops.in_groups(jnp.zeros((2, 12)), 3).shape
+      (2, 3, 4)
+
+    Args:
+      x: An array [*batch, number * size].
+      number: Number of groups.
+
+    Returns:
+      An array [*batch, number, size].
+    """
+    return x.reshape(*x.shape[:-1], number, x.shape[-1] // number)  # -1 would be undetermined for an empty batch
+
+
+def side_by_side(x: Array) -> Array:
+    """Joins the last two axes; the inverse of `in_groups`.
+
+    Example:
+      >>> jaxrnn.ops.side_by_side(jnp.zeros((2, 3, 4))).shape
+      (2, 12)
+
+    Args:
+      x: An array [*batch, number, size].
+
+    Returns:
+      An array [*batch, number * size].
+    """
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
+
+
 def mod_relu(x: Array, b: Array) -> Array:
     """Computes `relu(|x| + b) * x / |x|`, which rectifies the modulus and keeps the phase; zero stays zero.
 
@@ -148,7 +233,34 @@ def mod_relu(x: Array, b: Array) -> Array:
       b: Bias [features].
     """
     modulus = jnp.abs(x)
-    return x * (jax.nn.relu(modulus + b) / jnp.where(modulus > 0, modulus, 1))
+    scale = jax.nn.relu(modulus + align(b, x)) / jnp.where(modulus > 0, modulus, 1)
+    return x * (to_complex(scale) if jnp.iscomplexobj(x) else scale)
+
+
+def complex_dtype(dtype: Any) -> Any:
+    """Returns the dtype of complex numbers whose parts have a dtype, or float32 if there are none of so low precision.
+
+    Example:
+      >>> jaxrnn.ops.complex_dtype(jnp.bfloat16)
+      dtype('complex64')
+    """
+    return np.promote_types(jnp.promote_types(jnp.finfo(dtype).dtype, jnp.float32), np.complex64)
+
+
+def to_complex(real: Array, imaginary: Array | None = None) -> Array:
+    """Makes complex numbers of real ones, which are cast to at least float32.
+
+    Example:
+      >>> jaxrnn.ops.to_complex(jnp.ones(2), jnp.array([0.0, 2.0])).tolist()
+      [(1+0j), (1+2j)]
+
+    Args:
+      real: The real parts.
+      imaginary: The imaginary parts, an array like `real`; None means zero.
+    """
+    dtype = jnp.finfo(complex_dtype(real.dtype)).dtype
+    parts = (real, jnp.zeros_like(real) if imaginary is None else imaginary)
+    return jax.lax.complex(*(part.astype(dtype) for part in parts))
 
 
 def zeros(params: Any, batch_shape: tuple[int, ...], dtype: Any, *sizes: int) -> list[Array]:
@@ -235,28 +347,93 @@ def where(mask: Array, x: Any, y: Any) -> Any:
     """
 
     def select(a: Array, b: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b).astype(a.dtype)
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, align(b, a)).astype(a.dtype)
 
     return jax.tree.map(select, x, y)
 
 
-def at_last(xs: Array, lengths: Array) -> Array:
-    """Returns each sequence's entry at its last step.
+def at_last(xs: Any, lengths: Any) -> Any:
+    """Returns each sequence's entry at its last step, such as the last output of a layer.
 
     Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.Bidirectional(jaxrnn.GRU(4)), jaxrnn.LSTM(5))
+      >>> params, lengths = layer.init(jax.random.key(0), input_size=3), jnp.array([7, 0])
+      >>> state, ys = jaxrnn.unroll(layer, params, jnp.ones((7, 2, 3)), lengths=lengths)
+      >>> jaxrnn.at_last(ys, lengths).shape
+      (2, 5)
       >>> xs = jnp.arange(6.0).reshape(3, 2)  # [time, batch]
-      >>> jaxrnn.ops.at_last(xs, lengths=jnp.array([1, 3])).tolist()
-      [0.0, 5.0]
+      >>> jaxrnn.at_last(xs, lengths=jnp.array([1, 0])).tolist()
+      [0.0, 0.0]
 
     Args:
-      xs: An array [time, *batch, ...].
-      lengths: Integers [*batch]. For a sequence of length 0 the first entry is returned.
+      xs: An array [time, *batch, ...], or a pytree of them, such as the states of all steps.
+      lengths: Integers [*batch] from 0 to time. For missing steps at other places, `hold(xs, mask)[-1]` is the entry at
+        the last present step.
 
     Returns:
-      An array [*batch, ...].
+      An array [*batch, ...] for each array of `xs`; zero for sequences of length 0.
+
+    Raises:
+      TypeError: `lengths` are not integers.
+      ValueError: `lengths` are not of the batch shape.
     """
+    lengths = jnp.asarray(lengths)
+    if not is_symbols(lengths):
+        raise TypeError(f"lengths must be integers, but their dtype is {lengths.dtype}")
     last = jnp.maximum(lengths, 1) - 1  # in this order, because `lengths` may be unsigned
-    return jnp.take_along_axis(xs, last.reshape(1, *last.shape, *(1,) * (xs.ndim - 1 - last.ndim)), axis=0)[0]
+
+    def take(x: Array) -> Array:
+        x = jnp.asarray(x)
+        _check_leading("lengths", lengths.shape, x.shape[1:], "[*batch]")
+        if x.shape[0] == 0:
+            return jnp.zeros(x.shape[1:], x.dtype)
+        indices = last.reshape(1, *last.shape, *(1,) * (x.ndim - 1 - last.ndim))
+        return where(lengths > 0, jnp.take_along_axis(x, indices, axis=0)[0], jnp.zeros((), x.dtype))
+
+    return jax.tree.map(take, xs)
+
+
+def hold(xs: Any, mask: Any, *, reverse: bool = False) -> Any:
+    """Repeats each sequence's last present entry at the missing steps after it, such as the outputs of a masked run.
+
+    Example:
+      >>> ys = jnp.array([0.0, 7.0, 0.0, 0.0, 8.0])  # [time]
+      >>> mask = jnp.array([False, True, False, False, True])
+      >>> jaxrnn.hold(ys, mask).tolist()
+      [0.0, 7.0, 7.0, 7.0, 8.0]
+
+    Args:
+      xs: An array [time, *batch, ...], or a pytree of them.
+      mask: Booleans [time, *batch], True where a step is present.
+      reverse: Whether the last step was read first, so that entries are repeated at the missing steps before them.
+
+    Returns:
+      A pytree like `xs`, with zeros where no present step came before. Entries at missing steps are never read.
+
+    Raises:
+      TypeError: `mask` does not consist of booleans.
+      ValueError: `mask` is not of the shape [time, *batch].
+    """
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be booleans, but the dtype is {mask.dtype}")
+    step = jnp.arange(mask.shape[0] if mask.ndim else 0).reshape(-1, *(1,) * (mask.ndim - 1))
+    nothing = mask.shape[0] if reverse else -1  # no step
+    last = (jax.lax.cummin if reverse else jax.lax.cummax)(jnp.where(mask, step, nothing), axis=0, reverse=reverse)
+    found = last != nothing
+
+    def take(x: Array) -> Array:
+        x = jnp.asarray(x)
+        _check_leading("mask", mask.shape, x.shape, "[time, *batch]")
+        indices = jnp.where(found, last, 0).reshape(*last.shape, *(1,) * (x.ndim - last.ndim))
+        return where(found, jnp.take_along_axis(x, indices, axis=0), jnp.zeros((), x.dtype))
+
+    return jax.tree.map(take, xs)
+
+
+def _check_leading(name: str, shape: tuple[int, ...], of_array: tuple[int, ...], axes: str) -> None:
+    if of_array[: len(shape)] != shape:
+        raise ValueError(f"{name} must have the shape {axes}, the leading axes of {of_array}, but it is {shape}")
 
 
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:

@@ -30,7 +30,8 @@ def check_cell(
     The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure,
     shapes and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a
     finite gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts
-    and with checkpoints give the same results.
+    and with checkpoints give the same results. With a random key, equal keys give equal results, also if the steps run
+    in chunks, and a cell that is random draws from its key.
 
     Example:
       >>> jaxrnn.testing.check_cell(jaxrnn.GRU(4), input_size=3)
@@ -108,6 +109,7 @@ def check_cell(
         assert not_zero, f"the gradient of params{name} must not be zero: does the cell read it?"
     _assert_equal(grads, checkpointed, "checkpoints must not change the gradient", rtol)
     assert not grads_of_past[time // 2 :].any(), "an output must not depend on later inputs"
+    _check_keys(cell, params, xs, (state, ys), rtol)
 
 
 def _check_arguments(cell: Any, *, time: Any, batch: Any, rtol: Any) -> None:
@@ -159,6 +161,21 @@ def _check_state(cell: Cell, params: Any, xs: Any, last: Any) -> None:
     low = cell.initial_state(params, batch_shape, jnp.bfloat16)
     after, _ = jax.eval_shape(lambda low: cell.run(params, xs, low, None, Plan(Scan(), batch_shape=batch_shape)), low)
     assert described(low) == described(after), "the state must keep its dtype through the loop"
+
+
+def _check_keys(cell: Cell, params: Any, xs: Any, without_key: Any, rtol: float) -> None:
+    def run(key: Any, loop: Any = Scan()) -> Any:
+        return unroll(cell, params, xs, key=key, loop=loop)
+
+    key = jax.random.key(3)
+    one, same, chunks = jax.jit(lambda key: (run(key), run(key), run(key, Scan(checkpoint_every=2))))(key)
+    _assert_equal(one, same, "equal keys must give equal results: is everything random drawn from the key?", rtol)
+    _assert_equal(one, chunks, "with a key, a run in chunks of steps must equal the whole", rtol)
+    try:
+        jax.eval_shape(jax.vmap(run, out_axes=None), key[None])
+    except ValueError:  # the results depend on the key
+        return
+    _assert_equal(one, without_key, "a cell that is random must draw from its key", rtol)
 
 
 def _assert_equal(one: Any, other: Any, message: str, rtol: float) -> None:

@@ -17,7 +17,7 @@ from jax import Array
 from jaxrnn._check import is_number
 from jaxrnn._names import names_along
 from jaxrnn.layer import Params
-from jaxrnn.ops import dropout_mask
+from jaxrnn.ops import align, dropout_mask
 
 __all__ = [
     "Normalized",
@@ -191,7 +191,8 @@ def denormalize(params: Any) -> Params:
         if not isinstance(leaf, Normalized):
             return leaf
         length = _length(leaf.v)
-        return leaf.v * jnp.where(length > 0, leaf.g / jnp.where(length > 0, length, 1), 0)
+        scale = jnp.where(length > 0, leaf.g / jnp.where(length > 0, length, 1), 0)
+        return leaf.v * align(scale, leaf.v)
 
     return jax.tree.map(weight, params, is_leaf=lambda leaf: isinstance(leaf, Normalized))
 

@@ -150,6 +150,92 @@ def test_equals_scan(name):
         assert_close(found, expected, rtol=1e-9)
 
 
+MATRIX, TABLE, PAIR = draw(HIDDEN, HIDDEN), draw(INPUT + HIDDEN + 2, HIDDEN), np.array([[1.0, 2.0]])
+
+
+def pair(s):
+    return jnp.broadcast_to(PAIR, (s.shape[0], 2))
+
+
+SUMS = {  # of steps `(w, s, x) -> (tanh(sum), s)`, with constants in their closures
+    "product": lambda w, s, x: s @ MATRIX + x @ TABLE[:INPUT],
+    "products": lambda w, s, x: s @ jnp.asarray(MATRIX) + s @ w[:HIDDEN],
+    "einsum": lambda w, s, x: jnp.einsum("bi,ji->bj", s, MATRIX) + x @ w[:INPUT],
+    "joined": lambda w, s, x: jnp.concatenate([x, s, pair(s)], -1) @ w,
+    "joined without the input": lambda w, s, x: jnp.concatenate([pair(s), s], -1) @ w[INPUT:],
+    "joined, times a constant": lambda w, s, x: jnp.concatenate([x, pair(s), s], -1) @ TABLE + w[0],
+    "lookup": lambda w, s, x: jnp.asarray(TABLE)[(s[:, 0] > 0).astype(int)] + s * w[0],
+    "branch": lambda w, s, x: jax.lax.cond(w[0, 0] > 0, lambda: s @ MATRIX, lambda: -s @ MATRIX),
+    "of the state": lambda w, s, x: s @ w[:HIDDEN],
+    "of the input": lambda w, s, x: x @ w[:INPUT],
+    "of parameters": lambda w, s, x: jnp.broadcast_to(w[0], s.shape),
+    "of nothing": lambda w, s, x: jnp.broadcast_to(MATRIX[0], s.shape),
+}
+CONSTANTS = {  # step, initial state, batched
+    **{name: (lambda w, s, x, f=f: (jnp.tanh(f(w, s, x)), s), zeros, True) for name, f in SUMS.items()},
+    "column": (lambda w, s, x: (jnp.tanh(MATRIX @ s + w[:INPUT].T @ x), 2.0), zeros, False),
+    "joined column": (lambda w, s, x: (jnp.tanh(w.T @ jnp.concatenate([x, s, PAIR[0]])), s), zeros, False),
+    "no output": (lambda w, s, x: (jnp.tanh(s @ MATRIX + w[0]), None), zeros, True),
+    "constant output": (lambda w, s, x: (s * w[0], pair(s)), zeros, True),
+    "no state": (lambda w, s, x: ((), jnp.tanh(x @ w[:INPUT] @ MATRIX)), lambda w, batch_shape: (), True),
+    "neither": (lambda w, s, x: ((), pair(x) * w[0, 0]), lambda w, batch_shape: (), True),
+}
+
+
+@pytest.mark.parametrize(
+    "loop", slow_but([loops.Scan(checkpoint_every=4), loops.Deferred(), loops.Deferred(block=4)], [loops.Deferred()])
+)
+def test_constants_and_steps_that_ignore_something(loop):
+    def of_all(run):  # in one program
+        return lambda params, state, xs: {
+            name: run(*case)(params[name], state[name], xs[name]) for name, case in CONSTANTS.items()
+        }
+
+    def unrolled(step, first, batched):
+        return lambda w, s, xs: jaxrnn.unroll(adopt(step, first, batched=batched), w, xs, s, loop=loop)
+
+    params = dict.fromkeys(CONSTANTS, weights(INPUT + HIDDEN + 2, HIDDEN))
+    xs = dict.fromkeys(CONSTANTS, jnp.asarray(XS))
+    state = {
+        name: jax.tree.map(lambda s: s + draw(*s.shape), first(None, (BATCH,)))
+        for name, (_, first, _) in CONSTANTS.items()
+    }
+    expected = value_and_gradients(of_all(lambda step, first, batched: scanned(step, batched)), params, state, xs)
+    assert_close(value_and_gradients(of_all(unrolled), params, state, xs), expected, rtol=1e-9)
+
+
+class Clock(jaxrnn.Cell):
+    """Ignores its input."""
+
+    def init(self, key, input_size):
+        return jnp.ones(())
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return jnp.zeros((*batch_shape, 1), dtype)
+
+    def project(self, params, x, key=None):
+        return None
+
+    def step(self, params, state, z):
+        return state + params
+
+    def readout(self, params, state, z):
+        return state
+
+
+@pytest.mark.parametrize("loop", [loops.Scan(), slow(loops.Deferred()), loops.Deferred(block=2, checkpoint_every=4)])
+def test_a_cell_may_ignore_its_input(loop):
+    resets = np.arange(TIME * BATCH).reshape(TIME, BATCH) == 10  # of the second sequence, at step 3
+    lengths = np.array([TIME, TIME, 2])
+
+    def last(params):
+        return jaxrnn.unroll(Clock(), params, XS, lengths=lengths, resets=resets, key=KEY, loop=loop)[0][:, 0]
+
+    expected = np.array([TIME, 3, 2])
+    assert_close(last(jnp.ones(())), expected)
+    assert_close(jax.jacrev(last)(jnp.ones(())), expected)
+
+
 def scans(jaxpr):
     """The bodies of all loops of a program, as they are written."""
     for eqn in jaxpr.eqns:
@@ -289,5 +375,7 @@ def test_errors():
         jaxrnn.unroll(adopt(lambda p, s, x: (s[:, :2], s), zeros), params, XS)
     with pytest.raises(ValueError, match="must begin with the batch shape"):
         jaxrnn.unroll(adopt(step, lambda p, b: jnp.zeros(HIDDEN)), params, XS)
+    with pytest.raises(ValueError, match=r"must begin with the batch axis, .* has the shape \(4,\) for a batch of one"):
+        jaxrnn.unroll(adopt(lambda p, s, x: (s, s.mean(0)), zeros), params, XS)
     with pytest.raises(TypeError, match=r"not among its arguments, .*: pass them as a part of params"):
         jax.jit(lambda w: jaxrnn.unroll(adopt(lambda p, s, x: (s * w, s), zeros), params, XS))(2.0)

@@ -31,7 +31,13 @@ CHECKS = {  # check: how to call it, what it accepts, wrong kinds, values out of
     "function": (check.function, (), [abs, int], [0, None], [], "a function"),
     "instance": (check.instance, (str, "a word"), ["word"], [0, str], [], "a word"),
 }
-HELPERS = {"unmixed_input_size", "did_you_mean", "is_integer", "is_number"}  # tested through the layers that use them
+HELPERS = {
+    "unmixed_input_size",
+    "numbers",
+    "did_you_mean",
+    "is_integer",
+    "is_number",
+}  # tested through the layers that use them
 
 
 def owner_of(value):
@@ -112,5 +118,6 @@ def test_numpy_integers_are_sizes():
 
 
 def test_every_check_is_tested():
-    functions = {name for name, value in vars(check).items() if inspect.isfunction(value) and not name.startswith("_")}
+    members = inspect.getmembers(check, inspect.isfunction)
+    functions = {name for name, value in members if value.__module__ == check.__name__ and not name.startswith("_")}
     assert functions == {name.split()[0] for name in CHECKS} | HELPERS

@@ -49,6 +49,7 @@ def collect():
 PUBLIC = collect()
 IN_DEFAULT_TIER = {  # the slow tier runs all
     *("jaxrnn.ConvLSTM", "jaxrnn.GRUD", "jaxrnn.LSTM", "jaxrnn.Stack", "jaxrnn.Bidirectional", "jaxrnn.Zoneout"),
+    *("jaxrnn.Activation", "jaxrnn.at_last", "jaxrnn.call_key", "jaxrnn.hold"),
     *("jaxrnn.Stream", "jaxrnn.Steps", "jaxrnn.adopt", "jaxrnn.save", "jaxrnn.step", "jaxrnn.unroll"),
     *("jaxrnn.loops.Deferred", "jaxrnn.linen.RNN", "jaxrnn.nnx.RNN", "jaxrnn.trees.unroll", "jaxrnn.weights.drop"),
     *(name for name in PUBLIC if name.split(".")[1] in ("ops", "initializers", "convert")),

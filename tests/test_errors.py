@@ -37,7 +37,83 @@ def state_of(*shape):
     return jaxrnn.cells.LSTMState(np.zeros(shape), np.zeros(shape))
 
 
+@dataclasses.dataclass(frozen=True)
+class LastStateOnly(jaxrnn.Layer):
+    def init(self, key, input_size):
+        return ()
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return {"count": np.zeros(batch_shape)}
+
+    def run(self, params, xs, state, key, plan):
+        return {"count": state["count"] + len(xs)}, xs
+
+
+def states_of_a_stack():
+    layer = jaxrnn.Stack(LSTM(4), LastStateOnly())
+    return jaxrnn.states_over_time(layer, layer.init(KEY, 3), XS)
+
+
+def generate(layer=LSTM(3), prompt=XS, **how):
+    return jaxrnn.generate(layer, layer.init(KEY, 3), prompt, **({"steps": 4} | how))
+
+
 ERRORS = {
+    "generate, both directions": (
+        TypeError,
+        r"generate needs a causal layer, but Bidirectional\(.*\) reads the future: call unroll",
+        lambda: generate(Bidirectional(LSTM(3))),
+    ),
+    "generate, no layer": (
+        TypeError,
+        "layer must be a jaxrnn layer, but it is 3$",
+        lambda: jaxrnn.generate(3, None, XS, steps=1),
+    ),
+    "generate, no steps": (
+        ValueError,
+        "steps must be a positive integer, but it is 0: it cannot be traced$",
+        lambda: generate(steps=0),
+    ),
+    "generate, steps of a kind": (
+        TypeError,
+        r"steps must be a positive integer, but it is 2\.0: it cannot be traced$",
+        lambda: generate(steps=2.0),
+    ),
+    "generate, feed": (
+        TypeError,
+        "feed must be a function or None, but it is 3$",
+        lambda: generate(feed=3),
+    ),
+    "generate, stop": (
+        TypeError,
+        "stop must be a function or None, but it is 4$",
+        lambda: generate(stop=4),
+    ),
+    "generate, no prompt": (
+        ValueError,
+        "prompt must have at least one step, but its time axis is empty: give the first input$",
+        lambda: generate(prompt=XS[:0]),
+    ),
+    "generate, an empty prompt": (
+        ValueError,
+        r"the lengths of prompts must be at least 1, but they are \[0, 3\]: give the first input$",
+        lambda: generate(lengths=[0, 3]),
+    ),
+    "generate, outputs that are no inputs": (
+        ValueError,
+        r"feed must return what a step of the prompt is, numbers of shape \(2, 3\), but .* numbers of shape \(2, 4\)$",
+        lambda: generate(LSTM(4)),
+    ),
+    "generate, symbols": (
+        ValueError,
+        r"feed must return what a step of the prompt is, numbers .*, but it returns symbols of shape \(2,\)$",
+        lambda: generate(feed=lambda y: y.argmax(-1)),
+    ),
+    "generate, stop of features": (
+        ValueError,
+        r"stop must return booleans of the batch shape \(2,\), but it returns bool\(2, 3\)$",
+        lambda: generate(stop=lambda x: x > 0),
+    ),
     "layer, a class": (
         TypeError,
         r"layer must be .* <class '.*LSTM'>: did you mean LSTM\(\.\.\.\)\?",
@@ -47,6 +123,11 @@ ERRORS = {
         TypeError,
         "layer must be a jaxrnn layer, but it is 3$",
         lambda: unroll(3, None, XS),
+    ),
+    "states of a layer without a loop": (
+        TypeError,
+        r"^states_over_time needs .* LastStateOnly\(\)\) returns state\[1\]\['count'\] of shape \(2,\) instead of",
+        states_of_a_stack,
     ),
     "loop, a class": (
         TypeError,
@@ -125,13 +206,23 @@ ERRORS = {
     ),
     "resets, integers": (
         TypeError,
-        "resets must be booleans, but their dtype is int32",
+        "resets must be booleans, but the dtype is int32",
         lambda: run_lstm(resets=SYMBOLS),
     ),
     "resets, shape": (
         ValueError,
         r"resets must have the shape \[time, \*batch\] = \(5, 2\), not \(5,\)",
         lambda: run_lstm(resets=np.zeros(5, bool)),
+    ),
+    "mask, integers": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: run_lstm(mask=SYMBOLS),
+    ),
+    "mask, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\] = \(5, 2\), not \(2, 5\)",
+        lambda: run_lstm(mask=np.ones((2, 5), bool)),
     ),
     "state, structure": (
         TypeError,
@@ -142,6 +233,26 @@ ERRORS = {
         ValueError,
         r"state must have the shapes \[\(2, 4\), \(2, 4\)\] .* but it has \[\(4,\), \(4,\)\]",
         lambda: run_lstm(state=state_of(4)),
+    ),
+    "last steps, no integers": (
+        TypeError,
+        "lengths must be integers, but their dtype is float",
+        lambda: jaxrnn.at_last(XS, np.ones(2)),
+    ),
+    "last steps, shape": (
+        ValueError,
+        r"lengths must have the shape \[\*batch\], the leading axes of \(2, 3\), but it is \(5,\)$",
+        lambda: jaxrnn.at_last(XS, np.ones(5, int)),
+    ),
+    "held steps, no booleans": (
+        TypeError,
+        "mask must be booleans, but the dtype is int32",
+        lambda: jaxrnn.hold(XS, SYMBOLS),
+    ),
+    "held steps, shape": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\], the leading axes of \(5, 2, 3\), but it is \(2, 5\)$",
+        lambda: jaxrnn.hold(XS, np.ones((2, 5), bool)),
     ),
     "step, not causal": (
         TypeError,
@@ -278,6 +389,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "_nnx_cells.py",
     "_saving",
     "_serving",
+    "_tensor_files.py",
     "_tracing",
     "associative_scan.py",
     "convert",

@@ -13,35 +13,41 @@ import jaxrnn
 ROOT = Path(jaxrnn.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_tracing", "layer", "loops"}
-PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_adopt"}
+FOUNDATION = {"_cache", "ops", "initializers", "_names", "_check", "_keys", "_tracing", "layer", "loops"}
+PACKAGES = FOUNDATION | {"cells", "layers", "wrappers", "weights", "trees", "_unroll", "_generate", "_adopt"}
 ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may import
     "ops": set(),
     "initializers": set(),
     "_names": set(),
-    "_check": {"initializers"},
+    "_keys": set(),
+    "_mask": {"ops"},
+    "_check": {"initializers", "ops"},
+    "_tensor_files": {"safetensors"},
     "_tracing": set(),
-    "layer": {"ops", "_check", "_diagnosis"},
+    "layer": {"ops", "_check", "_diagnosis", "_keys"},
     "cells": {"layer", "ops", "initializers", "_check"},
     "loops": {"layer", "ops", "_tracing", "_check"},
     "_cache": set(),
     "_diagnosis": {"_cache"},
-    "_unroll": {"layer", "ops", "loops", "_cache", "_check", "_diagnosis"},
+    "_all_states": {"layer"},
+    "_unroll": {"_all_states", "layer", "ops", "loops", "_cache", "_check", "_diagnosis", "_mask"},
     "layers": FOUNDATION,
     "weights": FOUNDATION,
     "trees": FOUNDATION,
     "wrappers": FOUNDATION | {"layers"},
+    "_generate": {"layer", "ops", "_unroll", "_check"},
     "_adopt": {"layer", "ops", "_tracing", "_check"},
-    "_serving": PACKAGES | {"safetensors"},
+    "_serving": PACKAGES | {"_tensor_files"},
     "testing": PACKAGES,
     "convert": {"layer", "cells", "layers", "_check"},
-    "_saving": PACKAGES | {"safetensors"},
+    "_saving": PACKAGES | {"_tensor_files"},
     "_flax": PACKAGES | {"flax"},
     "linen": PACKAGES | {"_flax", "flax"},
     "nnx": PACKAGES | {"_flax", "flax"},
-    "__init__": PACKAGES | {"_saving", "_serving", "convert", "testing", "linen", "nnx"},
+    "_exporting": set(),
+    "__init__": PACKAGES | {"_exporting", "_saving", "_serving", "convert", "testing", "linen", "nnx"},
     "_catalogue": {"jaxrnn", "layer", "cells", "loops"},
-    "__main__": {"_catalogue"},
+    "__main__": {"_catalogue", "jaxrnn"},
 }
 OPTIONAL = {("convert", "equinox")}  # a converter returns another library's module, imported where it is made
 EVERYWHERE = {"jax", "numpy"} | sys.stdlib_module_names

@@ -26,6 +26,7 @@ TIME, BATCH, SYMBOLS = 5, 2, 6
 over_cells = pytest.mark.parametrize("name", slow_but(CELLS, ["LSTM", "LearnedInitialState", "Zoneout"]))
 READS_SYMBOLS = [name for name, case in cases().items() if case.reads_symbols]
 LAYERS_THAT_READ_SYMBOLS = ["Embedding", "Dense", "Stack", "Bidirectional", "Reversed", "Sliced", "Using"]
+LAYERS_THAT_READ_NUMBERS = sorted(set(examples()) - set(LAYERS_THAT_READ_SYMBOLS))
 
 
 def draw_symbols(*shape, number=SYMBOLS):
@@ -48,11 +49,21 @@ def value_and_gradient(layer, params, xs):
     "name", slow_but([*READS_SYMBOLS, *LAYERS_THAT_READ_SYMBOLS], ["LSTM", "Embedding", "Dense", "Stack", "Sliced"])
 )
 def test_symbols_equal_their_one_hot_vectors(name):
+    """In a batch as large as the input, where a lookup and a product could be confused."""
+    layer, size = ALL[name], cases()[name].reference.input_size if name in cases() else SYMBOLS
+    params, symbols = draw_params(layer, input_size=size), draw_symbols(TIME, size, number=size)
+    assert_close(value_and_gradient(layer, params, symbols), value_and_gradient(layer, params, np.eye(size)[symbols]))
+
+
+@pytest.mark.parametrize("name", LAYERS_THAT_READ_NUMBERS)
+def test_other_layers_refuse_symbols_by_name(name):
+    """Without a batch, in a batch as large as the input, and in a larger one."""
     layer = ALL[name]
-    params, symbols = draw_params(layer, input_size=SYMBOLS), draw_symbols(TIME, BATCH)
-    assert_close(
-        value_and_gradient(layer, params, symbols), value_and_gradient(layer, params, np.eye(SYMBOLS)[symbols])
-    )
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), INPUT))
+    for batch_shape in ((), (INPUT,), (INPUT + 1,)):
+        symbols = draw_symbols(TIME, *batch_shape, number=INPUT)
+        with pytest.raises(TypeError, match=rf"^{name}\(.*\) .*, so it needs numbers, not symbols: "):
+            jax.eval_shape(lambda params, symbols=symbols: unroll(layer, params, symbols), params)
 
 
 @pytest.mark.parametrize("symbol", [SYMBOLS, SYMBOLS + 1, -1, -SYMBOLS, 2**31 - 1])

@@ -15,6 +15,7 @@ from jaxrnn.__main__ import main
 from jaxrnn._catalogue import docstrings, pages
 from jaxrnn._catalogue.equations import plain_lines, plain_math
 from jaxrnn.cells import _families as families
+from jaxrnn.cells._search import suggestions
 
 CELLS = jaxrnn.cells.all()
 NAMES = [cell.__name__ for cell in CELLS]
@@ -45,14 +46,33 @@ def test_cells_to_start_with_exist():
     assert set(families.START_HERE) <= set(NAMES)
 
 
-def test_list_names_every_cell_and_fits_a_terminal(capsys):
+def test_overview_names_every_cell_and_fits_a_terminal(capsys):
     status, out, err = run(capsys)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 32
+    before_notes = " ".join(lines[: lines.index(next(line for line in lines if line.startswith("* linear")))])
+    assert [name for name in re.findall(r"\w+", before_notes) if name in NAMES] == LISTED
+
+
+def test_list_describes_every_cell(capsys):
+    status, out, err = run(capsys, "all")
     assert (status, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     names = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
     assert [name.rstrip("*") for name in names] == LISTED
     linear = {name.rstrip("*") for name in names if name.endswith("*")}
     assert linear == {cell.__name__ for cell in CELLS if issubclass(cell, jaxrnn.LinearCell)}
+
+
+@pytest.mark.parametrize("name", ["images", "Images", "imag"])
+def test_list_of_a_family(capsys, name):
+    status, out, err = run(capsys, name)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == list(
+        families.FAMILIES[-1].purposes
+    )
 
 
 def test_readme_of_the_cells_is_what_the_command_prints(capsys):
@@ -64,7 +84,8 @@ def test_page_of_the_lstm(capsys):
     status, out, err = run(capsys, "LSTM", "--hidden-size", "128", "--input-size", "32")
     assert (status, err) == (0, "")
     assert "    h_t = o_t ⊙ tanh(c_t)\n" in out
-    assert "  forget_bias  Initial value of b_f: a number" in out
+    assert "  forget_bias      Initial value of b_f: a number" in out
+    assert "  gate_activation  The elementwise function in place of " in out
     assert f"{4 * 128 * (32 + 128 + 1):,} numbers" in " ".join(out.split())
     assert "  w_x  [32, 512]   [input, 4 * hidden], gates in the order i, f, g, o\n" in out
     assert "State\n  h  [*batch, 128]" in out
@@ -156,7 +177,28 @@ def test_equations_are_aligned():
 
 @pytest.mark.parametrize("name", ["lstm", "Lstm", "LSTM"])
 def test_names_are_found_in_any_case(name):
-    assert catalogue.find(name) is jaxrnn.LSTM
+    assert jaxrnn.cells.find(name) is jaxrnn.LSTM
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("vanilla", ["Elman"]),
+        ("LSTMCell", ["LSTM"]),
+        ("RNNCell", ["Elman"]),
+        ("conv_lstm", ["ConvLSTM"]),
+        ("layernorm", ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM"]),
+        ("mamba", ["SelectiveSSM"]),
+        ("xLSTM", ["MLSTM"]),
+        ("bistable", ["BRC", "NBRC"]),
+        ("transformer", []),
+        ("", []),
+    ],
+)
+def test_suggestions_by_case_family_and_distance(name, suggested):
+    assert suggestions(name, NAMES) == suggested
+    with pytest.raises(LookupError, match=f"there is no cell named {name!r}: "):
+        jaxrnn.cells.find(name)
 
 
 def test_names_differ_in_more_than_their_case():
@@ -170,7 +212,7 @@ def test_names_differ_in_more_than_their_case():
         (["lsmt"], "there is no cell named 'lsmt': did you mean LSTM?"),
         (["RNN"], "there is no cell named 'RNN': did you mean Elman?"),
         (["SimpleRNN"], "there is no cell named 'SimpleRNN': did you mean Elman?"),
-        (["???"], "there is no cell named '???': `python -m jaxrnn` lists all cells"),
+        (["???"], "there is no cell named '???': `python -m jaxrnn` lists all"),
         (["LRU", "--hidden-size", "8"], "LRU has no hidden_size: its arguments are state_size, output_size"),
         (["GRU", "--hidden-size", "0"], "hidden_size must be"),
         (
@@ -206,6 +248,13 @@ def test_as_a_command():
     done = subprocess.run([sys.executable, "-m", "jaxrnn", "GRUU"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean GRU?" in done.stderr
+
+
+def test_a_reader_that_stops_early_is_not_an_error():
+    done = subprocess.run(
+        f"{sys.executable} -m jaxrnn all | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("Vanilla networks\n", "")
 
 
 def test_page_is_printed_where_the_terminal_has_no_greek_letters():

@@ -150,6 +150,24 @@ class HashesByIdentity(Good):
         return id(self)
 
 
+class DrawsFromAConstantKey(Good):
+    def project(self, params, x, key=None):
+        z = super().project(params, x)
+        return z if key is None else z + jax.random.normal(jax.random.key(0), z.shape)
+
+
+class DrawsFromNumPy(Good):
+    def project(self, params, x, key=None):
+        z = super().project(params, x)
+        return z if key is None else z + np.random.standard_normal(z.shape)
+
+
+class CountsTheStepsOfAChunk(Good):
+    def run(self, params, xs, state, key, plan):
+        state, ys = super().run(params, xs, state, key, plan)
+        return state, ys if key is None else ys * (1 if plan.loop.checkpoint_every is None else 2)
+
+
 BROKEN = {
     MixesTheBatch(): "a batch must equal its sequences one by one",
     NormalizesOverTheBatch(): "unroll must equal calling the cell step by step",
@@ -167,11 +185,29 @@ BROKEN = {
     HoldsAnArray(table=np.zeros(2)): "a cell must hold no arrays, but its fields table do: make them parameters",
     IsNotEqual(): "a cell must be equal to what is unpickled from it",
     HashesByIdentity(): "equal cells must have equal hashes",
+    DrawsFromAConstantKey(): "a cell that is random must draw from its key",
+    DrawsFromNumPy(): "equal keys must give equal results: is everything random drawn from the key?",
+    CountsTheStepsOfAChunk(): "with a key, a run in chunks of steps must equal the whole",
 }
+
+
+class Random(Good):
+    """Draws noise for each step, and a mask of the inputs for all steps."""
+
+    def project(self, params, x, key=None):
+        if key is None:
+            return super().project(params, x)
+        k_noise, k_mask = jax.random.split(key)
+        x = jnp.where(jax.random.bernoulli(jaxrnn.call_key(k_mask), 0.5, x.shape), 2 * x, 0)
+        return super().project(params, x + jax.random.normal(k_noise, x.shape))
 
 
 def test_accepts_a_good_cell():
     check_cell(Good())
+
+
+def test_accepts_a_random_cell():
+    check_cell(Random())
 
 
 @pytest.mark.parametrize("cell", BROKEN, ids=lambda cell: type(cell).__name__)

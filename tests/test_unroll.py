@@ -9,10 +9,11 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, LearnedInitialState, unroll
+from jaxrnn.loops import Scan
 from tests.cells.test_gru import gru
 from tests.cells.test_lstm import lstm
 from tests.support import references
-from tests.support.cases import selected_cells
+from tests.support.cases import LINEAR_LOOPS, LOOPS, examples, selected_cells
 from tests.support.comparisons import assert_close, flat, to_numpy
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
 from tests.support.tiers import slow_but
@@ -24,7 +25,7 @@ TIME, BATCH = 5, 3
 
 over_cells = pytest.mark.parametrize("name", slow_but(CELLS, ["LSTM", "LearnedInitialState", "Zoneout"]))
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
+run = jax.jit(unroll, static_argnums=0, static_argnames=("reverse", "loop"))
 
 
 @both_ways
@@ -99,16 +100,65 @@ def test_reverse_outputs_stay_aligned_with_inputs():
     np.testing.assert_array_equal(h, ys[0])  # the step read last is the first
 
 
+PARTS = [slice(0, 2), slice(2, 4), slice(4, 6)]
+BEGINS = np.array([0, 0, 1, 0, 1, 0], bool)
+
+
 @both_ways
-def test_a_reset_restarts_before_the_steps_input_is_read(reverse):
-    """The step that is marked already belongs to the new sequence, in the order the steps are read."""
+@pytest.mark.parametrize("loop", [Scan(), *LOOPS.values()], ids=["scan", *LOOPS])
+def test_resets_cut_the_sequence_at_the_same_place_in_both_directions(loop, reverse):
     cell, reference = CELLS["LSTM"].cell, CELLS["LSTM"].reference
-    params, xs = to_numpy(draw_params(cell)), draw(TIME, INPUT)
-    marked = np.arange(TIME) == 2
-    _, ys = unroll(cell, params, xs, draw_state(cell, params, ()), resets=marked, reverse=reverse)
-    fresh = xs[2::-1] if reverse else xs[2:]
-    _, expected = references.run(reference, params, fresh)
-    np.testing.assert_allclose(ys[2::-1] if reverse else ys[2:], expected, rtol=1e-12)
+    params, xs = draw_params(cell), draw(6, INPUT)
+    state = draw_state(cell, params, ())
+    (h, c), ys = run(cell, params, xs, state, resets=BEGINS, reverse=reverse, loop=loop)
+    for n, part in enumerate(PARTS):
+        begin = tuple(state) if n == (2 if reverse else 0) else None
+        last, expected = references.run(reference, to_numpy(params), xs[part], begin, reverse=reverse)
+        assert_close(ys[part], expected)
+    if reverse:
+        last, _ = references.run(reference, to_numpy(params), xs[PARTS[0]], reverse=True)
+    assert_close((h, c), last)
+
+
+@both_ways
+@pytest.mark.parametrize("loop", LINEAR_LOOPS.values(), ids=LINEAR_LOOPS)
+def test_resets_cut_linear_cells_at_the_same_place(loop, reverse):
+    cell = jaxrnn.MinGRU(4)
+    params, xs = draw_params(cell), draw(6, INPUT)
+    _, ys = run(cell, params, xs, resets=BEGINS, reverse=reverse, loop=loop)
+    assert_close(ys, np.concatenate([run(cell, params, xs[part], reverse=reverse)[1] for part in PARTS]))
+
+
+@both_ways
+@pytest.mark.parametrize("name", [name for name in examples() if name != "Sliced"])  # which refuses resets
+def test_resets_cut_every_layer_at_the_same_place(name, reverse):
+    layer = examples()[name]
+    params, xs = draw_params(layer), draw(6, INPUT)
+    _, ys = run(layer, params, xs, resets=BEGINS, reverse=reverse)
+    assert_close(ys, np.concatenate([run(layer, params, xs[part], reverse=reverse)[1] for part in PARTS]))
+
+
+def test_a_reset_at_the_end_of_a_padded_sequence_has_no_effect():
+    cell = LSTM(4)
+    params, xs = draw_params(cell), draw(6, INPUT)
+    state, length = draw_state(cell, params, ()), np.array(4)
+    for reverse in (False, True):
+        how = {"lengths": length, "reverse": reverse}
+        found = run(cell, params, xs, state, resets=BEGINS & (np.arange(6) >= 4), **how)
+        assert_close(found, run(cell, params, xs, state, **how))
+
+
+def test_step_restarts_where_a_sequence_begins():
+    cell = LSTM(4)
+    params, xs, resets = draw_params(cell), draw(TIME, BATCH, INPUT), draw(TIME, BATCH) > 0.3
+    state = draw_state(cell, params, (BATCH,))
+    last, ys = run(cell, params, xs, state, resets=resets)
+    for x, reset, y in zip(xs, resets, ys, strict=True):
+        state, now = jaxrnn.step(cell, params, state, x, resets=reset)
+        assert_close(now, y)
+    assert_close(state, last)
+    with pytest.raises(ValueError, match=r"resets must have the shape \[time, \*batch\] = \(1, 3\), not \(1, 2\)"):
+        jaxrnn.step(cell, params, state, xs[0], resets=resets[0, :2])
 
 
 @both_ways
@@ -116,8 +166,8 @@ def test_a_reset_restarts_before_the_steps_input_is_read(reverse):
 def test_a_reset_does_not_let_nan_survive(name, reverse):
     cell = CELLS[name].cell
     params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
-    read_before = slice(3, None) if reverse else slice(0, 2)
-    read_after = slice(0, 3) if reverse else slice(2, None)
+    read_before = slice(2, None) if reverse else slice(0, 2)
+    read_after = slice(0, 2) if reverse else slice(2, None)
     broken = xs.copy()
     broken[read_before, 0] = np.nan
     resets = np.zeros((TIME, BATCH), bool)
@@ -164,7 +214,7 @@ def test_forward_mode_runs_on_scan():
     cell, params, xs = LSTM(4), draw_params(LSTM(4)), draw(TIME, INPUT)
 
     def total(params):
-        return unroll(cell, params, xs, loop=jaxrnn.loops.Scan())[1].sum()
+        return unroll(cell, params, xs, loop=Scan())[1].sum()
 
     direction = jax.tree.map(lambda leaf: draw(*leaf.shape, seed=3), params)
     _, slope = jax.jvp(total, (params,), (direction,))

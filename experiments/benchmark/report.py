@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import NullFormatter, ScalarFormatter
-from support.plots import BLUE, figure, tidy
+from support.plots import BLUE, figure
 
 Rows = list[dict[str, Any]]
 COLORS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
@@ -43,7 +43,6 @@ def plot(rows: Rows, path: Path, title: str) -> None:
             draw = against_size if varied else ratios if suite in ("layer", "model") else speeds
             draw(axes, some)
             axes.set_title(f"{suite}: {mode}" + (f" against {varied}" if varied else ""))
-            tidy(axes)
         drawn.suptitle(title)
 
 
@@ -62,7 +61,7 @@ def ratios(axes: Any, rows: Rows) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks([0.5, 1, 2, 4, 8])
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(fontsize="small")
 
 
 def against_size(axes: Any, rows: Rows) -> None:
@@ -75,11 +74,11 @@ def against_size(axes: Any, rows: Rows) -> None:
         label = contender if len(cells) == 1 else f"{contender}, {cell}"
         varied = some[0]["varied"]
         axes.plot(
-            [row[varied] for row in some], [row[measured] for row in some], ".-", color=COLORS[n % 8], label=label
+            [row[varied] for row in some], [row[measured] for row in some], "o-", color=COLORS[n % 8], label=label
         )
     axes.set(xscale="log", yscale="log", xlabel=rows[0]["varied"])
     axes.set_ylabel("MiB of temporaries" if measured == "temporary_mib" else "milliseconds")
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(fontsize="small")
 
 
 def speeds(axes: Any, rows: Rows) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import numpy as np
@@ -46,11 +46,12 @@ class Options(OptionGroup):
     run_dir: Path | None = None  # Directory for tables and plots. None: a new numbered folder in runs/benchmark
     suite: tuple[Suite, ...] = ("bound", "layer", "model", "scaling", "memory")  # What to measure
     quick: bool = False  # Whether to use tiny sizes, only to check that everything runs
-    cells: tuple[str, ...] = ("LSTM", "GRU", "Elman", "ResetBeforeGRU", "ReluElman")  # Names of cells in jaxrnn
+    cell: tuple[str, ...] = ("LSTM", "GRU", "Elman", "ResetBeforeGRU", "ReluElman")  # Names of cells in jaxrnn
     sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size (= input size)
     contenders: tuple[str, ...] = tuple(NAMES)  # What to compare with jaxrnn
     rounds: int = 7  # Number of turns of each contender
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
+    other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
     def check(self) -> None:
         at_least(1, rounds=self.rounds)
@@ -61,7 +62,7 @@ class Options(OptionGroup):
         for name in self.contenders:
             if name not in NAMES:
                 raise BadInputError(f"there is no contender {name!r}; they are {', '.join(NAMES)}")
-        for name in self.cells:
+        for name in self.cell:
             make_cell(name, 1)
         if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer"}:
             raise BadInputError("--precision bfloat16 is for --suite layer")
@@ -164,7 +165,7 @@ def time_layers(bench: Benchmark, suite: str, case: Case, mode: str, among: Sequ
 def layer_suite(bench: Benchmark) -> None:
     """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
     for size in bench.options.points:
-        for name in bench.options.cells:
+        for name in bench.options.cell:
             for mode in ("forward", "gradient"):
                 dtype = "bfloat16" if bench.options.precision == "bfloat16" else "float32"
                 time_layers(bench, "layer", make_case(name, size, dtype=dtype), mode, LAYERS)
@@ -173,7 +174,7 @@ def layer_suite(bench: Benchmark) -> None:
 def model_suite(bench: Benchmark) -> None:
     """Times one training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
     for size in bench.options.points:
-        for name in filter(MODEL_CELLS.__contains__, bench.options.cells):
+        for name in filter(MODEL_CELLS.__contains__, bench.options.cell):
             case = make_case(name, size, symbols=SYMBOLS)
             among = LAYERS if bench.options.quick else NAMES
             # The first steps of Adam depend on the signs of gradients, which rounding decides if they are almost zero.
@@ -200,7 +201,7 @@ def scaling_suite(bench: Benchmark) -> None:
 
 def memory_suite(bench: Benchmark) -> None:
     """Measures what the compiled gradient allocates besides its arguments and results, as the sequence grows."""
-    for name in filter(("LSTM", "GRU").__contains__, bench.options.cells):
+    for name in filter(("LSTM", "GRU").__contains__, bench.options.cell):
         for length in (4,) if bench.options.quick else (64, 256, 1024):
             case = make_case(name, (2, length, 8) if bench.options.quick else (32, length, 256))
             samples = {}

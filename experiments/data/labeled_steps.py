@@ -16,6 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 from support.errors import BadInputError
 from support.files import read_lines
 
+from data.fields import fields
 from data.labeled_sequences import LabeledSequences, encoded, majority, padded
 from data.text import standard_library
 
@@ -84,12 +85,12 @@ def proteins(folder: Path) -> LabeledSequences:
 def read_proteins(path: Path) -> list[list[tuple[str, str]]]:
     found: list[list[tuple[str, str]]] = []
     for number, line in enumerate(read_lines(path), 1):
-        fields = line.split("#")[0].split()
-        if fields == ["<>"]:
+        parts = fields(line.split("#")[0])
+        if parts == ["<>"]:
             found.append([])
-        elif len(fields) == 2 and len(fields[0]) == 1 and fields[1] in ("_", "h", "e") and found:
-            found[-1].append((fields[0], fields[1]))
-        elif fields not in ([], ["end"], ["<end>"]):
+        elif len(parts) == 2 and len(parts[0]) == 1 and parts[1] in ("_", "h", "e") and found:
+            found[-1].append((parts[0], parts[1]))
+        elif parts not in ([], ["end"], ["<end>"]):
             raise BadInputError(
                 f"{path}, line {number}: {line.strip()[:40]!r} is not a residue with a class of _, h, e"
             )

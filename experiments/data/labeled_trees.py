@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy as np
 from support.errors import BadInputError
 from support.files import read_lines
 
+from data.fields import fields
 from jaxrnn import trees
 from jaxrnn.trees import Node, Trees
 
@@ -134,9 +136,12 @@ def generated(task: str, seen: int, deepest: int, number: int, seed: int) -> tup
 
 
 def parse(line: str) -> Node:
-    """Parses a tree with words at its leaves: (label word), or (label tree) with one or two trees."""
+    """Parses a tree with words at its leaves: (label word), or (label tree) with one or two trees.
+
+    Only blanks and tabs separate words, which may contain no-break spaces.
+    """
     stack: list[list[Any]] = [[]]
-    for token in re.findall(r"[()]|[^()\s]+", line):
+    for token in re.findall("[()]|[^() \t]+", line):
         if token == "(":
             stack.append([])
         elif token == ")":
@@ -178,7 +183,7 @@ def read_trees(path: Path) -> list[Node]:
     found = []
     for number, line in enumerate(read_lines(path), 1):
         try:
-            found += [parse(line)] if line.strip() else []
+            found += [parse(line)] if fields(line) else []
         except (ValueError, IndexError, TypeError):
             raise BadInputError(f"{path}, line {number}: not a tree such as (3 (2 good) (2 film))") from None
     if not found:
@@ -206,3 +211,16 @@ def accuracy_by_depth(examples: Examples, hits: np.ndarray, group: int) -> dict[
         nodes_right = hits[:, these].mean(where=examples.counted[:, these])
         found[key] = float(roots[these].mean()), float(nodes_right)
     return found
+
+
+def binary_accuracy(examples: Examples, positive: np.ndarray, neutral: int) -> tuple[float, float]:
+    """Returns how often labels are on the predicted side of the neutral label: of the roots, and of all nodes.
+
+    Neutral nodes, and those that do not count, are left out. If no root is left, its accuracy is NaN.
+    """
+    labels = examples.trees.labels[..., 0]
+    right = positive == (labels > neutral)
+    counted = examples.counted & (labels != neutral)
+    root_labels, roots_right = trees.at_roots(examples.trees, (labels, right))
+    roots = roots_right[root_labels != neutral]
+    return float(roots.mean()) if roots.size else math.nan, float(right[counted].mean()) if counted.any() else math.nan

@@ -14,6 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from support.errors import BadInputError
 from support.files import read_text
 
+from data.fields import fields
+
 END, UNKNOWN = 0, 1  # symbols of either side; END is also what a decoder reads first, and the padding
 LONGEST = 50  # words of a sentence in training
 WAYS = (
@@ -64,6 +66,13 @@ class SequencePairs(NamedTuple):
         references = [" ".join(tokens) for tokens in targets]
         return sacrebleu.BLEU(tokenize="none", force=True).corpus_score(texts, [references]).score
 
+    def scores(self, outputs: list[list[str]], pairs: list[Pair]) -> str:
+        """Returns BLEU for sentences, and for all tasks the percentage of exact matches and the error rate."""
+        targets = [target for _, target in pairs]
+        exact = 100 * np.mean([output == target for output, target in zip(outputs, targets, strict=True)])
+        bleu = f"{self.score_of(outputs, pairs):.2f} BLEU, " if self.words else ""
+        return f"{bleu}{exact:.2f} % exact, {100 * error_rate(outputs, targets):.2f} % errors per symbol"
+
     def nearest(self) -> list[list[str]]:
         """Returns the baseline: for each test source, the target of the most similar training source, by tf-idf."""
 
@@ -75,6 +84,29 @@ class SequencePairs(NamedTuple):
         wanted = tf_idf.transform([source for source, _ in self.test])
         similarities = ((wanted[i : i + 100] @ known.T).toarray() for i in range(0, len(self.test), 100))
         return [self.train[n][1] for part in similarities for n in part.argmax(axis=1)]
+
+
+def error_rate(outputs: list[list[str]], targets: list[list[str]]) -> float:
+    """Returns the number of insertions, deletions and substitutions that make the targets of the outputs, per symbol.
+
+    It is the word error rate of words and the phoneme error rate of phonemes, and may be above 1.
+    """
+    errors = sum(edit_distance(output, target) for output, target in zip(outputs, targets, strict=True))
+    return errors / max(1, sum(map(len, targets)))
+
+
+def edit_distance(output: list[str], target: list[str]) -> int:
+    """Returns the least number of insertions, deletions and substitutions (Levenshtein's distance)."""
+    numbers: dict[str, int] = {}
+    of_output, of_target = (
+        np.array([numbers.setdefault(token, len(numbers)) for token in s]) for s in (output, target)
+    )
+    columns = np.arange(len(target) + 1)
+    row = columns  # distances of the first tokens of the output to the first tokens of the target
+    for n, token in enumerate(of_output, 1):
+        changed = np.concatenate([[n], np.minimum(row[:-1] + (of_target != token), row[1:] + 1)])
+        row = np.minimum.accumulate(changed - columns) + columns  # insertions, each from the column before
+    return int(row[-1])
 
 
 def arrays(pairs: list[Pair], *vocabularies: list[str]) -> tuple[np.ndarray, ...]:
@@ -115,7 +147,7 @@ def parallel_text(folder: Path, *suffixes: str) -> SequencePairs:
         sides = []
         for suffix in suffixes:
             lines = read_text(folder / f"{split}.{suffix}").replace("\r\n", "\n").removesuffix("\n").split("\n")
-            sides.append([line.split() for line in lines])
+            sides.append([fields(line) for line in lines])
         if len(sides[0]) != len(sides[1]):
             raise BadInputError(
                 f"{split} has {len(sides[0])} lines in .{suffixes[0]}, {len(sides[1])} in .{suffixes[1]}"

@@ -12,12 +12,17 @@ import numpy as np
 from support.errors import BadInputError
 from support.files import read_text
 
-LENGTH = 1_115_394  # characters kept of the standard library: as many as tinyshakespeare has
+LENGTH = 4_000_000  # characters of the standard library to train on: too many to learn by heart in a few minutes
+SHORTER = 1_115_394  # characters of it for other purposes: as many as tinyshakespeare has
+VALIDATED = 150_000  # characters for validation, at most
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text as symbols: integers into its sorted alphabet. The last tenth of it is for validation."""
+    """A text as symbols: integers into its sorted alphabet.
+
+    The last tenth of it, but at most `VALIDATED` characters, is for validation.
+    """
 
     name: str
     alphabet: str
@@ -25,10 +30,10 @@ class Text:
     digest: str  # of the UTF-8 bytes
 
     @staticmethod
-    def of(path: Path | None) -> Text:
-        """Reads a UTF-8 file; None: the running Python's standard library, which needs no download."""
+    def of(path: Path | None, length: int = LENGTH) -> Text:
+        """Reads a UTF-8 file. None: `length` characters of the running Python's standard library."""
         if path is None:
-            return Text.from_string(f"Python {platform.python_version()}'s standard library", standard_library())
+            return Text.from_string(f"Python {platform.python_version()}'s standard library", standard_library(length))
         characters = read_text(path)
         if not characters:
             raise BadInputError(f"{path} is empty")
@@ -45,11 +50,12 @@ class Text:
     @property
     def num_train(self) -> int:
         """How many characters at the beginning are for training."""
-        return len(self.symbols) * 9 // 10
+        return max(len(self.symbols) * 9 // 10, len(self.symbols) - VALIDATED)
 
     def __str__(self) -> str:
         size = f"{len(self.symbols):,} characters, {len(self.alphabet)} symbols"
-        return f"{self.name}: {size}, the last tenth for validation; sha256 {self.digest[:12]}"
+        valid = len(self.symbols) - self.num_train
+        return f"{self.name}: {size}, the last {valid:,} for validation; sha256 {self.digest[:12]}"
 
 
 def encode(characters: str, alphabet: str) -> np.ndarray:
@@ -67,7 +73,7 @@ def line_end(alphabet: str) -> str:
     return "\n" if "\n" in alphabet else alphabet[0]
 
 
-def standard_library() -> str:
-    """Returns the text of the standard library's top-level modules that are in ASCII, sorted by name."""
+def standard_library(length: int = SHORTER) -> str:
+    """Returns the beginning of the standard library's top-level modules that are in ASCII, sorted by name."""
     files = (path.read_bytes() for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
-    return b"".join(file for file in files if file.isascii()).decode().replace("\r\n", "\n")[:LENGTH]
+    return b"".join(file for file in files if file.isascii()).decode().replace("\r\n", "\n")[:length]

@@ -14,6 +14,7 @@ import numpy as np
 from support.errors import BadInputError
 from support.files import read_lines
 
+from data.fields import fields
 from data.ngrams import kneser_ney
 
 END, UNKNOWN = "<eos>", "<unk>"  # the end of a line; any word that the vocabulary lacks
@@ -67,9 +68,9 @@ class Corpus:
 def read_words(path: Path) -> list[str]:
     lines = read_lines(path)
     lines = lines[:-1] if not lines[-1] else lines
-    if not any(line.split() for line in lines):
+    if not any(map(fields, lines)):
         raise BadInputError(f"{path} has no words")
-    return [word for line in lines for word in (*line.split(), END)]
+    return [word for line in lines for word in (*fields(line), END)]
 
 
 def standard_library() -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 import jax
@@ -13,12 +12,30 @@ from support.errors import BadInputError
 
 
 def cell_class(name: str) -> type[jaxrnn.Cell]:
-    cells = {kind.__name__: kind for kind in jaxrnn.cells.all()}
-    if name not in cells:
-        close = difflib.get_close_matches(name, cells, cutoff=0.4)
-        meant = f"did you mean {', '.join(close)}? " if close else ""
-        raise BadInputError(f"there is no cell {name!r}: {meant}python -m jaxrnn lists all {len(cells)}")
-    return cells[name]
+    try:
+        return jaxrnn.cells.find(name)
+    except LookupError as error:
+        raise BadInputError(str(error)) from None
+
+
+def with_cell_names(group: Any) -> Any:
+    """Returns a group of options with the names of --cell as jaxrnn spells them, given in any case."""
+    given = getattr(group, "cell", None)
+    if not given:
+        return group
+
+    def spelled(name: str) -> str:
+        others = {other.lower(): other for other in group.other_cells}
+        if name.lower() in others:
+            return others[name.lower()]
+        try:
+            return cell_class(name).__name__
+        except BadInputError:
+            if close := [other for lower, other in others.items() if name.lower() in lower]:
+                raise BadInputError(f"there is no cell named {name!r}: did you mean {' or '.join(close)}?") from None
+            raise
+
+    return dataclasses.replace(group, cell=spelled(given) if isinstance(given, str) else tuple(map(spelled, given)))
 
 
 def make_cell(name: str, hidden_size: int, num_symbols: int | None = None, **given: Any) -> jaxrnn.Cell:

@@ -41,11 +41,12 @@ class Clock:
         self.limit = 60 * minutes
         self.stages = stages
         self.step = step
-        self.rate = math.nan  # training steps per second
+        self.measuring = 0.0  # seconds that a script takes at the end of a stage
+        self._rate = math.nan  # training steps per second, without compilation
+        self._first = math.nan  # the rate of the first call, which compiles
         self._started = started
         self._before = seconds
         self._stage = self._stage_at(step / steps if steps else seconds / self.limit)
-        self._compiled = False
 
     @property
     def seconds(self) -> float:
@@ -64,31 +65,40 @@ class Clock:
         return (0.0, 1 / self.steps) if self.steps else (min(self.progress, 1.0), 0.0)
 
     @property
+    def rate(self) -> float:
+        """Training steps per second. Until a second call is made, they include compilation."""
+        return self._first if math.isnan(self._rate) else self._rate
+
+    @property
     def seconds_left(self) -> float:
-        return (self.steps - self.step) / self.rate if self.steps else self.limit - self.seconds
+        """The time left, including measurements at the end of stages. NaN if it is not yet known."""
+        if not self.steps:
+            return self.limit - self.seconds + self.measuring
+        return (self.steps - self.step) / self._rate + (self.stages - self._stage) * self.measuring
 
     def steps_to_make(self, seconds: float = 0.5) -> int:
         """Returns how many steps to make in the next call: about `seconds` of them, but not past the end of a stage."""
-        if math.isnan(self.rate):
+        if math.isnan(self._rate):
             return 1
         if self.steps:
             most = math.ceil((self._stage + 1) * self.steps / self.stages) - self.step
         else:
-            most = int(self.rate * self.seconds_left)
-        return max(1, min(int(self.rate * seconds), most))
+            most = int(self._rate * (self.limit - self.seconds))
+        return max(1, min(int(self._rate * seconds), most))
 
     def made(self, steps: int, seconds: float) -> None:
-        """Records steps and the time they took. The first call compiles and is not timed."""
+        """Records steps and the time they took. The first call compiles, so its rate is only used until the second."""
         self.step += steps
-        if self._compiled:
-            rate = steps / seconds
-            self.rate = rate if math.isnan(self.rate) else 0.8 * self.rate + 0.2 * rate
-        self._compiled = True
+        rate = steps / seconds
+        if math.isnan(self._first):
+            self._first = rate
+        else:
+            self._rate = rate if math.isnan(self._rate) else 0.8 * self._rate + 0.2 * rate
 
     @property
     def due(self) -> bool:
         """Whether a stage has just ended. True once per stage."""
-        if math.isnan(self.rate) and self.progress < 1:  # so far only the time of compilation is known
+        if math.isnan(self._rate) and self.progress < 1:  # so far only the time of compilation is known
             return False
         stage = self._stage_at(self.progress)
         ended = stage > self._stage
@@ -97,6 +107,11 @@ class Clock:
 
     def _stage_at(self, progress: float) -> int:
         return min(self.stages, int(progress * self.stages + 1e-9))
+
+
+def left(seconds: float) -> str:
+    """Formats a time that is left, with a comma in front; empty at the end."""
+    return "" if seconds < 0.5 else f", {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-Devices = Literal["one", "all"]
+from support.options import Devices
+
 AXIS = "devices"
 COPIED = PartitionSpec()  # each device has all of it
 BATCH = PartitionSpec(AXIS)  # [batch, ...], split over the devices

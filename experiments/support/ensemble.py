@@ -92,8 +92,8 @@ class Losses:
         return {"valid_loss": self.mean} | ({} if len(self.all) == 1 else members)
 
     def __str__(self) -> str:
-        spread = f", from {self.lowest:.3f} to {max(self.all):.3f}"
-        return f"{self.mean:.3f}{spread if len(self.all) > 1 else ''}"
+        spread = f", from {self.lowest:z.3f} to {max(self.all):z.3f}"
+        return f"{self.mean:z.3f}{spread if len(self.all) > 1 else ''}"
 
 
 def best_member(row: dict[str, float]) -> int:

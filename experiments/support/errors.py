@@ -8,6 +8,7 @@ from typing import NoReturn
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + 13
 
 
 class BadInputError(Exception):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,27 @@ def read_lines(path: Path) -> list[str]:
     return read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a path to write to, which becomes `path` in one move: if the process dies, the old file is still there.
+
+    Raises:
+      OSError: It cannot be written. The error has the name of the file.
+    """
+    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from None
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file in one move: if the process dies, the old file is still there."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    """Writes a file in one move."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,6 +61,23 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, 
     write_whole(path, text.getvalue())
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Reads the rows of a CSV file; no rows if there is no file."""
-    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+def read_table(path: Path, **kinds: Callable[[str], Any]) -> list[dict[str, str]]:
+    """Reads the rows of a CSV file; no rows if there is no file.
+
+    Args:
+      path: The file.
+      kinds: The columns that it must have, and functions that raise a ValueError for an entry that cannot be used.
+    """
+    if not path.exists():
+        return []
+    lines = csv.reader(read_lines(path))
+    try:
+        columns, *rows = [line for line in lines if line]
+        table = [dict(zip(columns, row, strict=True)) for row in rows]
+        for name, kind in kinds.items():
+            for row in table:
+                kind(row[name])
+    except (ValueError, KeyError, csv.Error):
+        columns = ", ".join(kinds)
+        raise BadInputError(f"{path} is damaged: it must be a table with the columns {columns}") from None
+    return table

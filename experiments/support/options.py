@@ -8,18 +8,32 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import tyro
 
 from support.errors import BadInputError
+
+Devices = Literal["one", "all"]
 
 
 @dataclass(frozen=True)
 class OptionGroup:
     """Options that belong together: a frozen dataclass, each field with a comment for --help."""
 
+    alternatives: ClassVar[tuple[str, ...]] = ()  # options of which only the first that is not None has an effect
+    other_cells: ClassVar[tuple[str, ...]] = ()  # names that --cell accepts beside the cells of jaxrnn
+
     def check(self) -> None:
         """Raises `BadInputError` if a value cannot be used."""
+
+    def check_given(self, names: frozenset[str]) -> None:
+        """Raises `BadInputError` if an option named on the command line would have no effect."""
+        chosen = [name for name in self.alternatives if getattr(self, name) is not None][:1]
+        for name in self.alternatives:
+            if name in names and name not in chosen:
+                value = getattr(self, chosen[0])
+                raise BadInputError(f"{option(name)} has no effect, because {option(chosen[0])} is {value}: give one")
 
     @property
     def continues_run(self) -> bool:
@@ -29,7 +43,12 @@ class OptionGroup:
 
 @dataclass(frozen=True)
 class SavedOptions(OptionGroup):
-    """Options that determine a run. They are saved in its config.json and must not differ on --resume."""
+    """Options that determine a run. They are saved in its config.json and must not differ on --resume.
+
+    Only `limits` may differ.
+    """
+
+    limits: ClassVar[tuple[str, ...]] = ()  # options that may differ, so that a run can be trained further
 
 
 @dataclass(frozen=True)
@@ -37,8 +56,15 @@ class RunOptions(SavedOptions):
     """Options of every training script. A script's own options are the fields of a subclass."""
 
     minutes: float = 4.0  # Time limit of the run in minutes, start-up included
-    steps: int | None = None  # Number of training steps. Overrides --minutes
+    steps: int | None = None  # Number of training steps, instead of --minutes
     seed: int = 0  # Random seed
+    alternatives: ClassVar[tuple[str, ...]] = ("steps", "minutes")
+    limits: ClassVar[tuple[str, ...]] = alternatives
+
+    @property
+    def limit_set(self) -> tuple[str, float]:
+        """The name and the value of the limit that ends the run."""
+        return next((name, getattr(self, name)) for name in self.limits if getattr(self, name) is not None)
 
     @property
     def limit(self) -> tuple[int | None, float]:

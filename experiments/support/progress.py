@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
+import time
 from typing import Any, Self
 
 from tqdm import tqdm
 
-from support.clock import Clock, duration
+from support.clock import Clock, left
 
 
 class Interrupt:
@@ -30,20 +33,48 @@ class Interrupt:
         self.requested = True
 
 
-class Progress:
-    """A progress bar on a terminal. Elsewhere only the printed lines appear."""
+def columns() -> int:
+    """Returns the width of the terminal; 80 if it is unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    return 80
 
-    def __init__(self) -> None:
-        form = "{percentage:3.0f}% |{bar:24}| {desc}"
-        self._bar = tqdm(total=1.0, bar_format=form, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
+
+class Progress:
+    """A progress bar on a terminal. Elsewhere a line at least every half minute, between the other lines.
+
+    Args:
+      total: The number at which the bar is full.
+      form: What stands behind the bar. {desc} is the line that `update` shows.
+    """
+
+    silence = 30.0  # seconds without a line, at most
+
+    def __init__(self, total: float = 1.0, form: str = "{desc}"):
+        form = "{percentage:3.0f}% |{bar:24}| " + form
+        self._bar = tqdm(total=total, bar_format=form, disable=not sys.stderr.isatty(), leave=False, ncols=columns())
+        self._total = total
+        self._last_line = time.monotonic()
 
     def show(self, clock: Clock, line: str) -> None:
-        self._bar.n = min(clock.progress, 1.0)
-        self._bar.set_description_str(f"{line}, {duration(clock.seconds_left)} left")
+        """Shows how far a run is."""
+        self.update(min(clock.progress, 1.0), f"step {clock.step:,}: {line}{left(clock.seconds_left)}")
+
+    def update(self, done: float, line: str) -> None:
+        """Shows how much is done, and a line about it."""
+        if self._bar.disable:
+            if time.monotonic() > self._last_line + self.silence:
+                self.say(f"{done / self._total:4.0%}  {line}")
+            return
+        self._bar.ncols = columns()  # the window may have changed
+        self._bar.n = done
+        self._bar.set_description_str(line)
 
     def say(self, line: str) -> None:
+        """Prints a line that stays."""
         self._bar.write(line)
         sys.stdout.flush()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         return self

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
+import math
 import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 
 import jaxrnn
 from support.checkpoints import Checkpoints
 from support.errors import BadInputError
-from support.files import read_table, write_table, write_whole
-from support.options import RunFolder, SavedOptions
+from support.files import write_table, write_whole
+from support.options import RunFolder, RunOptions, SavedOptions, numbered_folders, option
 from support.plots import plot_curves
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where runs are not locked
+    fcntl = None
 
 
 class Run:
-    """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the latest and the best).
+    """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the two latest and the best).
+
+    Only one process at a time can train a run. Resuming and reading use the last checkpoint that is not damaged, and
+    print a line if there is a damaged one.
 
     Args:
       folder: The directory, and whether to resume the run in it.
@@ -37,41 +50,76 @@ class Run:
         self.started = folder.started
         if folder.resume:
             self.path = folder.existing
-            refuse_differences(self.path, read_config(self.path)["facts"], facts)
+            config = read_config(self.path)
+            refuse_differences(self.path, config["facts"], facts)
+            self._lock = lock(self.path)
         else:
-            self.path = folder.new
-        try_writing(self.path)
-        self.checkpoints = Checkpoints(self.path)
-        self.rows: list[dict[str, Any]] = []  # of metrics.csv
-        if folder.resume:
-            rows = [{k: float(v) for k, v in row.items()} for row in read_table(self.path / "metrics.csv")]
-            self.rows = [row for row in rows if row["step"] <= (self.checkpoints.step or 0)]
-        else:
+            self.path, self._lock = create(folder)
             versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
-            saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-            config = {"config": saved, "facts": facts, "notes": notes, "versions": versions}
-            write_whole(self.path / "config.json", json.dumps(config, indent=2, default=str))
+            config = {"facts": facts, "notes": notes, "versions": versions}
+        self._load()
+        if isinstance(options, RunOptions) and folder.resume:
+            check_limit(self, saved_options(type(options), self.path), options)
+        saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        write_config(self.path, {**config, "config": saved})
 
-    @staticmethod
-    def open(run_dir: Path, options: SavedOptions, facts: dict[str, Any] | None = None) -> Run:
-        """Opens an existing run. Its facts are checked if they are given."""
-        known: dict[str, Any] = read_config(run_dir)["facts"] if facts is None else facts
-        return Run(RunFolder(run_dir, resume=True), options, known)
+    @classmethod
+    def open(cls, run_dir: Path, facts: dict[str, Any] | None = None) -> Run:
+        """Opens an existing run to read from it. Nothing is written. Its facts are checked if they are given."""
+        refuse_differences(run_dir, read_config(run_dir)["facts"], facts or {})
+        run = cls.__new__(cls)
+        run.path = run_dir
+        run._load()
+        return run
 
-    def record(self, step: int, seconds: float, **measured: float) -> None:
-        """Adds a row to metrics.csv."""
+    def _load(self) -> None:
+        self.checkpoints = Checkpoints(self.path)
+        self.rows = list(self.checkpoints.rows)  # of metrics.csv
+        if self.checkpoints.damage and self.checkpoints.step is None:
+            raise BadInputError(self.checkpoints.damage)
+        if self.checkpoints.damage:
+            print(self.checkpoints.damage, file=sys.stderr)
+
+    @property
+    def seconds(self) -> float:
+        """The training time up to the last row of metrics.csv."""
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def record(self, step: int, seconds: float, train: Any, score: float, **measured: float) -> None:
+        """Saves a checkpoint, the best one if its score is the lowest, and adds a row to metrics.csv."""
         self.rows.append({"step": step, "seconds": seconds, **measured})
-        formatted = ({name: f"{value:.10g}" for name, value in row.items()} for row in self.rows)
-        write_table(self.path / "metrics.csv", self.rows[-1], formatted)
+        self.save(step, (train, seconds), score)
+        with self._writing():
+            formatted = ({name: f"{value:.10g}" for name, value in row.items()} for row in self.rows)
+            write_table(self.path / "metrics.csv", self.rows[-1], formatted)
+
+    def save(self, step: int, tree: Any, score: float = math.inf) -> None:
+        """Saves a checkpoint."""
+        with self._writing():
+            self.checkpoints.save(step, tree, score, self.rows)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns errors of writing, such as a full disk, into one line that says how to resume."""
+        try:
+            yield
+        except OSError as error:
+            kept = "" if self.checkpoints.step is None else f"the last checkpoint is of step {self.checkpoints.step}; "
+            resume = f"resume with: {self.command('--resume')}"
+            raise BadInputError(f"cannot write {error.filename}: {error.strerror}; {kept}{resume}") from None
 
     def plot(self, baselines: dict[str, float], ylabel: str, title: str) -> None:
         """Draws the losses of metrics.csv into curves.png, baselines as horizontal lines."""
-        plot_curves(self.path / "curves.png", self.rows, baselines, ylabel, title)
+        with self._writing():
+            plot_curves(self.path / "curves.png", self.rows, baselines, ylabel, title)
 
     @property
     def best(self) -> dict[str, Any]:
         """The row of metrics.csv that belongs to the best checkpoint."""
-        return next(row for row in self.rows if row["step"] == self.checkpoints.best_step)
+        rows = [row for row in self.rows if row["step"] == self.checkpoints.best_step]
+        if not rows:
+            raise BadInputError(f"the run in {self.path} was not measured yet: train it first, with --resume")
+        return rows[0]
 
     @property
     def last(self) -> dict[str, Any]:
@@ -109,16 +157,105 @@ def refuse_differences(run_dir: Path, saved: dict[str, Any], given: dict[str, An
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
+    """Reads config.json, and checks that it is as it was written."""
+    path = run_dir / "config.json"
+    copies = [folder / "config.json" for folder in numbered_folders(run_dir / "checkpoints")]
+    if not path.exists() and not copies:
+        raise BadInputError(f"{run_dir} holds no run")
     try:
-        return json.loads((run_dir / "config.json").read_text())
-    except (OSError, ValueError):
-        raise BadInputError(f"{run_dir} holds no run") from None
+        return parse_config(path)
+    except ValueError:
+        for copy in reversed(copies):
+            with contextlib.suppress(OSError, ValueError):
+                parse_config(copy)
+                raise BadInputError(f"{path} is damaged: to repair it, copy {copy} over it") from None
+        raise BadInputError(f"{path} is damaged, or was made by another version of this script") from None
+
+
+def parse_config(path: Path) -> dict[str, Any]:
+    """Reads a config.json. Raises a ValueError if it is not as it was written."""
+    try:
+        config = json.loads(path.read_bytes())
+        if config.pop("sha256") == digest_of(config):
+            return config
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError):
+        pass  # it is something else, or nothing
+    raise ValueError(f"{path} is damaged")
+
+
+def write_config(run_dir: Path, config: dict[str, Any]) -> None:
+    """Writes config.json with its checksum, unless it is there already."""
+    config = json.loads(json.dumps(config, default=str))
+    text = json.dumps({**config, "sha256": digest_of(config)}, indent=2)
+    path = run_dir / "config.json"
+    if not path.exists() or path.read_text() != text:
+        write_whole(path, text)
+
+
+def digest_of(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def check_limit(run: Run, saved: RunOptions, given: RunOptions) -> None:
+    """Checks that a run that is resumed with another limit has not reached it."""
+    name, limit = given.limit_set
+    made = {"steps": run.checkpoints.step or 0, "minutes": run.seconds / 60}.get(name, getattr(saved, name) or 0)
+    if given.limit_set != saved.limit_set and limit <= made:
+        raise BadInputError(
+            f"the run in {run.path} has made {made:.4g} {name}: to train it further, {option(name)} must be above that,"
+            f" but it is {limit:g}"
+        )
+
+
+def create(folder: RunFolder) -> tuple[Path, IO[str]]:
+    """Creates the directory of a new run, and locks it."""
+    while True:
+        path = folder.new
+        try:
+            path.mkdir(parents=True, exist_ok=folder.run_dir is not None)
+            locked = lock(path)
+        except FileExistsError:
+            if folder.run_dir is not None:
+                raise BadInputError(f"cannot write to {path}: a file has that name") from None
+            continue  # another process has just taken this number
+        except OSError as error:
+            raise BadInputError(f"cannot write to {path}: {error.strerror}") from None
+        if (path / "config.json").exists():  # written by a process that had the lock before
+            raise BadInputError(f"{path} holds a run: resume it with --resume, or name another --run-dir")
+        return path, locked
+
+
+def lock(run_dir: Path) -> IO[str]:
+    """Keeps other processes from training the run until this process ends, however it ends.
+
+    Raises:
+      BadInputError: Another process does so, or the directory cannot be written to.
+    """
+    path = run_dir / "checkpoints" / "lock"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise BadInputError(f"cannot write to {run_dir}: {error.strerror}") from None
+    try:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise BadInputError(f"cannot write to {run_dir}: {error.strerror}") from None
+        owner = path.read_text() or "unknown"
+        raise BadInputError(f"the run in {run_dir} is being trained by another process, number {owner}") from None
+    return file
 
 
 def try_writing(path: Path) -> None:
+    """Creates a directory, unless it exists, and checks that files can be written to it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json.unfinished").touch()
-        (path / "config.json.unfinished").unlink()
+        (path / "test.unfinished").touch()
+        (path / "test.unfinished").unlink()
     except OSError as error:
         raise BadInputError(f"cannot write to {path}: {error.strerror}") from None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from support.clock import Clock, duration
+from support.clock import Clock, left
 from support.errors import INTERRUPTED, fail
 from support.progress import Interrupt, Progress
 from support.run import Run
@@ -22,6 +22,9 @@ from support.run import Run
 Update = Callable[..., tuple[Any, Array]]
 Keys = Callable[[Array], Any]
 Steps = Callable[[Any, Any, Any, Any], tuple[Any, Array]]
+
+
+FEW = 20  # training steps that are too few to learn anything
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,10 @@ class Stage:
 
     def record(self, score: float, **measured: float) -> None:
         """Saves a checkpoint, the best one if its score is the lowest, and adds a row to metrics.csv."""
-        self._run.checkpoints.save(self.step, (self.train, self._clock.seconds), score)
-        self._run.record(self.step, self._clock.seconds, train_loss=self.loss, **measured)
+        self._run.record(self.step, self._clock.seconds, self.train, score, train_loss=self.loss, **measured)
 
     def say(self, line: str) -> None:
-        left = duration(self._clock.seconds_left)
-        self._bar.say(f"step {self.step:,}: train {self.loss:.3f}, {line}, {left} left")
+        self._bar.say(f"step {self.step:,}: train {self.loss:z.3f}, {line}{left(self._clock.seconds_left)}")
 
     def show(self, text: str) -> None:
         self._bar.say(text)
@@ -114,7 +115,9 @@ def training(
 ) -> Iterator[Stage]:
     """Trains until the end of the run, and yields at the end of each stage.
 
-    A resumed run continues from its latest checkpoint. Ctrl-C saves and ends the program; so does a loss that is not
+    A resumed run continues from its latest checkpoint. If it is resumed with a higher limit than before, its schedule
+    is that of a run which had this limit from the start: training continues with the learning rate at the same fraction
+    of the new limit. Ctrl-C saves and ends the program; so does a loss that is not
     finite, without saving.
 
     Args:
@@ -129,7 +132,7 @@ def training(
     seconds = 0.0
     if run.checkpoints.step is not None:
         train, seconds = run.checkpoints.latest((train, seconds))
-    run.checkpoints.save(int(train.step), (train, seconds))  # so that there is always a checkpoint
+    run.save(int(train.step), (train, seconds))  # so that there is always a checkpoint
     clock = Clock(*limit, run.started, int(train.step), seconds, stages)
     losses: list[float] = []  # since the last stage
     with Interrupt() as interrupt, Progress() as bar:
@@ -142,10 +145,16 @@ def training(
             if not math.isfinite(losses[-1]):
                 kept = f"the last good checkpoint, after step {run.checkpoints.step}, is in {run.path / 'checkpoints'}"
                 fail(f"the loss is not finite after step {clock.step}; {kept}", 1)
-            bar.show(clock, f"loss {losses[-1]:.3f}, {clock.rate * items[0]:,.0f} {items[1]}/s")
+            bar.show(clock, f"loss {losses[-1]:z.3f}, {clock.rate * items[0]:,.0f} {items[1]}/s")
             if clock.due:
+                began = time.perf_counter()
                 yield Stage(train, clock.step, float(np.mean(losses)), clock.rate, run, clock, bar)
+                clock.measuring = time.perf_counter() - began
                 losses = []
+        if ended and clock.step < FEW:
+            more = ("--steps", "1000") if clock.steps else ("--minutes", f"{max(1, 3 * clock.seconds / 60):.2g}")
+            command = run.command("--resume", *more)
+            bar.say(f"{clock.step} training steps are too few to learn anything; train further with: {command}")
         if not ended:
-            run.checkpoints.save(clock.step, (train, clock.seconds))
+            run.save(clock.step, (train, clock.seconds))
             fail(f"stopped after step {clock.step} and saved; resume with: {run.command('--resume')}", INTERRUPTED)

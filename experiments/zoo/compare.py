@@ -19,7 +19,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ SECONDS_PER_CALL = 0.5  # training time between two checks of the clock
 
 @dataclass(frozen=True)
 class Options(SavedOptions):
-    steps: int | None = None  # Number of training steps of each network. Overrides --seconds
+    steps: int | None = None  # Number of training steps of each network, instead of --seconds
     seed: int = 0  # Random seed
     seconds: float = 12.0  # Training time of each cell on each task, in seconds of a processor core
     parameters: int = 10_000  # Largest number of parameters of a network
@@ -58,6 +58,7 @@ class Options(SavedOptions):
     cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: all
     learning_rate: tuple[float, ...] = (2e-3, 1e-2)  # Peak learning rates. Each trains one network
     batch: int = 32  # Number of sequences in a batch
+    alternatives: ClassVar[tuple[str, ...]] = ("steps", "seconds")
 
     def check(self) -> None:
         at_least(0, seed=self.seed)

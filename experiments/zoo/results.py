@@ -19,6 +19,14 @@ COLUMNS = (
     "task", "cell", "failure", "test", "valid", "loss", "learning_rate",
     "hidden_size", "parameters", "updates", "seconds", "compiled",
 )  # fmt: skip
+
+
+def number(text: str) -> float:
+    """Returns a number of the table; NaN if the cell failed."""
+    return float(text or "nan")
+
+
+READ = dict.fromkeys(COLUMNS, str) | {"test": number, "parameters": number, "updates": number, "compiled": number}
 KINDS = {"linear in its state": RED, "state of one array": BLUE, "state of several arrays": GREEN}
 
 
@@ -42,7 +50,7 @@ class Results:
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / "results.csv"
-        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path)}
+        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path, **READ)}
 
     def add(self, entry: Entry, row: dict[str, Any]) -> None:
         values = {n: f"{v:.6g}" if isinstance(v, float | np.floating) else str(v) for n, v in row.items()}
@@ -119,7 +127,7 @@ class Results:
             left = grid[0, 0]
             left.set_yticks(range(len(cells)), cells, fontsize=7)
             left.set_ylim(-1, len(cells))
-            drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+            drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
     def plot_task(self, axes: Any, name: str, cells: list[str]) -> None:
         task = TASKS[name]()
@@ -140,5 +148,4 @@ class Results:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.08)
-        axes.grid(axis="y", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(False, axis="x")

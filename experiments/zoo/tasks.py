@@ -14,7 +14,7 @@ import optax
 from data import labeled_sequences, memory_tasks
 from data.memory_tasks import Sequences
 from data.ngrams import ngram_losses
-from data.text import Text
+from data.text import SHORTER, Text
 from jax import Array
 
 WINDOW = 100  # characters
@@ -103,7 +103,7 @@ def characters() -> Task:
 
     In validation and testing, only the second half of a window counts.
     """
-    text = Text.of(None)
+    text = Text.of(None, SHORTER)
     symbols = jnp.asarray(text.symbols)
     num_train = text.num_train
     number = len(text.alphabet)

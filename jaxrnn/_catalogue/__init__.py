@@ -2,14 +2,15 @@
 
 from jaxrnn._catalogue.docstrings import Docstring, citation, parse
 from jaxrnn._catalogue.equations import plain_lines, plain_text
-from jaxrnn._catalogue.pages import find, listing, markdown, page
+from jaxrnn._catalogue.pages import families, listing, markdown, overview, page
 
 __all__ = [
     "Docstring",
     "citation",
-    "find",
+    "families",
     "listing",
     "markdown",
+    "overview",
     "page",
     "parse",
     "plain_lines",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +17,14 @@ import jax.numpy as jnp
 import jaxrnn
 from jaxrnn import cells, loops
 from jaxrnn._catalogue import docstrings, equations
-from jaxrnn.cells._families import FAMILIES, START_HERE
+from jaxrnn.cells._families import FAMILIES, START_HERE, Family
 from jaxrnn.layer import Cell, LinearCell, Loop
 
 WIDTH = 80
 _SHAPE_COMMENT = re.compile(r"^ +(\w+): .*?  # (.*)$", flags=re.MULTILINE)
-_OTHER_NAMES = {"rnn": "Elman", "vanilla": "Elman", "vanillarnn": "Elman", "simplernn": "Elman", "srn": "Elman"}
+
+
+_LINEAR = "* linear in its state: jaxrnn.loops.AssociativeScan runs all steps at once"
 
 
 class Example(NamedTuple):
@@ -33,39 +34,42 @@ class Example(NamedTuple):
     input_size: Any
 
 
-def find(name: str) -> type[Cell]:
-    """Returns the cell with a name, in any case.
-
-    Raises:
-      LookupError: There is none. The message suggests one.
-    """
-    by_lower_case = {cell.__name__.lower(): cell for cell in cells.all()}
-    if cell := by_lower_case.get(name.lower()):
-        return cell
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
-    suggestion = _OTHER_NAMES.get(re.sub(r"\W|_", "", name.lower())) or (
-        by_lower_case[close[0]].__name__ if close else None
-    )
-    advice = f"did you mean {suggestion}?" if suggestion else "`python -m jaxrnn` lists all cells"
-    raise LookupError(f"there is no cell named {name!r}: {advice}")
-
-
-def listing() -> str:
-    """Returns the list of all cells by family, for a terminal."""
+def overview() -> str:
+    """Returns the names of all cells by family, short enough for one screen."""
     lines = []
     for family in FAMILIES:
+        names = ", ".join(name + "*" * issubclass(getattr(cells, name), LinearCell) for name in family.purposes)
+        lines.append(textwrap.fill(f"{family.title}: {names}", WIDTH, subsequent_indent="  "))
+    return "\n".join(
+        [
+            *lines,
+            _LINEAR,
+            "",
+            "python -m jaxrnn LSTM      one cell's equations, parameters and example",
+            "python -m jaxrnn vanilla   what each cell of a family is good for",
+            "python -m jaxrnn all       the same for all families",
+        ]
+    )
+
+
+def listing(families: Sequence[Family] = FAMILIES) -> str:
+    """Returns the cells of some families, each with its year and what it is good for, for a terminal."""
+    lines = []
+    for family in families:
         lines += [family.title, ""]
         for name, purpose in family.purposes.items():
             cell = getattr(cells, name)
             marked = name + "*" * issubclass(cell, LinearCell)
             lines.append(f"  {marked:<24}{docstrings.citation(cell).year}  {purpose.replace('`', '')}")
         lines.append("")
-    lines += [
-        "* linear in its state: jaxrnn.loops.AssociativeScan runs all steps at once",
-        "",
-        "One cell's equations, parameters and example: python -m jaxrnn LSTM",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, _LINEAR])
+
+
+def families(name: str) -> list[Family]:
+    """Returns the families whose titles begin with some letters, in any case; all of them for "all"."""
+    if name.lower() == "all":
+        return list(FAMILIES)
+    return [family for family in FAMILIES if len(name) >= 4 and family.title.lower().startswith(name.lower())]
 
 
 def markdown() -> str:
@@ -260,7 +264,7 @@ def _file(cell: type[Cell]) -> str:
 _ABOUT = f"""# Cells
 
 {len(cells.all())} recurrent cells. Each is one published equation, one class and one file, and is tested against an
-independent implementation in NumPy. `python -m jaxrnn` prints this list, and `python -m jaxrnn LSTM` one cell's
+independent implementation in NumPy. `python -m jaxrnn all` prints this list, and `python -m jaxrnn LSTM` one cell's
 equations, parameters, paper and example.
 
 All of them run in every [loop](../loops/README.md), except that `AssociativeScan` needs a cell that is linear in its

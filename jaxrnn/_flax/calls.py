@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._unroll import unroll
-from jaxrnn.layer import Layer, Params, State, leading_shape
+from jaxrnn.layer import Layer, Params, State, leading_shape, num_feature_axes
 from jaxrnn.loops import Loop
-from jaxrnn.ops import is_symbols
 
 
 class Options(NamedTuple):
@@ -40,13 +39,14 @@ def run(
     *,
     seq_lengths: Any,
     resets: Any,
+    mask: Any,
     loop: Loop | None,
     key: Array | None = None,
 ) -> Any:
     """Calls `unroll` and returns the result in the form that a Flax RNN with these options returns."""
     batch_axes = 0
     if not options.time_major:
-        inputs, resets, batch_axes = _time_first(layer, inputs, resets)
+        inputs, resets, mask, batch_axes = _time_first(layer, inputs, resets, mask)
     how: Any = {} if loop is None else {"loop": loop}
     carry, outputs = unroll(
         layer,
@@ -55,6 +55,7 @@ def run(
         initial_carry,
         lengths=seq_lengths,
         resets=resets,
+        mask=mask,
         reverse=options.reverse,
         key=key,
         **how,
@@ -64,25 +65,29 @@ def run(
     return options.result(carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, batch_axes), outputs))
 
 
-def _time_first(layer: Layer, inputs: Any, resets: Any) -> tuple[Any, Any, int]:
-    """Moves the time axis of inputs [*batch, time, features] and resets [*batch, time] to the front.
+def _time_first(layer: Layer, inputs: Any, resets: Any, mask: Any) -> tuple[Any, Any, Any, int]:
+    """Moves the time axis of inputs [*batch, time, features], and resets and mask [*batch, time], to the front.
 
     Returns:
-      The inputs, the resets, and the number of batch axes.
+      The inputs, the resets, the mask, and the number of batch axes.
     """
     for x in jax.tree.leaves(inputs):
-        if x.ndim < 1 + (0 if is_symbols(x) else layer.num_feature_axes):
+        if x.ndim < 1 + num_feature_axes(layer, x):
             raise ValueError(
                 "inputs must have the axes [*batch, time, features], or [*batch, time] for symbols, "
                 f"but their shape is {x.shape}: add the missing axes"
             )
     shape = leading_shape(layer, inputs)
-    if resets is not None:
-        if jnp.shape(resets) != shape:
-            raise ValueError(f"resets must have the shape [*batch, time] = {shape}, not {jnp.shape(resets)}")
-        resets = jnp.moveaxis(jnp.asarray(resets), -1, 0)
+
+    def move(name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if jnp.shape(value) != shape:
+            raise ValueError(f"{name} must have the shape [*batch, time] = {shape}, not {jnp.shape(value)}")
+        return jnp.moveaxis(jnp.asarray(value), -1, 0)
+
     inputs = jax.tree.map(lambda x: jnp.moveaxis(x, len(leading_shape(layer, x)) - 1, 0), inputs)
-    return inputs, resets, len(shape) - 1
+    return inputs, move("resets", resets), move("mask", mask), len(shape) - 1
 
 
 def _flip(y: Array, lengths: Any) -> Array:

@@ -41,6 +41,7 @@ def run_cell(
     *,
     seq_lengths: Any,
     resets: Any,
+    mask: Any,
     loop: Loop | None,
     unroll: int,
 ) -> Any:
@@ -54,6 +55,7 @@ def run_cell(
       options: The options of the call.
       seq_lengths: Integers [*batch].
       resets: Booleans [*batch, time], or time first with `options.time_major`.
+      mask: Like `resets`, True where a step is present.
       loop: The loop to use. None means `Deferred(unroll=unroll)`.
       unroll: The number of steps in one iteration of that loop.
     """
@@ -66,6 +68,7 @@ def run_cell(
         options,
         seq_lengths=seq_lengths,
         resets=resets,
+        mask=mask,
         loop=Deferred(unroll=unroll) if loop is None else loop,
     )
 

@@ -1,4 +1,4 @@
-"""Two RNNs over the same sequences, one in each direction, with resets."""
+"""Two RNNs over the same sequences, one in each direction, with resets or a mask."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import Array
 
 from jaxrnn._flax.calls import Options
-from jaxrnn.layers._direction import seen_from_the_end
 
 
 def run_both(
@@ -22,10 +19,11 @@ def run_both(
     *,
     seq_lengths: Any,
     resets: Any,
+    mask: Any,
     merge: Callable[[Any, Any], Any],
     keys: tuple[dict[str, Any], dict[str, Any]],
 ) -> Any:
-    """Runs two modules like Flax's `Bidirectional`, but with resets.
+    """Runs two modules like Flax's `Bidirectional`, but with resets or a mask.
 
     Args:
       forward_rnn: The module that reads the first step first.
@@ -34,31 +32,21 @@ def run_both(
       initial_carry: Two carries, or None.
       options: The options of the call; only `time_major` and `return_carry` are used.
       seq_lengths: Integers [*batch].
-      resets: Booleans [*batch, time], or time first with `options.time_major`, for the forward module.
+      resets: Booleans [*batch, time], or time first with `options.time_major`.
+      mask: Booleans [*batch, time], or time first with `options.time_major`.
       merge: A function that merges an output of the forward module with one of the backward module.
       keys: For each module, the keyword arguments that hold random keys; they differ between Linen and NNX.
     """
     forward, backward = (None, None) if initial_carry is None else initial_carry
-    both = {"seq_lengths": seq_lengths, "time_major": options.time_major, "return_carry": True}
-    forward, ys_forward = forward_rnn(inputs, initial_carry=forward, resets=resets, reverse=False, **both, **keys[0])
+    both = {
+        "seq_lengths": seq_lengths,
+        "resets": resets,
+        "mask": mask,
+        "time_major": options.time_major,
+        "return_carry": True,
+    }
+    forward, ys_forward = forward_rnn(inputs, initial_carry=forward, reverse=False, **both, **keys[0])
     backward, ys_backward = backward_rnn(
-        inputs,
-        initial_carry=backward,
-        resets=_backward_resets(resets, seq_lengths, options.time_major),
-        reverse=True,
-        keep_order=True,
-        **both,
-        **keys[1],
+        inputs, initial_carry=backward, reverse=True, keep_order=True, **both, **keys[1]
     )
     return options.result((forward, backward), jax.tree.map(merge, ys_forward, ys_backward))
-
-
-def _backward_resets(resets: Any, lengths: Any, time_major: bool) -> Array:
-    """Returns the resets for the backward module, with the axes in the same order."""
-    resets = jnp.asarray(resets) if time_major else jnp.moveaxis(jnp.asarray(resets), -1, 0)
-    valid = None
-    if lengths is not None:
-        valid = jnp.arange(len(resets)).reshape(-1, *(1,) * (resets.ndim - 1)) < jnp.asarray(lengths)
-    backward = seen_from_the_end(resets, valid)
-    assert backward is not None
-    return backward if time_major else jnp.moveaxis(backward, 0, -1)

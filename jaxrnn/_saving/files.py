@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from jax import Array
 
 from jaxrnn._check import did_you_mean
 from jaxrnn._names import names_along
+from jaxrnn._saving.fitting import check_fit, check_leaves
 from jaxrnn._saving.json_values import from_json, place_of, to_json, user_names
-from jaxrnn._saving.tensors import from_stored, to_stored
+from jaxrnn._tensor_files import as_jax, check_intact, describe_error, from_stored, read, write
 from jaxrnn.layer import Layer, Params
 from jaxrnn.trees import TreeCell
 
@@ -43,16 +44,18 @@ def save(path: str | os.PathLike[str], layer: Layer | TreeCell, params: Params) 
       path: Path of the file, for instance `model.safetensors`.
       layer: Any layer or any cell over trees, including your own classes. Its fields may be numbers, strings, other
         layers, dataclasses, NamedTuples, functions that have names, and tuples, lists or dicts of them.
-      params: Its parameters: arrays in tuples, lists, dicts, NamedTuples and dataclasses.
+      params: Its parameters, as `layer.init` draws them: arrays or numbers in tuples, lists, dicts, NamedTuples and
+        dataclasses. They may have been changed by `jaxrnn.weights.normalize`, or have further leading axes, as those of
+        an ensemble. A layer that contains your own layers may have any others.
 
     Raises:
       TypeError: The layer or the parameters contain something that a file cannot hold.
-      ValueError: Two arrays or two classes have the same name, or the layer is not determined by its fields.
+      ValueError: Two arrays or two classes have the same name, the layer is not determined by its fields, or the
+        parameters do not fit it.
       ImportError: The package safetensors is not installed.
     """
-    write_safetensors = _safetensors().numpy.save
     _check_layer(layer)
-    tensors: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     user_values: list[Any] = []
 
     def store_array(path: tuple[Any, ...], leaf: Any) -> dict[str, Any]:
@@ -62,9 +65,9 @@ def save(path: str | os.PathLike[str], layer: Layer | TreeCell, params: Params) 
             raise TypeError(
                 f"parameters must be arrays of numbers, but {name} is {_describe(leaf)}: a file cannot hold it"
             )
-        if name in tensors or name == "__metadata__":
+        if name in arrays or name == "__metadata__":
             raise ValueError(f"parameters must have distinct names in the file, but {name} is taken: rename it")
-        tensors[name] = to_stored(np.asarray(leaf))
+        arrays[name] = np.asarray(leaf)
         return {"tensor": name, "dtype": dtype, "shape": [*np.shape(leaf)]}
 
     about = {
@@ -72,19 +75,22 @@ def save(path: str | os.PathLike[str], layer: Layer | TreeCell, params: Params) 
         "layer": to_json(layer, _number_to_json, user_values),
         "params": to_json(params, store_array, user_values),
     }
-    if from_json(about["layer"], _refuse_tensor, user_names(user_values)) != layer:
+    if from_json(about["layer"], _refuse_tensor, user_names(user_values), "layer") != layer:
         raise ValueError(f"a layer must be equal to any other with the same fields, but {layer} is not")
-    data = write_safetensors(tensors, {"jaxrnn": json.dumps(about, allow_nan=False)})
-    _replace(Path(os.path.realpath(path)), data)
+    check_leaves(params)
+    check_fit(layer, params)
+    _replace(Path(os.path.realpath(path)), write(arrays, about))
 
 
 def load(path: str | os.PathLike[str], *, classes: Iterable[Any] = ()) -> tuple[Any, Params]:
     """Loads a layer and its parameters from a file that `save` wrote.
 
     The layer is equal to the one that was saved, and the parameters are JAX arrays with the same values and dtypes in
-    the same containers. Untrusted files are safe to load: the only classes and functions that are ever called are
-    those of jaxrnn, `jax.numpy` and `jax.nn` and those given as `classes`, with the values in their fields. Nothing is
-    unpickled or imported.
+    the same containers. A file that was damaged after it was written is refused.
+
+    Untrusted files are safe to load and to run. A file may name jaxrnn's layers, which check their arguments as always,
+    activations such as `jax.nn.relu` and other elementwise functions of JAX, and what is given as `classes`. The
+    parameters are arrays, and fit the layer. Nothing is unpickled or imported.
 
     Example:
       >>> import os, tempfile
@@ -97,59 +103,59 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] = ()) -> tuple[
 
     Args:
       path: Path of the file.
-      classes: Your own classes and functions that the file needs, such as `[MyCell, MyCellParams]`.
+      classes: Your own classes and functions that the file needs, such as `[MyCell, MyCellParams]`. Functions of other
+        packages, such as `jax.numpy.cumsum`, belong here, too.
 
     Returns:
       The layer and its parameters.
 
     Raises:
-      ValueError: The file is damaged, was not written by `save` or by a newer version of it, or needs classes,
-        functions or dtypes that are not available.
+      ValueError: The file is damaged, was not written by `save` or by a newer version of it, needs classes,
+        functions or dtypes that are not available, or holds parameters that do not fit the layer.
       TypeError: `classes` holds something other than classes and functions.
       ImportError: The package safetensors is not installed.
     """
     users = user_names(classes)
-    about, stored = _read(path)
+    data = Path(path).read_bytes()
     try:
-        if about["format"] > FORMAT:
+        about, tensors = read(data)
+        if not about:
             raise ValueError(
-                f"its format is {about['format']}, but this version of jaxrnn reads formats up to {FORMAT}: "
-                "upgrade jaxrnn"
+                "it was not written by jaxrnn.save, so it holds tensors but no layer: "
+                "read them with safetensors.numpy.load_file, and see jaxrnn.convert"
             )
-        layer = from_json(about["layer"], _refuse_tensor, users)
-        params = from_json(about["params"], lambda leaf: from_stored(stored, **leaf), users)
+        _check_format(about)
+        if (fields := check_intact(about, tensors).keys()) != {"format", "layer", "params"}:
+            raise ValueError(f"its metadata must have the fields format, layer and params, but it has {[*fields]}")
+        layer = from_json(about["layer"], _refuse_tensor, users, "layer")
         _check_layer(layer)
+        params = from_json(about["params"], partial(_read_array, tensors), users, "params")
+        check_leaves(params)
+        check_fit(layer, params)
+    except ImportError:
+        raise
     except Exception as error:
-        reason = error if isinstance(error, ValueError | TypeError) else f"it is damaged, {error!r}"
-        raise ValueError(f"{path} cannot be loaded: {reason}") from error
+        raise ValueError(f"{path} cannot be loaded: {describe_error(error)}") from error
     return layer, params
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the metadata, and the tensors as safetensors describes them: with dtype, shape and data."""
-    deserialize, data = _safetensors().deserialize, Path(path).read_bytes()
-    try:
-        stored = dict(deserialize(data))
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-    except Exception as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
-    if "jaxrnn" not in metadata:
+def _check_format(about: dict[str, Any]) -> None:
+    version = about.get("format")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"the format in its metadata must be a positive integer, but it is {version!r}")
+    if version > FORMAT:
         raise ValueError(
-            f"{path} was not written by jaxrnn.save, so it holds tensors but no layer: "
-            "read them with safetensors.numpy.load_file, and see jaxrnn.convert"
+            f"its format is {version}, but this version of jaxrnn reads formats up to {FORMAT}: upgrade jaxrnn"
         )
-    try:
-        return json.loads(metadata["jaxrnn"]), stored
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, its metadata cannot be read: {error}") from error
 
 
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("save and load need the package safetensors: pip install 'jaxrnn[save]'") from error
-    return safetensors
+def _read_array(tensors: dict[str, Any], place: str, json: Any) -> Array:
+    """Returns the array that a leaf of the parameters in a file refers to."""
+    types = {"tensor": str, "dtype": str, "shape": list}
+    if json.keys() != types.keys() or not all(isinstance(json[name], kind) for name, kind in types.items()):
+        raise ValueError(f"{place} must be a tensor with its dtype and shape, but it is {json!r}")
+    name = json["tensor"]
+    return as_jax(name, from_stored(tensors, name, json["dtype"], tuple(json["shape"])))
 
 
 def _check_layer(layer: Any) -> None:
@@ -171,8 +177,8 @@ def _describe(value: Any) -> str:
     return f"an array of {value.dtype}" if hasattr(value, "dtype") else repr(value)
 
 
-def _refuse_tensor(leaf: Any) -> Any:
-    raise ValueError(f"a layer must not hold tensors, but it holds {leaf!r}")
+def _refuse_tensor(place: str, json: Any) -> Any:
+    raise ValueError(f"a layer must not hold tensors, but {place} is {json!r}")
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.layer import Layer
+from jaxrnn.layer import Layer, num_feature_axes
 
 
 def num_steps(xs: Any) -> int:
@@ -25,7 +25,7 @@ def check_alike(layer: Layer, inputs: Sequence[Any]) -> None:
     described = [[f"{x.dtype} [{', '.join(map(str, x.shape[1:]))}]" for x in jax.tree.leaves(xs)] for xs in inputs]
     kinds = [[(jnp.issubdtype(x.dtype, np.integer), x.shape[1:]) for x in jax.tree.leaves(xs)] for xs in inputs]
     axes = layer.num_feature_axes
-    if any(len(shape) != (0 if symbols else axes) for kind in kinds for symbols, shape in kind):
+    if any(x.ndim != 1 + num_feature_axes(layer, x) for xs in inputs for x in jax.tree.leaves(xs)):
         raise ValueError(
             f"each step must have {axes} feature {'axis' if axes == 1 else 'axes'}, or be an integer symbol, "
             f"but the inputs are {described}"

@@ -98,7 +98,8 @@ class Stream:
 
         Raises:
           TypeError: `state` is not bytes.
-          ValueError: No slot is free, the bytes hold no state of this layer, or the prompt has the wrong shape.
+          ValueError: No slot is free, the bytes are damaged or hold no state of this layer, or the prompt has the wrong
+            shape.
         """
         if not self.free:
             raise ValueError(f"all {self.slots} slots of the stream are taken: evict or remove a sequence first")
@@ -200,7 +201,7 @@ class Stream:
           slot: A slot that holds a sequence.
 
         Returns:
-          The bytes of a safetensors file.
+          The bytes of a safetensors file with a checksum.
 
         Raises:
           ValueError: The slot holds no sequence.

@@ -31,7 +31,20 @@ Its equations fall into four groups:
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations, evaluate
 from jaxrnn._tracing.parts import StepParts, split_step
+from jaxrnn._tracing.precision import widen
 from jaxrnn._tracing.product import Product
 from jaxrnn._tracing.traced_step import TracedStep
+from jaxrnn._tracing.unused_rows import ignoring_unused
 
-__all__ = ["DependsOn", "Equation", "Equations", "Product", "StepParts", "TracedStep", "evaluate", "split_step"]
+__all__ = [
+    "DependsOn",
+    "Equation",
+    "Equations",
+    "Product",
+    "StepParts",
+    "TracedStep",
+    "evaluate",
+    "ignoring_unused",
+    "split_step",
+    "widen",
+]

@@ -44,7 +44,7 @@ def pull_kernel(params: dict[str, Any], images: Array, ct: Array, w: Any) -> Arr
 
     `images` and `ct` are [time, batch, *shape, channels].
     """
-    images, ct = (x.reshape(-1, *x.shape[2:]) for x in (images, ct))
+    images, ct = (x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (images, ct))
     shape = ct.shape[1:-1]
     padding = [(0, 0, 0), *((low, high, 0) for _, (low, high) in _sizes(params, w)), (0, 0, 0)]
     padded = jax.lax.pad(images, jnp.zeros((), images.dtype), padding)
@@ -52,13 +52,14 @@ def pull_kernel(params: dict[str, Any], images: Array, ct: Array, w: Any) -> Arr
         jax.lax.slice(padded, (0, *at, 0), (images.shape[0], *np.add(at, shape), images.shape[-1]))
         for at in np.ndindex(*w.shape[:-2])
     ]
-    rows = jnp.concatenate(patches, axis=-1).reshape(-1, math.prod(w.shape[:-1]))
+    places = math.prod(ct.shape[:-1])
+    rows = jnp.concatenate(patches, axis=-1).reshape(places, math.prod(w.shape[:-1]))
     product = jax.lax.dot_general(
         rows,
-        ct.reshape(-1, w.shape[-1]),
+        ct.reshape(places, w.shape[-1]),
         (((0,), (0,)), ((), ())),
         precision=params["precision"],
-        preferred_element_type=ct.dtype,
+        preferred_element_type=jnp.promote_types(ct.dtype, jnp.float32),
     )
     return product.reshape(w.shape).astype(w.dtype)
 

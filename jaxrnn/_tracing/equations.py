@@ -51,7 +51,7 @@ class Equations:
       outs: The places of the leaves of the result.
       out_tree: The structure of the result.
       constants: Values by place.
-      avals: The shape and dtype of each place; None for constants.
+      avals: The shape and dtype of each place.
     """
 
     def __init__(self, function: Callable[..., Any], *args: Any, inline: bool = False):
@@ -95,18 +95,19 @@ class Equations:
                 of_places[place] = depends_on
         return of_places, of_equations
 
-    def _constant(self, value: Any) -> int:
-        place = self.new_place(None)
+    def _constant(self, value: Any, aval: Any) -> int:
+        place = self.new_place(aval)
         self.constants[place] = value
         return place
 
     def _inline(self, closed: ClosedJaxpr, ins: list[int]) -> list[int]:
         jaxpr = closed.jaxpr
-        places = dict(zip(jaxpr.constvars, map(self._constant, closed.consts), strict=True))
-        places |= dict(zip(jaxpr.invars, ins, strict=True))
+        places = dict(zip(jaxpr.invars, ins, strict=True))
+        for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
+            places[var] = self._constant(value, var.aval)
 
         def place_of(atom: Any) -> int:
-            return self._constant(atom.val) if isinstance(atom, Literal) else places[atom]
+            return self._constant(atom.val, atom.aval) if isinstance(atom, Literal) else places[atom]
 
         for eqn in jaxpr.eqns:
             read = [place_of(atom) for atom in eqn.invars]

@@ -39,7 +39,7 @@ class StepParts:
 
     def __init__(self, function: Callable[..., Any], batched: bool, args: Any):
         traced = Equations(function, *args)
-        _check(traced, args)
+        _check(traced, args, batched)
         equations = _rewrite(traced)
         (self._params, self._states, self._xs), self._constants = traced.ins, traced.constants
         of_places, of_equations = _dependencies(traced, equations)
@@ -58,6 +58,8 @@ class StepParts:
         self._in_loop = _needed(of_state, self._state_outs if self.output_of_state else traced.outs)
         read = {p for e in [*self._in_loop, *self._after_loop] for p in e.ins}.union(traced.outs)
         self._projected = [p for p in sorted(read) if of_places[p] == DependsOn.INPUT]
+        if not self._states and not self._projected:
+            self._projected = self._xs[:1]  # something must have the batch axes
         self._projected_ndims = [traced.avals[p].ndim for p in self._projected]
         of_input = [e for e, depends_on in sorted_equations if depends_on == DependsOn.INPUT]
         self._before_loop = _needed(of_input, self._projected)
@@ -104,7 +106,7 @@ class StepParts:
         return tree.unflatten([leaf[0] if self._batched else leaf for leaf in leaves])
 
 
-def _check(traced: Equations, args: Any) -> None:
+def _check(traced: Equations, args: Any, batched: bool) -> None:
     if any(isinstance(value, Tracer) for value in traced.constants.values()):
         raise TypeError(
             "the adopted step reads traced arrays that are not among its arguments, "
@@ -121,9 +123,15 @@ def _check(traced: Equations, args: Any) -> None:
         )
     for before, place in zip(traced.ins[1], traced.outs, strict=False):
         old, new = traced.avals[before], traced.avals[place]
-        if new is not None and new.shape != old.shape:
+        if new.shape != old.shape:
             raise ValueError(
                 f"the state that the adopted step returns must keep its shapes, but {old.shape} became {new.shape}"
+            )
+    for place in traced.outs[len(traced.ins[1]) :]:
+        if batched and traced.avals[place].shape[:1] != (1,):
+            raise ValueError(
+                "each array of the output of the adopted step must begin with the batch axis, [batch, ...], "
+                f"but one has the shape {traced.avals[place].shape} for a batch of one sequence"
             )
 
 

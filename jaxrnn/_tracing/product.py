@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,7 @@ from jax import Array
 
 from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn._tracing.equations import DependsOn, Equation
-
-PRODUCTS = ("dot_general", "conv_general_dilated")
+from jaxrnn._tracing.unused_rows import PRODUCTS, keep_used_rows
 
 
 class Product:
@@ -19,13 +19,15 @@ class Product:
 
     Attributes:
       aval: The shape and dtype of the product.
+      a_dtype: The dtype of `a`.
       w_place: The place of `w`.
     """
 
     def __init__(self, e: Equation, avals: list[Any], swapped: bool):
         self.aval = avals[e.outs[0]]
         self.w_place = e.ins[0 if swapped else 1]
-        self._run, self._swapped = e.run, swapped
+        self.a_dtype = avals[e.ins[1 if swapped else 0]].dtype
+        self._e, self._run, self._swapped = e, e.run, swapped
         self._convolution = None  # the parameters of a plain convolution on a CPU
         if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
             self._convolution = e.params if jax.default_backend() == "cpu" else None
@@ -63,8 +65,9 @@ class Product:
 
         `a` and `ct` have the time axis first. For a matrix product, `a` is the first operand here, whereas JAX's own
         transpose puts `ct` first: XLA's CPU compiler copies the larger operand if it is in the wrong place, and `a`
-        [time * batch, input] is smaller than the cotangent of several gates.
+        [time * batch, input] is smaller than the cotangent of several gates. Unused rows are ignored, even NaN.
         """
+        a = jax.vmap(partial(keep_used_rows, self._e, int(self._swapped)))(a, ct)
         if self._convolution is not None:
             return pull_kernel(self._convolution, a, ct, w)
         if self._contracted is None:
@@ -73,5 +76,6 @@ class Product:
         a = jnp.moveaxis(a, 1 + axis, -1)
         ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
         rows = tuple(range(a.ndim - 1))
-        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=ct.dtype)
+        in_float32 = jnp.promote_types(ct.dtype, jnp.float32)
+        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=in_float32)
         return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)

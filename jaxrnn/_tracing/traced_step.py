@@ -15,6 +15,7 @@ from jax import Array
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations, evaluate
 from jaxrnn._tracing.product import Product
+from jaxrnn._tracing.unused_rows import equation_ignoring_unused
 
 LINEAR = ("add", "reshape", "slice", "split")  # results of these on products and inputs can be saved in place of them
 
@@ -100,14 +101,17 @@ class TracedStep:
         Derivatives pass through each saved value to what it was computed from.
         """
         values = iter(saved)
-        return self._run(weights, state, z, multiply, lambda computed: _substitute(computed, next(values)))
+        return self._run(
+            weights, state, z, multiply, lambda computed: _substitute(computed, next(values).astype(computed.dtype))
+        )
 
     def _run(self, weights: list[Array], state: Any, z: Any, multiply: Multiply, at_saved: Any) -> Any:
         values = {**self._constants, **dict(zip(self._weights, weights, strict=True))}
         values |= dict(zip(self._ins, jax.tree.leaves((state, z)), strict=True))
         for e, product in self._in_loop:
             operands = [values[p] for p in e.ins]
-            outs = [multiply(product, *product.operands(*operands))] if product else e.run(*operands)
+            run = equation_ignoring_unused(e)
+            outs = [multiply(product, *product.operands(*operands))] if product else run(*operands)
             values.update((p, at_saved(x) if p in self._saved else x) for p, x in zip(e.outs, outs, strict=True))
         return jax.tree.unflatten(self._out_tree, [values[p] for p in self._outs])
 

@@ -7,7 +7,6 @@ from typing import Any
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn.ops import is_symbols
 
 
 def check_shapes(cell: Any) -> None:
@@ -42,8 +41,7 @@ def image_channels(cell: Any, input_size: Any) -> int:
 def check_images(cell: Any, x: Array, w: Array) -> None:
     """Checks that an input fits a convolutional cell with the kernel `w`."""
     name, expected = type(cell).__name__, (*cell.shape, w.shape[-2])
-    if is_symbols(x):
-        raise TypeError(f"{name} reads numbers, but its input has an integer dtype, {x.dtype}: cast it to a float")
+    check.numbers(cell, x, "reads images", "cast integer images to a float dtype, or put an Embedding before it")
     if (ends := x.shape[-len(expected) :]) != expected:
         raise ValueError(
             f"the last axes of {name}'s input must be its shape and the channels of its parameters, {expected}, "

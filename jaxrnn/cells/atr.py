@@ -23,6 +23,11 @@ class ATRState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class ATRGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+
+
 @dataclass(frozen=True)
 class ATR(Cell):
     r"""Addition-subtraction twin-gated recurrent network: two gates from one sum and one difference.
@@ -72,9 +77,14 @@ class ATR(Cell):
     def project(self, params: ATRParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x)
 
-    def step(self, params: ATRParams, state: ATRState, z: Array) -> ATRState:
+    def gates(self, params: ATRParams, state: ATRState, z: Array) -> ATRGates:
+        """Returns the gates of a step, given the state before it."""
         q = state.h @ params.w_h
-        return ATRState(h=sigmoid(z + q) * z + sigmoid(z - q) * state.h)
+        return ATRGates(sigmoid(z + q), sigmoid(z - q))
+
+    def step(self, params: ATRParams, state: ATRState, z: Array) -> ATRState:
+        i, f = self.gates(params, state, z)
+        return ATRState(h=i * z + f * state.h)
 
     def readout(self, params: ATRParams, state: ATRState, z: Array) -> Array:
         return state.h

@@ -25,6 +25,11 @@ class BRCState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class BRCGates(NamedTuple):
+    a: Array  # [*batch, hidden], feedback, from 0 to 2
+    c: Array  # update gate
+
+
 @dataclass(frozen=True)
 class BRC(Cell):
     r"""Bistable recurrent cell: each unit sees only its own state and can hold it without the others.
@@ -80,10 +85,15 @@ class BRC(Cell):
     def project(self, params: BRCParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: BRCParams, state: BRCState, z: Array) -> BRCState:
-        x_a, x_c, x_h = jnp.split(z, 3, axis=-1)
+    def gates(self, params: BRCParams, state: BRCState, z: Array) -> BRCGates:
+        """Returns the gates of a step, given the state before it."""
+        x_a, x_c, _ = jnp.split(z, 3, axis=-1)
         h_a, h_c = params.w_h[0] * state.h, params.w_h[1] * state.h
-        a, c = 1 + tanh(x_a + h_a), sigmoid(x_c + h_c)
+        return BRCGates(1 + tanh(x_a + h_a), sigmoid(x_c + h_c))
+
+    def step(self, params: BRCParams, state: BRCState, z: Array) -> BRCState:
+        _, _, x_h = jnp.split(z, 3, axis=-1)
+        a, c = self.gates(params, state, z)
         return BRCState(h=c * state.h + (1 - c) * tanh(x_h + a * state.h))
 
     def readout(self, params: BRCParams, state: BRCState, z: Array) -> Array:

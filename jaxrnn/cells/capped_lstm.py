@@ -26,6 +26,13 @@ class CappedLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class CappedLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class CappedLSTM(Cell):
     r"""Long short-term memory that writes at most as much as it forgets, so that :math:`|c_t|` stays below 1.
@@ -83,11 +90,15 @@ class CappedLSTM(Cell):
     def project(self, params: CappedLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> CappedLSTMState:
+    def gates(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> CappedLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        i, f = sigmoid(i), sigmoid(f)
-        c = f * state.c + jnp.minimum(i, 1 - f) * tanh(g)
-        return CappedLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return CappedLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> CappedLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + jnp.minimum(i, 1 - f) * g
+        return CappedLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: CappedLSTMParams, state: CappedLSTMState, z: Array) -> Array:
         return state.h

@@ -91,12 +91,13 @@ class CfC(Cell):
         return CfCState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
     def project(self, params: CfCParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time from its last feature", "append it to the output of an Embedding")
         return affine(x[..., :-1], params.w_x, params.b), x[..., -1:]
 
     def step(self, params: CfCParams, state: CfCState, z: tuple[Array, Array]) -> CfCState:
         x_u, time = z
         u = self.activation(x_u + state.h @ params.w_h)
-        f, g, k = jnp.split(u @ params.w_u + params.b_u, 3, axis=-1)
+        f, g, k = jnp.split(affine(u, params.w_u, params.b_u), 3, axis=-1)
         gate = sigmoid(-f * time)
         return CfCState(h=gate * tanh(g) + (1 - gate) * tanh(k))
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class CFNParams(NamedTuple):
@@ -23,6 +23,11 @@ class CFNParams(NamedTuple):
 
 class CFNState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class CFNGates(NamedTuple):
+    theta: Array  # [*batch, hidden], forget gate
+    eta: Array  # input gate
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,17 @@ class CFN(Cell):
     def project(self, params: CFNParams, x: Array, key: Keys = None) -> Array:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return jnp.concatenate([z[..., : 2 * n] + params.b, tanh(z[..., 2 * n :])], axis=-1)
+        return jnp.concatenate([z[..., : 2 * n] + align(params.b, z), tanh(z[..., 2 * n :])], axis=-1)
 
-    def step(self, params: CFNParams, state: CFNState, z: Array) -> CFNState:
+    def gates(self, params: CFNParams, state: CFNState, z: Array) -> CFNGates:
+        """Returns the gates of a step, given the state before it."""
         n = self.hidden_size
         theta, eta = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        return CFNState(h=theta * tanh(state.h) + eta * z[..., 2 * n :])
+        return CFNGates(theta, eta)
+
+    def step(self, params: CFNParams, state: CFNState, z: Array) -> CFNState:
+        theta, eta = self.gates(params, state, z)
+        return CFNState(h=theta * tanh(state.h) + eta * z[..., 2 * self.hidden_size :])
 
     def readout(self, params: CFNParams, state: CFNState, z: Array) -> Array:
         return state.h

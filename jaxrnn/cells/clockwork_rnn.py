@@ -15,7 +15,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, spread_like, tanh, zeros
+from jaxrnn.ops import affine, align, spread_like, tanh, zeros
 
 
 class ClockworkRNNParams(NamedTuple):
@@ -92,9 +92,10 @@ class ClockworkRNN(Cell):
 
     def step(self, params: ClockworkRNNParams, state: ClockworkRNNState, z: Array) -> ClockworkRNNState:
         periods = np.repeat(np.array(self.periods, np.int32), self.hidden_size // len(self.periods))
-        read = periods[:, None] >= periods  # each group reads those that are not faster than itself
+        read = periods[:, None] >= periods[None]  # each group reads those that are not faster than itself
         new = self.activation(z + state.h @ jnp.where(read, params.w_h, 0))
-        h = jnp.where(state.t[..., None] % periods == 0, new, state.h)
+        now = state.t[..., None] % align(periods, new) == 0
+        h = jnp.where(now, new, state.h)
         return ClockworkRNNState(h=h, t=(state.t + 1) % math.lcm(*self.periods))
 
     def readout(self, params: ClockworkRNNParams, state: ClockworkRNNState, z: Array) -> Array:

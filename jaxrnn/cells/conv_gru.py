@@ -27,6 +27,12 @@ class ConvGRUState(NamedTuple):
     h: Array  # [*batch, *shape, hidden]
 
 
+class ConvGRUGates(NamedTuple):
+    z: Array  # [*batch, *shape, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class ConvGRU(Cell):
     r"""Gated recurrent unit for images, whose products are convolutions (written :math:`*`).
@@ -95,10 +101,14 @@ class ConvGRU(Cell):
         check_images(self, x, params.w_x)
         return convolution(x, params.w_x, params.b)
 
-    def step(self, params: ConvGRUParams, state: ConvGRUState, z: Array) -> ConvGRUState:
+    def gates(self, params: ConvGRUParams, state: ConvGRUState, z: Array) -> ConvGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + convolution(state.h, params.w_h)), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + convolution(r * state.h, params.w_a))
+        return ConvGRUGates(update, r, tanh(z[..., 2 * n :] + convolution(r * state.h, params.w_a)))
+
+    def step(self, params: ConvGRUParams, state: ConvGRUState, z: Array) -> ConvGRUState:
+        update, _, a = self.gates(params, state, z)
         return ConvGRUState(h=(1 - update) * state.h + update * a)
 
     def readout(self, params: ConvGRUParams, state: ConvGRUState, z: Array) -> Array:

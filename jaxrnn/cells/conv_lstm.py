@@ -27,6 +27,13 @@ class ConvLSTMState(NamedTuple):
     c: Array  # [*batch, *shape, hidden]
 
 
+class ConvLSTMGates(NamedTuple):
+    i: Array  # [*batch, *shape, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class ConvLSTM(Cell):
     r"""Long short-term memory for images, whose products are convolutions (written :math:`*`).
@@ -98,10 +105,15 @@ class ConvLSTM(Cell):
         check_images(self, x, params.w_x)
         return convolution(x, params.w_x, params.b)
 
-    def step(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> ConvLSTMState:
+    def gates(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> ConvLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return ConvLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return ConvLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> ConvLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return ConvLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: ConvLSTMParams, state: ConvLSTMState, z: Array) -> Array:
         return state.h

@@ -26,6 +26,12 @@ class CoupledLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class CoupledLSTMGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class CoupledLSTM(Cell):
     r"""Long short-term memory with coupled input and forget gates: it writes exactly as much as it forgets.
@@ -82,11 +88,15 @@ class CoupledLSTM(Cell):
     def project(self, params: CoupledLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> CoupledLSTMState:
+    def gates(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> CoupledLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         f, g, o = jnp.split(z + state.h @ params.w_h, 3, axis=-1)
-        f = sigmoid(f)
-        c = f * state.c + (1 - f) * tanh(g)
-        return CoupledLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return CoupledLSTMGates(sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> CoupledLSTMState:
+        f, g, o = self.gates(params, state, z)
+        c = f * state.c + (1 - f) * g
+        return CoupledLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: CoupledLSTMParams, state: CoupledLSTMState, z: Array) -> Array:
         return state.h

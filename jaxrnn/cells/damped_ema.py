@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import is_symbols, joint_dtype, sigmoid, spread_like
+from jaxrnn.ops import align, as_features, joint_dtype, sigmoid, spread_like
 
 
 class DampedEMAParams(NamedTuple):
@@ -38,8 +38,8 @@ class DampedEMA(LinearCell):
     where a sigmoid keeps :math:`\alpha` and :math:`\delta` in (0, 1). :math:`\eta` is initialized with variance 1
     divided by the state size, so that :math:`y` does not grow with the state size.
 
-    The output is :math:`y_t`, which has the size of the input. The cell averages the input itself, so symbols need an
-    `Embedding` first.
+    The output is :math:`y_t`, which has the size of the input. The cell averages the input itself, so symbols become
+    one-hot vectors; an `Embedding` before it is cheaper.
 
     Example:
       >>> cell = jaxrnn.DampedEMA(state_size=16)
@@ -66,22 +66,20 @@ class DampedEMA(LinearCell):
     def init(self, key: Array, input_size: int) -> DampedEMAParams:
         shape = input_size, self.state_size
         alpha, delta, beta, eta = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
-        signs = 1 - 2.0 * (jnp.arange(self.state_size) % 2)
-        return DampedEMAParams(0.2 * alpha, 0.2 * delta, signs + 0.02 * beta, eta / self.state_size**0.5)
+        signs = 1 - 2 * (jnp.arange(self.state_size, dtype=float) % 2)
+        return DampedEMAParams(0.2 * alpha, 0.2 * delta, signs[None] + 0.02 * beta, eta / self.state_size**0.5)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> DampedEMAState:
         dtype = joint_dtype(params) if dtype is None else dtype
         return DampedEMAState(spread_like(params, jnp.zeros((*batch_shape, *params.alpha.shape), dtype)))
 
     def project(self, params: DampedEMAParams, x: Array, key: Keys = None) -> Array:
-        if is_symbols(x):
-            raise TypeError(f"{self} averages its input, so it needs numbers, not symbols: put an Embedding before it")
-        return x
+        return as_features(x, params.alpha.shape[0], params.alpha.dtype)
 
     def coefficients(self, params: DampedEMAParams, z: Array) -> tuple[DampedEMAState, DampedEMAState]:
         alpha, delta = sigmoid(params.alpha), sigmoid(params.delta)
-        b = alpha * params.beta * z[..., None]
+        b = align(alpha * params.beta, z[..., None]) * z[..., None]
         return DampedEMAState(jnp.broadcast_to(1 - alpha * delta, b.shape)), DampedEMAState(b)
 
     def readout(self, params: DampedEMAParams, state: DampedEMAState, z: Array) -> Array:
-        return (params.eta * state.h).sum(-1)
+        return (align(params.eta, state.h) * state.h).sum(-1)

@@ -13,7 +13,7 @@ from jax.nn import silu
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, zeros
 
 EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
 
@@ -89,7 +89,7 @@ class DeltaNet(Cell):
 
     def project(self, params: DeltaNetParams, x: Array, key: Keys = None) -> DeltaNetInput:
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
-        q, k, v = (part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts)
+        q, k, v = (in_groups(part, self.num_heads) for part in parts)
         q, k = (a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPSILON) for a in (silu(q), silu(k)))
         return DeltaNetInput(q, k, v, sigmoid(affine(x, params.w_beta))[..., None])
 
@@ -99,4 +99,4 @@ class DeltaNet(Cell):
 
     def readout(self, params: DeltaNetParams, state: DeltaNetState, z: DeltaNetInput) -> Array:
         y = jnp.einsum("...vk,...k->...v", state.s, z.q)
-        return y.reshape(*y.shape[:-2], self.hidden_size)
+        return side_by_side(y)

@@ -95,8 +95,8 @@ class DOTRNN(Cell):
     def step(self, params: DOTRNNParams, state: DOTRNNState, z: Array) -> DOTRNNState:
         h = self.activation(z + state.h @ params.w_h)
         for n in range(self.depth - 1):
-            h = self.activation(h @ params.w_u[n] + params.b_u[n])
+            h = self.activation(affine(h, params.w_u[n], params.b_u[n]))
         return DOTRNNState(h=h)
 
     def readout(self, params: DOTRNNParams, state: DOTRNNState, z: Array) -> Array:
-        return self.output_activation(state.h @ params.w_y + params.b_y)
+        return self.output_activation(affine(state.h, params.w_y, params.b_y))

@@ -27,6 +27,12 @@ class DSGUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class DSGUGates(NamedTuple):
+    g: Array  # [*batch, hidden], multiplicative gate
+    o: Array  # candidate
+    z: Array  # update gate
+
+
 @dataclass(frozen=True)
 class DSGU(Cell):
     r"""Deep simple gated unit: a simple gated unit with one more matrix before its output.
@@ -81,11 +87,16 @@ class DSGU(Cell):
     def project(self, params: DSGUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: DSGUParams, state: DSGUState, z: Array) -> DSGUState:
+    def gates(self, params: DSGUParams, state: DSGUState, z: Array) -> DSGUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_z, x_g = jnp.split(z, 2, axis=-1)
         g = tanh((x_g * state.h) @ params.w_g)
         out = sigmoid((g * state.h) @ params.w_o)
         update = jnp.clip(0.2 * (x_z + state.h @ params.w_h) + 0.5, 0, 1)
+        return DSGUGates(g, out, update)
+
+    def step(self, params: DSGUParams, state: DSGUState, z: Array) -> DSGUState:
+        _, out, update = self.gates(params, state, z)
         return DSGUState(h=(1 - update) * state.h + update * out)
 
     def readout(self, params: DSGUParams, state: DSGUState, z: Array) -> Array:

@@ -87,7 +87,7 @@ class DTRNN(Cell):
     def step(self, params: DTRNNParams, state: DTRNNState, z: Array) -> DTRNNState:
         h = self.activation(z + state.h @ params.w_h)
         for n in range(self.depth - 1):
-            h = self.activation(h @ params.w_u[n] + params.b_u[n])
+            h = self.activation(affine(h, params.w_u[n], params.b_u[n]))
         return DTRNNState(h=h)
 
     def readout(self, params: DTRNNParams, state: DTRNNState, z: Array) -> Array:

@@ -88,8 +88,8 @@ class DTSRNN(Cell):
     def step(self, params: DTSRNNParams, state: DTSRNNState, z: Array) -> DTSRNNState:
         h = self.activation(z + state.h @ params.w_h)
         for n in range(self.depth - 2):
-            h = self.activation(h @ params.w_u[n] + params.b_u[n])
-        return DTSRNNState(h=self.activation(h @ params.w_u[-1] + state.h @ params.w_s + params.b_u[-1]))
+            h = self.activation(affine(h, params.w_u[n], params.b_u[n]))
+        return DTSRNNState(h=self.activation(h @ params.w_u[-1] + affine(state.h, params.w_s, params.b_u[-1])))
 
     def readout(self, params: DTSRNNParams, state: DTSRNNState, z: Array) -> Array:
         return state.h

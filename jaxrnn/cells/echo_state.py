@@ -82,7 +82,7 @@ class EchoState(Cell):
     def init(self, key: Array, input_size: int) -> EchoStateParams:
         n = self.hidden_size
         k_x, k_h, k_mask, k_b = jax.random.split(key, 4)
-        w_h = uniform(1.0)(k_h, (n, n)) * jax.random.bernoulli(k_mask, self.connectivity, (n, n))
+        w_h = jnp.where(jax.random.bernoulli(k_mask, self.connectivity, (n, n)), uniform(1.0)(k_h, (n, n)), 0)
         radius = _spectral_radius(w_h)
         w_h = w_h * jnp.where(radius > 0, self.spectral_radius / jnp.where(radius > 0, radius, 1), 1)
         law = uniform(self.input_scale)

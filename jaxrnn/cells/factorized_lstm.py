@@ -27,6 +27,13 @@ class FactorizedLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class FactorizedLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class FactorizedLSTM(Cell):
     r"""Factorized long short-term memory (F-LSTM): its matrix is a product of two smaller ones.
@@ -85,11 +92,16 @@ class FactorizedLSTM(Cell):
     def project(self, params: FactorizedLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x)
 
-    def step(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMState:
+    def gates(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         u = z + state.h @ params.w_h
         i, f, g, o = jnp.split(u @ params.w_u + params.b, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return FactorizedLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return FactorizedLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return FactorizedLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> Array:
         return state.h

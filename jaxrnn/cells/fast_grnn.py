@@ -27,6 +27,11 @@ class FastGRNNState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class FastGRNNGates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class FastGRNN(Cell):
     r"""FastGRNN: the vanilla network with a gate that shares the candidate's weights and adds only a bias.
@@ -87,10 +92,14 @@ class FastGRNN(Cell):
     def project(self, params: FastGRNNParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x)
 
-    def step(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNState:
+    def gates(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         b_z, b_a = jnp.split(params.b, 2)
         z = z + state.h @ params.w_h
-        update, a = sigmoid(z + b_z), tanh(z + b_a)
+        return FastGRNNGates(sigmoid(z + b_z), tanh(z + b_a))
+
+    def step(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNState:
+        update, a = self.gates(params, state, z)
         return FastGRNNState(h=(sigmoid(params.zeta) * (1 - update) + sigmoid(params.nu)) * a + update * state.h)
 
     def readout(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> Array:

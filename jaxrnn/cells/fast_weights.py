@@ -13,7 +13,7 @@ from jax.nn import relu
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, zeros
+from jaxrnn.ops import affine, align, normalized, zeros
 
 
 class FastWeightsParams(NamedTuple):
@@ -92,10 +92,11 @@ class FastWeights(Cell):
     def step(self, params: FastWeightsParams, state: FastWeightsState, z: Array) -> FastWeightsState:
         a = self.decay_rate * state.a + self.learning_rate * state.h[..., :, None] * state.h[..., None, :]
         slow = state.h @ params.w_h + z
+        gain, b = align((params.gain, params.b), slow)
         h = self.activation(slow)
         for _ in range(self.inner_steps):
             fast = (a @ h[..., None])[..., 0]
-            h = self.activation(params.gain * normalized(slow + fast, self.epsilon) + params.b)
+            h = self.activation(gain * normalized(slow + fast, self.epsilon) + b)
         return FastWeightsState(h=h, a=a)
 
     def readout(self, params: FastWeightsParams, state: FastWeightsState, z: Array) -> Array:

@@ -13,7 +13,7 @@ from jax.nn import silu, softplus
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, zeros
 
 EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
 
@@ -95,10 +95,10 @@ class GatedDeltaNet(Cell):
 
     def project(self, params: GatedDeltaNetParams, x: Array, key: Keys = None) -> GatedDeltaNetInput:
         parts = jnp.split(silu(affine(x, params.w_x)), 3, axis=-1)
-        q, k, v = (part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts)
+        q, k, v = (in_groups(part, self.num_heads) for part in parts)
         q, k = (a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPSILON) for a in (q, k))
         alpha, beta = jnp.split(affine(x, params.w_gates), 2, axis=-1)
-        alpha = jnp.exp(-jnp.exp(params.a) * softplus(alpha + params.b_alpha))
+        alpha = jnp.exp(-jnp.exp(align(params.a, alpha)) * softplus(alpha + align(params.b_alpha, alpha)))
         return GatedDeltaNetInput(q, k, v, alpha[..., None], sigmoid(beta)[..., None])
 
     def step(self, params: GatedDeltaNetParams, state: GatedDeltaNetState, z: GatedDeltaNetInput) -> GatedDeltaNetState:
@@ -108,4 +108,4 @@ class GatedDeltaNet(Cell):
 
     def readout(self, params: GatedDeltaNetParams, state: GatedDeltaNetState, z: GatedDeltaNetInput) -> Array:
         y = jnp.einsum("...vk,...k->...v", state.s, z.q)
-        return y.reshape(*y.shape[:-2], self.hidden_size)
+        return side_by_side(y)

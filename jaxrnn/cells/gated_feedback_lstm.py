@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, side_by_side, sigmoid, tanh, zeros
 
 
 class GatedFeedbackLSTMParams(NamedTuple):
@@ -100,15 +100,14 @@ class GatedFeedbackLSTM(Cell):
 
     def step(self, params: GatedFeedbackLSTMParams, state: GatedFeedbackLSTMState, z: Array) -> GatedFeedbackLSTMState:
         n = self.hidden_size
-        side_by_side = (*z.shape[:-1], -1)
-        past = state.h.reshape(side_by_side)
+        past = side_by_side(state.h)
         hs, cs = [], []
         for j, (w_h, w_g, w_s, b) in enumerate(zip(*params[2:], strict=True)):
             z = hs[-1] @ params.w_u[j - 1] if hs else z
             s = sigmoid(z[..., 4 * n :] + past @ w_s)
-            i, f, g, o = jnp.split(z[..., : 4 * n] + b, 4, axis=-1)
+            i, f, g, o = jnp.split(z[..., : 4 * n] + align(b, z), 4, axis=-1)
             h_i, h_f, h_o = jnp.split(state.h[..., j, :] @ w_h, 3, axis=-1)
-            g = tanh(g + (s[..., None] * state.h).reshape(side_by_side) @ w_g)
+            g = tanh(g + side_by_side(s[..., None] * state.h) @ w_g)
             cs.append(sigmoid(f + h_f) * state.c[..., j, :] + sigmoid(i + h_i) * g)
             hs.append(sigmoid(o + h_o) * tanh(cs[-1]))
         return GatedFeedbackLSTMState(h=jnp.stack(hs, axis=-2), c=jnp.stack(cs, axis=-2))

@@ -13,7 +13,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, zeros
+from jaxrnn.ops import affine, in_groups, side_by_side, zeros
 
 
 class GatedLinearAttentionParams(NamedTuple):
@@ -96,7 +96,7 @@ class GatedLinearAttention(LinearCell):
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
         logit = affine(affine(x, params.w_rank), params.w_alpha, params.b_alpha)
         parts.append(jnp.exp(log_sigmoid(logit) / self.temperature))
-        return GatedLinearAttentionInput(*(part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts))
+        return GatedLinearAttentionInput(*(in_groups(part, self.num_heads) for part in parts))
 
     def coefficients(
         self, params: GatedLinearAttentionParams, z: GatedLinearAttentionInput
@@ -108,4 +108,4 @@ class GatedLinearAttention(LinearCell):
         self, params: GatedLinearAttentionParams, state: GatedLinearAttentionState, z: GatedLinearAttentionInput
     ) -> Array:
         y = jnp.einsum("...kv,...k->...v", state.s, z.q)
-        return y.reshape(*y.shape[:-2], self.hidden_size)
+        return side_by_side(y)

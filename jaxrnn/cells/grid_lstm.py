@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class GridLSTMParams(NamedTuple):
@@ -101,7 +101,9 @@ class GridLSTM(Cell):
         up, up_m = jnp.split(z, 2, axis=-1)
         hs, ms = [], []
         for layer, (w_h, w_u, b) in enumerate(zip(*params[1:], strict=True)):
-            i, f, o, c, up_i, up_f, up_o, up_c = jnp.split(state.h[..., layer, :] @ w_h + up @ w_u + b, 8, axis=-1)
+            i, f, o, c, up_i, up_f, up_o, up_c = jnp.split(
+                state.h[..., layer, :] @ w_h + up @ w_u + align(b, up), 8, axis=-1
+            )
             ms.append(sigmoid(f) * state.m[..., layer, :] + sigmoid(i) * tanh(c))
             hs.append(tanh(sigmoid(o) * ms[-1]))
             up_m = sigmoid(up_f) * up_m + sigmoid(up_i) * tanh(up_c)

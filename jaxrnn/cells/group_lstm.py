@@ -13,7 +13,7 @@ from jax.scipy.linalg import block_diag
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, is_symbols, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, in_groups, is_symbols, side_by_side, sigmoid, tanh, zeros
 
 
 class GroupLSTMParams(NamedTuple):
@@ -25,6 +25,13 @@ class GroupLSTMParams(NamedTuple):
 class GroupLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class GroupLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,20 @@ class GroupLSTM(Cell):
         groups, size, _ = params.w_x.shape
         if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the full matrix, or the error of `affine`
             z = affine(x, block_diag(*params.w_x))
-            return z.reshape(*z.shape[:-1], groups, -1) + params.b
-        return jnp.einsum("...ka,kab->...kb", x.reshape(*x.shape[:-1], groups, size), params.w_x) + params.b
+            return in_groups(z, groups) + params.b
+        return jnp.einsum("...ka,kab->...kb", in_groups(x, groups), params.w_x) + params.b
+
+    def gates(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        h = in_groups(state.h, self.num_groups)
+        parts = jnp.split(z + jnp.einsum("...ka,kab->...kb", h, params.w_h), 4, axis=-1)
+        i, f, g, o = (side_by_side(part) for part in parts)
+        return GroupLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
 
     def step(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMState:
-        h = state.h.reshape(*state.h.shape[:-1], self.num_groups, -1)
-        parts = jnp.split(z + jnp.einsum("...ka,kab->...kb", h, params.w_h), 4, axis=-1)
-        i, f, g, o = (part.reshape(state.h.shape) for part in parts)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return GroupLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return GroupLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> Array:
         return state.h

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,12 @@ class GRUParams(NamedTuple):
 
 class GRUState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class GRUGates(NamedTuple):
+    r: Array  # [*batch, hidden], reset gate
+    z: Array  # update gate
+    n: Array  # candidate
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class GRU(Cell):
     Args:
       hidden_size: Size of :math:`h`.
       update_bias: Initial value of :math:`b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      activation: The elementwise function in place of tanh.
+      gate_activation: The elementwise function in place of :math:`\sigma`.
 
     References:
       K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
@@ -63,10 +72,13 @@ class GRU(Cell):
     hidden_size: int
     _: KW_ONLY
     update_bias: float | Chrono = 0.0
+    activation: Callable[[Array], Array] = field(default=tanh, repr=False)
+    gate_activation: Callable[[Array], Array] = field(default=sigmoid, repr=False)
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "update_bias")
+        check.function(self, "activation", "gate_activation")
 
     def init(self, key: Array, input_size: int) -> GRUParams:
         n = self.hidden_size
@@ -82,11 +94,16 @@ class GRU(Cell):
     def project(self, params: GRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:
+    def gates(self, params: GRUParams, state: GRUState, z: Array) -> GRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(state.h @ params.w_h, 3, axis=-1)
-        update = sigmoid(x_z + h_z)
-        n = tanh(x_n + sigmoid(x_r + h_r) * (h_n + params.b_n))
+        r = self.gate_activation(x_r + h_r)
+        n = self.activation(x_n + r * (h_n + params.b_n))
+        return GRUGates(r, self.gate_activation(x_z + h_z), n)
+
+    def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:
+        _, update, n = self.gates(params, state, z)
         return GRUState(h=(1 - update) * n + update * state.h)
 
     def readout(self, params: GRUParams, state: GRUState, z: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class GRUDParams(NamedTuple):
@@ -108,10 +108,11 @@ class GRUD(Cell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> GRUDState:
         d = params.mean.shape[0]
         h, x, age = zeros(params, batch_shape, dtype, self.hidden_size, d, d)
-        return GRUDState(h=h, x=x + params.mean.astype(x.dtype), age=age)
+        return GRUDState(h=h, x=x + align(params.mean.astype(x.dtype), x), age=age)
 
     def project(self, params: GRUDParams, x: Array, key: Keys = None) -> tuple:
         d = params.mean.shape[0]
+        check.numbers(self, x, "reads values, their mask and a time", f"give it {2 * d + 1} features per step")
         x, m, gap = jnp.split(x, [d, 2 * d], axis=-1)
         return jnp.where(m == 0, 0, x), m, gap, affine(m, params.w_m, params.b)
 
@@ -119,9 +120,10 @@ class GRUD(Cell):
         n = self.hidden_size
         x, m, gap, z_m = z
         delta = gap + state.age
-        decay_x = jnp.exp(-jax.nn.relu(params.w_dx * delta + params.b_dx))
-        decay_h = jnp.exp(-jax.nn.relu(delta @ params.w_dh + params.b_dh))
-        x_hat = m * x + (1 - m) * (decay_x * state.x + (1 - decay_x) * params.mean)
+        w_dx, b_dx, mean = align((params.w_dx, params.b_dx, params.mean), delta)
+        decay_x = jnp.exp(-jax.nn.relu(w_dx * delta + b_dx))
+        decay_h = jnp.exp(-jax.nn.relu(affine(delta, params.w_dh, params.b_dh)))
+        x_hat = m * x + (1 - m) * (decay_x * state.x + (1 - decay_x) * mean)
         h = decay_h * state.h
         z_x = z_m + x_hat @ params.w_x
         r, update = jnp.split(sigmoid(z_x[..., : 2 * n] + h @ params.w_h), 2, axis=-1)

@@ -12,7 +12,7 @@ from jax.nn import silu
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, sigmoid, spread_like
+from jaxrnn.ops import affine, align, complex_dtype, joint_dtype, sigmoid, spread_like, to_complex
 
 
 class HGRNParams(NamedTuple):
@@ -77,7 +77,7 @@ class HGRN(LinearCell):
         return HGRNParams(gates(glorot_uniform, key, (input_size, n), 3), jnp.zeros(3 * n), theta)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> HGRNState:
-        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)
         return HGRNState(spread_like(params, jnp.zeros((*batch_shape, self.hidden_size), dtype)))
 
     def project(self, params: HGRNParams, x: Array, key: Keys = None) -> HGRNInput:
@@ -85,8 +85,9 @@ class HGRN(LinearCell):
         return HGRNInput(silu(c), self.lower_rate + (1 - self.lower_rate) * sigmoid(f))
 
     def coefficients(self, params: HGRNParams, z: HGRNInput) -> tuple[HGRNState, HGRNState]:
-        re, im = jnp.split(z.c, 2, axis=-1)
-        return HGRNState(h=z.f * jnp.exp(1j * params.theta)), HGRNState(h=(1 - z.f) * (re + 1j * im))
+        f = to_complex(z.f)
+        turn = jnp.exp(to_complex(jnp.zeros_like(params.theta), params.theta))
+        return HGRNState(h=f * align(turn, f)), HGRNState(h=(1 - f) * to_complex(*jnp.split(z.c, 2, axis=-1)))
 
     def readout(self, params: HGRNParams, state: HGRNState, z: HGRNInput) -> Array:
         return jnp.concatenate([state.h.real, state.h.imag], axis=-1)

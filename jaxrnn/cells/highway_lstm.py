@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class HighwayLSTMParams(NamedTuple):
@@ -24,6 +24,14 @@ class HighwayLSTMParams(NamedTuple):
 class HighwayLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class HighwayLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+    r: Array  # gate of the highway
 
 
 @dataclass(frozen=True)
@@ -85,14 +93,19 @@ class HighwayLSTM(Cell):
     def project(self, params: HighwayLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., : 5 * n] + params.b, z[..., 5 * n :]
+        return z[..., : 5 * n] + align(params.b, z), z[..., 5 * n :]
+
+    def gates(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        x_gates, _ = z
+        i, f, g, o, r = jnp.split(x_gates + state.h @ params.w_h, 5, axis=-1)
+        return HighwayLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o), sigmoid(r))
 
     def step(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> HighwayLSTMState:
-        x_gates, highway = z
-        i, f, g, o, r = jnp.split(x_gates + state.h @ params.w_h, 5, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        r = sigmoid(r)
-        return HighwayLSTMState(h=r * sigmoid(o) * tanh(c) + (1 - r) * highway, c=c)
+        _, highway = z
+        i, f, g, o, r = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return HighwayLSTMState(h=r * o * tanh(c) + (1 - r) * highway, c=c)
 
     def readout(self, params: HighwayLSTMParams, state: HighwayLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

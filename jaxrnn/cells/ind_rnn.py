@@ -14,7 +14,7 @@ from jax.nn import relu
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, zeros
+from jaxrnn.ops import affine, align, zeros
 
 
 class IndRNNParams(NamedTuple):
@@ -79,7 +79,7 @@ class IndRNN(Cell):
         return affine(x, params.w_x, params.b)
 
     def step(self, params: IndRNNParams, state: IndRNNState, z: Array) -> IndRNNState:
-        return IndRNNState(h=self.activation(z + params.w_h * state.h))
+        return IndRNNState(h=self.activation(z + align(params.w_h, z) * state.h))
 
     def readout(self, params: IndRNNParams, state: IndRNNState, z: Array) -> Array:
         return state.h

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class IntersectionRNNParams(NamedTuple):
@@ -45,7 +45,8 @@ class IntersectionRNN(Cell):
         y_t &= g^y_t \odot x_t + (1 - g^y_t) \odot c^y_t
 
     The output is :math:`y_t`. It depends on the state before the step, so the step computes it and the state stores it;
-    no later step reads it. The cell passes on the input itself, so symbols need an `Embedding` before it.
+    no later step reads it. The cell passes on the input itself, so symbols become one-hot vectors; an `Embedding`
+    before it is cheaper.
 
     Example:
       >>> cell = jaxrnn.IntersectionRNN(hidden_size=64)
@@ -94,7 +95,8 @@ class IntersectionRNN(Cell):
         return IntersectionRNNState(*zeros(params, batch_shape, dtype, self.hidden_size, params.w_xy.shape[0]))
 
     def project(self, params: IntersectionRNNParams, x: Array, key: Keys = None) -> tuple:
-        return affine(x, params.w_x, params.b), affine(x, params.w_xy, params.b_y), x
+        x_itself = as_features(x, params.w_xy.shape[0], params.w_xy.dtype)
+        return affine(x, params.w_x, params.b), affine(x, params.w_xy, params.b_y), x_itself
 
     def step(self, params: IntersectionRNNParams, state: IntersectionRNNState, z: tuple) -> IntersectionRNNState:
         z_h, z_y, x = z

@@ -25,6 +25,12 @@ class JANETState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class JANETGates(NamedTuple):
+    f: Array  # [*batch, hidden], the forget gate, σ(s)
+    i: Array  # what is written, 1 - σ(s - β)
+    g: Array  # candidate
+
+
 @dataclass(frozen=True)
 class JANET(Cell):
     r"""Just another network (JANET): the LSTM reduced to its forget gate.
@@ -78,9 +84,14 @@ class JANET(Cell):
     def project(self, params: JANETParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: JANETParams, state: JANETState, z: Array) -> JANETState:
+    def gates(self, params: JANETParams, state: JANETState, z: Array) -> JANETGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         s, g = jnp.split(z + state.h @ params.w_h, 2, axis=-1)
-        return JANETState(h=sigmoid(s) * state.h + (1 - sigmoid(s - self.beta)) * tanh(g))
+        return JANETGates(sigmoid(s), 1 - sigmoid(s - self.beta), tanh(g))
+
+    def step(self, params: JANETParams, state: JANETState, z: Array) -> JANETState:
+        f, i, g = self.gates(params, state, z)
+        return JANETState(h=f * state.h + i * g)
 
     def readout(self, params: JANETParams, state: JANETState, z: Array) -> Array:
         return state.h

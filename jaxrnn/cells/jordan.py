@@ -93,7 +93,7 @@ class Jordan(Cell):
     def step(self, params: JordanParams, state: JordanState, z: Array) -> JordanState:
         s = self.decay_rate * state.s + state.y
         h = self.activation(z + s @ params.w_s)
-        return JordanState(y=self.output_activation(h @ params.w_h + params.b_y), s=s)
+        return JordanState(y=self.output_activation(affine(h, params.w_h, params.b_y)), s=s)
 
     def readout(self, params: JordanParams, state: JordanState, z: Array) -> Array:
         return state.y

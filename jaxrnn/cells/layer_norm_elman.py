@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, tanh, zeros
+from jaxrnn.ops import affine, align, normalized, tanh, zeros
 
 
 class LayerNormElmanParams(NamedTuple):
@@ -84,7 +84,8 @@ class LayerNormElman(Cell):
 
     def step(self, params: LayerNormElmanParams, state: LayerNormElmanState, z: Array) -> LayerNormElmanState:
         a = z + state.h @ params.w_h
-        return LayerNormElmanState(h=self.activation(params.gain * normalized(a, self.epsilon) + params.b))
+        gain, b = align((params.gain, params.b), a)
+        return LayerNormElmanState(h=self.activation(gain * normalized(a, self.epsilon) + b))
 
     def readout(self, params: LayerNormElmanParams, state: LayerNormElmanState, z: Array) -> Array:
         return state.h

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, normalized, sigmoid, tanh, zeros
 
 
 class LayerNormGRUParams(NamedTuple):
@@ -26,6 +26,12 @@ class LayerNormGRUParams(NamedTuple):
 
 class LayerNormGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class LayerNormGRUGates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,18 @@ class LayerNormGRU(Cell):
         return LayerNormGRUState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
     def project(self, params: LayerNormGRUParams, x: Array, key: Keys = None) -> Array:
-        return self._normalized(affine(x, params.w_x), params.gain_x) + params.b
+        a = self._normalized(affine(x, params.w_x), params.gain_x)
+        return a + align(params.b, a)
 
-    def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
+    def gates(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         h = self._normalized(state.h @ params.w_h, params.gain_h)
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + h[..., : 2 * n]), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a))
+        return LayerNormGRUGates(update, r, tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a)))
+
+    def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
+        update, _, a = self.gates(params, state, z)
         return LayerNormGRUState(h=(1 - update) * state.h + update * a)
 
     def readout(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> Array:
@@ -102,4 +113,4 @@ class LayerNormGRU(Cell):
         """Normalizes the part of the gates and that of the candidate separately."""
         gates_a, candidate = jnp.split(a, [2 * self.hidden_size], axis=-1)
         parts = [normalized(part, self.epsilon) for part in (gates_a, candidate)]
-        return gain * jnp.concatenate(parts, axis=-1)
+        return align(gain, a) * jnp.concatenate(parts, axis=-1)

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, normalized, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, normalized, sigmoid, tanh, zeros
 
 
 class LayerNormLSTMParams(NamedTuple):
@@ -28,6 +28,13 @@ class LayerNormLSTMParams(NamedTuple):
 class LayerNormLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class LayerNormLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -88,14 +95,20 @@ class LayerNormLSTM(Cell):
         return LayerNormLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: LayerNormLSTMParams, x: Array, key: Keys = None) -> Array:
-        return params.gain_x * normalized(affine(x, params.w_x), self.epsilon) + params.b
+        a = normalized(affine(x, params.w_x), self.epsilon)
+        gain_x, b = align((params.gain_x, params.b), a)
+        return gain_x * a + b
 
-    def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
+    def gates(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         z = z + params.gain_h * normalized(state.h @ params.w_h, self.epsilon)
         i, f, g, o = jnp.split(z, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c)
-        return LayerNormLSTMState(h=h, c=c)
+        return LayerNormLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return LayerNormLSTMState(h=o * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c), c=c)
 
     def readout(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> Array:
         return state.h

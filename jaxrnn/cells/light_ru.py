@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class LightRUParams(NamedTuple):
@@ -23,6 +23,11 @@ class LightRUParams(NamedTuple):
 
 class LightRUState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class LightRUGates(NamedTuple):
+    f: Array  # [*batch, hidden], update gate
+    a: Array  # candidate
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,15 @@ class LightRU(Cell):
 
     def project(self, params: LightRUParams, x: Array, key: Keys = None) -> Array:
         x_f, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
-        return jnp.concatenate([x_f + params.b, tanh(x_a)], axis=-1)
+        return jnp.concatenate([x_f + align(params.b, x_f), tanh(x_a)], axis=-1)
+
+    def gates(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        x_f, a = jnp.split(z, 2, axis=-1)
+        return LightRUGates(sigmoid(x_f + state.h @ params.w_h), a)
 
     def step(self, params: LightRUParams, state: LightRUState, z: Array) -> LightRUState:
-        x_f, a = jnp.split(z, 2, axis=-1)
-        f = sigmoid(x_f + state.h @ params.w_h)
+        f, a = self.gates(params, state, z)
         return LightRUState(h=(1 - f) * state.h + f * a)
 
     def readout(self, params: LightRUParams, state: LightRUState, z: Array) -> Array:

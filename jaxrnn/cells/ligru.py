@@ -25,6 +25,11 @@ class LiGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class LiGRUGates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class LiGRU(Cell):
     r"""Light gated recurrent unit (Li-GRU): no reset gate, and a candidate with ReLU.
@@ -79,10 +84,14 @@ class LiGRU(Cell):
     def project(self, params: LiGRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: LiGRUParams, state: LiGRUState, z: Array) -> LiGRUState:
+    def gates(self, params: LiGRUParams, state: LiGRUState, z: Array) -> LiGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         update, a = jnp.split(z + state.h @ params.w_h, 2, axis=-1)
-        update = sigmoid(update)
-        return LiGRUState(h=update * state.h + (1 - update) * jax.nn.relu(a))
+        return LiGRUGates(sigmoid(update), jax.nn.relu(a))
+
+    def step(self, params: LiGRUParams, state: LiGRUState, z: Array) -> LiGRUState:
+        update, a = self.gates(params, state, z)
+        return LiGRUState(h=update * state.h + (1 - update) * a)
 
     def readout(self, params: LiGRUParams, state: LiGRUState, z: Array) -> Array:
         return state.h

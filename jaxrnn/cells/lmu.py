@@ -14,7 +14,7 @@ from jax.nn.initializers import glorot_normal, lecun_uniform
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, tanh, zeros
+from jaxrnn.ops import affine, align, tanh, zeros
 
 
 class LMUParams(NamedTuple):
@@ -91,7 +91,7 @@ class LMU(Cell):
         a, b = (jnp.asarray(constant, params.w_m.dtype) for constant in _discrete(self.memory_size, self.theta))
         z = z + state.h @ params.w_h
         u = z[..., :1] + state.m @ params.e_m
-        m = state.m @ a.T + u * b
+        m = state.m @ a.T + u * align(b, u)
         return LMUState(h=tanh(z[..., 1:] + m @ params.w_m), m=m)
 
     def readout(self, params: LMUParams, state: LMUState, z: Array) -> Array:

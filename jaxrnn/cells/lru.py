@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, spread_like
+from jaxrnn.ops import affine, align, complex_dtype, joint_dtype, spread_like, to_complex
 
 
 class LRUParams(NamedTuple):
@@ -95,17 +95,17 @@ class LRU(LinearCell):
         return LRUParams(nu, theta, 0.5 * jnp.log(1 - modulus_squared), w_x, w_s, w_d)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> LRUState:
-        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)
         return LRUState(spread_like(params, jnp.zeros((*batch_shape, self.state_size), dtype)))
 
     def project(self, params: LRUParams, x: Array, key: Keys = None) -> LRUInput:
         scale = jnp.exp(jnp.concatenate([params.gamma, params.gamma]))
-        return LRUInput(affine(x, params.w_x) * scale, affine(x, params.w_d))
+        bu = affine(x, params.w_x)
+        return LRUInput(bu * align(scale, bu), affine(x, params.w_d))
 
     def coefficients(self, params: LRUParams, z: LRUInput) -> tuple[LRUState, LRUState]:
-        eigenvalues = jnp.exp(-jnp.exp(params.nu) + 1j * jnp.exp(params.theta))
-        re, im = jnp.split(z.bu, 2, axis=-1)
-        b = re + 1j * im
+        eigenvalues = jnp.exp(to_complex(-jnp.exp(params.nu), jnp.exp(params.theta)))
+        b = to_complex(*jnp.split(z.bu, 2, axis=-1))
         return LRUState(s=jnp.broadcast_to(eigenvalues, b.shape)), LRUState(s=b)
 
     def readout(self, params: LRUParams, state: LRUState, z: LRUInput) -> Array:

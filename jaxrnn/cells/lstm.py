@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,13 @@ class LSTMParams(NamedTuple):
 class LSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class LSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class LSTM(Cell):
     Args:
       hidden_size: Size of :math:`h` and :math:`c`.
       forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`, which also sets :math:`b_i`.
+      activation: The elementwise function in place of tanh.
+      gate_activation: The elementwise function in place of :math:`\sigma`.
 
     References:
       S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; F. Gers, J. Schmidhuber, F. Cummins, "Learning
@@ -66,10 +76,13 @@ class LSTM(Cell):
     hidden_size: int
     _: KW_ONLY
     forget_bias: float | Chrono = 1.0
+    activation: Callable[[Array], Array] = field(default=tanh, repr=False)
+    gate_activation: Callable[[Array], Array] = field(default=sigmoid, repr=False)
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "forget_bias")
+        check.function(self, "activation", "gate_activation")
 
     def init(self, key: Array, input_size: int) -> LSTMParams:
         n = self.hidden_size
@@ -85,10 +98,16 @@ class LSTM(Cell):
     def project(self, params: LSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMState:
+    def gates(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return LSTMState(h=sigmoid(o) * tanh(c), c=c)
+        sigma, phi = self.gate_activation, self.activation
+        return LSTMGates(sigma(i), sigma(f), phi(g), sigma(o))
+
+    def step(self, params: LSTMParams, state: LSTMState, z: Array) -> LSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return LSTMState(h=o * self.activation(c), c=c)
 
     def readout(self, params: LSTMParams, state: LSTMState, z: Array) -> Array:
         return state.h

@@ -14,7 +14,7 @@ from jax.nn import softplus
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, align, sigmoid, zeros
 
 
 class LTCParams(NamedTuple):
@@ -92,9 +92,10 @@ class LTC(Cell):
 
     def step(self, params: LTCParams, state: LTCState, z: Array) -> LTCState:
         h = state.h
+        a, tau = align((params.a, softplus(params.tau)), h)
         for _ in range(self.unfolds):
             f = self.activation(z + h @ params.w_h)
-            h = (h + self.dt * f * params.a) / (1 + self.dt * (1 / softplus(params.tau) + f))
+            h = (h + self.dt * f * a) / (1 + self.dt * (1 / tau + f))
         return LTCState(h=h)
 
     def readout(self, params: LTCParams, state: LTCState, z: Array) -> Array:

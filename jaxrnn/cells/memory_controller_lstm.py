@@ -27,6 +27,14 @@ class MemoryControllerLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class MemoryControllerLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    n: Array  # candidate
+    o: Array  # output gate
+    m: Array  # gate of what drives the gates
+
+
 @dataclass(frozen=True)
 class MemoryControllerLSTM(Cell):
     r"""Long short-term memory with two readouts of its memory: one is the output, the other controls the gates.
@@ -84,12 +92,19 @@ class MemoryControllerLSTM(Cell):
     def project(self, params: MemoryControllerLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
+    def gates(
+        self, params: MemoryControllerLSTMParams, state: MemoryControllerLSTMState, z: Array
+    ) -> MemoryControllerLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        i, f, n, o, m = jnp.split(z + state.v @ params.w_v, 5, axis=-1)
+        return MemoryControllerLSTMGates(sigmoid(i), sigmoid(f), tanh(n), sigmoid(o), sigmoid(m))
+
     def step(
         self, params: MemoryControllerLSTMParams, state: MemoryControllerLSTMState, z: Array
     ) -> MemoryControllerLSTMState:
-        i, f, n, o, m = jnp.split(z + state.v @ params.w_v, 5, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(n)
-        return MemoryControllerLSTMState(h=sigmoid(o) * tanh(c), v=sigmoid(m) * tanh(c), c=c)
+        i, f, n, o, m = self.gates(params, state, z)
+        c = f * state.c + i * n
+        return MemoryControllerLSTMState(h=o * tanh(c), v=m * tanh(c), c=c)
 
     def readout(self, params: MemoryControllerLSTMParams, state: MemoryControllerLSTMState, z: Array) -> Array:
         return state.h

@@ -26,6 +26,11 @@ class MGUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MGUGates(NamedTuple):
+    f: Array  # [*batch, hidden], reset gate and update gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MGU(Cell):
     r"""Minimal gated unit: a gated recurrent unit with one gate.
@@ -79,10 +84,14 @@ class MGU(Cell):
     def project(self, params: MGUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: MGUParams, state: MGUState, z: Array) -> MGUState:
+    def gates(self, params: MGUParams, state: MGUState, z: Array) -> MGUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_f, x_a = jnp.split(z, 2, axis=-1)
         f = sigmoid(x_f + state.h @ params.w_h)
-        a = tanh(x_a + (f * state.h) @ params.w_a)
+        return MGUGates(f, tanh(x_a + (f * state.h) @ params.w_a))
+
+    def step(self, params: MGUParams, state: MGUState, z: Array) -> MGUState:
+        f, a = self.gates(params, state, z)
         return MGUState(h=(1 - f) * state.h + f * a)
 
     def readout(self, params: MGUParams, state: MGUState, z: Array) -> Array:

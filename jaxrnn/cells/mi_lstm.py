@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class MILSTMParams(NamedTuple):
@@ -26,6 +26,13 @@ class MILSTMParams(NamedTuple):
 class MILSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class MILSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,19 @@ class MILSTM(Cell):
 
     def project(self, params: MILSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
-        return params.alpha * z + params.beta[0], params.beta[1] * z + params.b
+        alpha, beta_h, beta_x, b = align((params.alpha, *params.beta, params.b), z)
+        return alpha * z + beta_h, beta_x * z + b
 
-    def step(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMState:
+    def gates(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         slope, offset = z
         i, f, g, o = jnp.split(slope * (state.h @ params.w_h) + offset, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return MILSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return MILSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> MILSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MILSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: MILSTMParams, state: MILSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

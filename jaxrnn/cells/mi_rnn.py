@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, tanh, zeros
+from jaxrnn.ops import affine, align, tanh, zeros
 
 
 class MIRNNParams(NamedTuple):
@@ -83,7 +83,8 @@ class MIRNN(Cell):
 
     def project(self, params: MIRNNParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
-        return params.alpha * z + params.beta[0], params.beta[1] * z + params.b
+        alpha, beta_h, beta_x, b = align((params.alpha, *params.beta, params.b), z)
+        return alpha * z + beta_h, beta_x * z + b
 
     def step(self, params: MIRNNParams, state: MIRNNState, z: tuple[Array, Array]) -> MIRNNState:
         slope, offset = z

@@ -27,6 +27,11 @@ class MinimalRNNState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MinimalRNNGates(NamedTuple):
+    u: Array  # [*batch, hidden], update gate
+    z: Array  # latent input
+
+
 @dataclass(frozen=True)
 class MinimalRNN(Cell):
     r"""Minimal recurrent network: one gate between the state and a latent input.
@@ -80,9 +85,13 @@ class MinimalRNN(Cell):
         latent = tanh(affine(x, params.w_x, params.b_x))
         return jnp.concatenate([affine(latent, params.w_z, params.b), latent], axis=-1)
 
-    def step(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> MinimalRNNState:
+    def gates(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> MinimalRNNGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         z_u, latent = jnp.split(z, 2, axis=-1)
-        u = sigmoid(z_u + state.h @ params.w_h)
+        return MinimalRNNGates(sigmoid(z_u + state.h @ params.w_h), latent)
+
+    def step(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> MinimalRNNState:
+        u, latent = self.gates(params, state, z)
         return MinimalRNNState(h=u * state.h + (1 - u) * latent)
 
     def readout(self, params: MinimalRNNParams, state: MinimalRNNState, z: Array) -> Array:

@@ -26,6 +26,11 @@ class MiRU1State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MiRU1Gates(NamedTuple):
+    r: Array  # [*batch, hidden], reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MiRU1(Cell):
     r"""Minion recurrent unit with a reset gate: a constant replaces the update gate of a gated recurrent unit.
@@ -75,10 +80,14 @@ class MiRU1(Cell):
     def project(self, params: MiRU1Params, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: MiRU1Params, state: MiRU1State, z: Array) -> MiRU1State:
+    def gates(self, params: MiRU1Params, state: MiRU1State, z: Array) -> MiRU1Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_r, x_a = jnp.split(z, 2, axis=-1)
         r = sigmoid(x_r + state.h @ params.w_h)
-        a = tanh(x_a + (r * state.h) @ params.w_a)
+        return MiRU1Gates(r, tanh(x_a + (r * state.h) @ params.w_a))
+
+    def step(self, params: MiRU1Params, state: MiRU1State, z: Array) -> MiRU1State:
+        _, a = self.gates(params, state, z)
         return MiRU1State(h=self.update_rate * state.h + (1 - self.update_rate) * a)
 
     def readout(self, params: MiRU1Params, state: MiRU1State, z: Array) -> Array:

@@ -13,7 +13,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, zeros
 
 
 class MLSTMParams(NamedTuple):
@@ -105,7 +105,7 @@ class MLSTM(Cell):
         d = self.hidden_size // self.num_heads
         scale = jnp.repeat(jnp.array([1, d**-0.5, 1, 1], params.w_x.dtype), self.hidden_size)
         *qkv, o = jnp.split(affine(x, params.w_x) * scale + params.b, 4, axis=-1)
-        q, k, v = (part.reshape(*part.shape[:-1], self.num_heads, d) for part in qkv)
+        q, k, v = (in_groups(part, self.num_heads) for part in qkv)
         i, f = jnp.split(affine(x, params.w_gates, params.b_gates), 2, axis=-1)
         return MLSTMInput(q, k, v, sigmoid(o), i, log_sigmoid(f))
 
@@ -116,7 +116,16 @@ class MLSTM(Cell):
         c = f[..., None] * state.c + (i * z.v)[..., :, None] * z.k[..., None, :]
         return MLSTMState(c, f * state.n + i * z.k, m)
 
+    def comparable(self, one: MLSTMState, other: MLSTMState) -> tuple[MLSTMState, MLSTMState]:
+        m = jnp.maximum(one.m, other.m)
+
+        def rescale(state: MLSTMState) -> MLSTMState:
+            scale = jnp.exp(state.m - m)[..., None]
+            return MLSTMState(scale[..., None] * state.c, scale * state.n, m)
+
+        return rescale(one), rescale(other)
+
     def readout(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> Array:
         found = jnp.einsum("...vk,...k->...v", state.c, z.q)
         norm = jnp.maximum(jnp.abs((state.n * z.q).sum(-1)), jnp.exp(-state.m))
-        return z.o * (found / norm[..., None]).reshape(z.o.shape)
+        return z.o * side_by_side(found / norm[..., None])

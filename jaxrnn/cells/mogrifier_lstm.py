@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class MogrifierLSTMParams(NamedTuple):
@@ -29,12 +29,19 @@ class MogrifierLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class MogrifierLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class MogrifierLSTM(Cell):
     r"""Long short-term memory whose input and state gate each other in turn before the gates read them.
 
-    The input itself is gated, so symbols need an `Embedding` before this cell. The wrapper `Mogrifier` does the same
-    for other cells.
+    The input itself is gated, so symbols become one-hot vectors, as large as the input size; an `Embedding` before this
+    cell is cheaper. The wrapper `Mogrifier` does the same for other cells.
 
     .. math::
         x^k &= 2 \sigma(Q^k h^{k-1}) \odot x^{k-2} \quad \text{for odd } k \leq r \\
@@ -93,9 +100,10 @@ class MogrifierLSTM(Cell):
         return MogrifierLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: MogrifierLSTMParams, x: Array, key: Keys = None) -> Array:
-        return x
+        return as_features(x, params.w_x.shape[0], params.w_x.dtype)
 
-    def step(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMState:
+    def gates(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x, h = z, state.h
         for k in range(self.rounds):
             if k % 2 == 0:
@@ -103,8 +111,12 @@ class MogrifierLSTM(Cell):
             else:
                 h = 2 * sigmoid(reduce(jnp.matmul, params.r[k // 2], x)) * h
         i, f, g, o = jnp.split(affine(x, params.w_x, params.b) + h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return MogrifierLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return MogrifierLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> MogrifierLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MogrifierLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: MogrifierLSTMParams, state: MogrifierLSTMState, z: Array) -> Array:
         return state.h

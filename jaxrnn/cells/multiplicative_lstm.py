@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class MultiplicativeLSTMParams(NamedTuple):
@@ -25,6 +25,13 @@ class MultiplicativeLSTMParams(NamedTuple):
 class MultiplicativeLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class MultiplicativeLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -87,16 +94,23 @@ class MultiplicativeLSTM(Cell):
     def project(self, params: MultiplicativeLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., :n], z[..., n:] + params.b
+        return z[..., :n], z[..., n:] + align(params.b, z)
+
+    def gates(
+        self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]
+    ) -> MultiplicativeLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        x_m, x_gates = z
+        m = x_m * (state.h @ params.w_h)
+        i, f, g, o = jnp.split(x_gates + m @ params.w_m, 4, axis=-1)
+        return MultiplicativeLSTMGates(sigmoid(i), sigmoid(f), g, sigmoid(o))
 
     def step(
         self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: tuple[Array, Array]
     ) -> MultiplicativeLSTMState:
-        x_m, x_gates = z
-        m = x_m * (state.h @ params.w_h)
-        i, f, g, o = jnp.split(x_gates + m @ params.w_m, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * g
-        return MultiplicativeLSTMState(h=tanh(sigmoid(o) * c), c=c)
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return MultiplicativeLSTMState(h=tanh(o * c), c=c)
 
     def readout(self, params: MultiplicativeLSTMParams, state: MultiplicativeLSTMState, z: Any) -> Array:
         return state.h

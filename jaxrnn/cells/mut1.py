@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class MUT1Params(NamedTuple):
@@ -26,12 +26,18 @@ class MUT1State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MUT1Gates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MUT1(Cell):
     r"""First of three units found by a search over mutations: its update gate sees only the input.
 
     The unit resembles a gated recurrent unit. The candidate adds :math:`\tanh(x_t)` without a matrix, so the input size
-    must be the hidden size; symbols need an `Embedding` of that size first. `MUT2` and `MUT3` are the other two.
+    must be the hidden size. `MUT2` and `MUT3` are the other two.
 
     .. math::
         z_t &= \sigma(W_z x_t + b_z) \\
@@ -79,12 +85,17 @@ class MUT1(Cell):
     def project(self, params: MUT1Params, x: Array, key: Keys = None) -> Array:
         x_z, x_r = jnp.split(affine(x, params.w_x), 2, axis=-1)
         b_z, b_r, b_a = jnp.split(params.b, 3)
+        x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([sigmoid(x_z + b_z), x_r + b_r, tanh(x) + b_a], axis=-1)
 
-    def step(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1State:
+    def gates(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         update, x_r, x_a = jnp.split(z, 3, axis=-1)
         r = sigmoid(x_r + state.h @ params.w_h)
-        a = tanh(x_a + (r * state.h) @ params.w_a)
+        return MUT1Gates(update, r, tanh(x_a + (r * state.h) @ params.w_a))
+
+    def step(self, params: MUT1Params, state: MUT1State, z: Array) -> MUT1State:
+        update, _, a = self.gates(params, state, z)
         return MUT1State(h=update * a + (1 - update) * state.h)
 
     def readout(self, params: MUT1Params, state: MUT1State, z: Array) -> Array:

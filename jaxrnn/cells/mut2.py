@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
 
 
 class MUT2Params(NamedTuple):
@@ -26,12 +26,18 @@ class MUT2State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MUT2Gates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MUT2(Cell):
     r"""Second of three units found by a search over mutations: its reset gate adds the input without a matrix.
 
     The unit resembles a gated recurrent unit. Because the reset gate adds :math:`x_t` itself, the input size must be
-    the hidden size; symbols need an `Embedding` of that size first. `MUT1` and `MUT3` are the other two.
+    the hidden size. `MUT1` and `MUT3` are the other two.
 
     .. math::
         z_t &= \sigma(W_z x_t + R_z h_{t-1} + b_z) \\
@@ -78,12 +84,17 @@ class MUT2(Cell):
 
     def project(self, params: MUT2Params, x: Array, key: Keys = None) -> Array:
         x_z, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
+        x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([x_z, x, x_a], axis=-1) + params.b
 
-    def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:
+    def gates(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a)
+        return MUT2Gates(update, r, tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a))
+
+    def step(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2State:
+        update, _, a = self.gates(params, state, z)
         return MUT2State(h=update * a + (1 - update) * state.h)
 
     def readout(self, params: MUT2Params, state: MUT2State, z: Array) -> Array:

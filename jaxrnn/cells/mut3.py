@@ -26,6 +26,12 @@ class MUT3State(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class MUT3Gates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    a: Array  # candidate
+
+
 @dataclass(frozen=True)
 class MUT3(Cell):
     r"""Third of three units found by a search over mutations: its update gate sees a squashed state.
@@ -78,11 +84,16 @@ class MUT3(Cell):
     def project(self, params: MUT3Params, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: MUT3Params, state: MUT3State, z: Array) -> MUT3State:
+    def gates(self, params: MUT3Params, state: MUT3State, z: Array) -> MUT3Gates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_z, x_r, x_a = jnp.split(z, 3, axis=-1)
         w_z, w_r = jnp.split(params.w_h, 2, axis=-1)
         update = sigmoid(x_z + tanh(state.h) @ w_z)
-        a = tanh(x_a + (sigmoid(x_r + state.h @ w_r) * state.h) @ params.w_a)
+        r = sigmoid(x_r + state.h @ w_r)
+        return MUT3Gates(update, r, tanh(x_a + (r * state.h) @ params.w_a))
+
+    def step(self, params: MUT3Params, state: MUT3State, z: Array) -> MUT3State:
+        update, _, a = self.gates(params, state, z)
         return MUT3State(h=update * a + (1 - update) * state.h)
 
     def readout(self, params: MUT3Params, state: MUT3State, z: Array) -> Array:

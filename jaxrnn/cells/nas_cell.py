@@ -81,7 +81,7 @@ class NASCell(Cell):
 
     def step(self, params: NASCellParams, state: NASCellState, z: Array) -> NASCellState:
         p = jnp.split(z, 8, axis=-1)
-        q = jnp.split(state.h @ params.w_h + params.b, 8, axis=-1)
+        q = jnp.split(affine(state.h, params.w_h, params.b), 8, axis=-1)
         a = [x + h for x, h in zip(p, q, strict=True)]
         u = tanh(tanh(sigmoid(a[0]) * relu(a[1])) + state.c)
         c = u * tanh(sigmoid(a[2]) + relu(p[3] * q[3]))

@@ -25,6 +25,11 @@ class NBRCState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class NBRCGates(NamedTuple):
+    a: Array  # [*batch, hidden], feedback, from 0 to 2
+    c: Array  # update gate
+
+
 @dataclass(frozen=True)
 class NBRC(Cell):
     r"""Bistable recurrent cell with recurrent neuromodulation (nBRC).
@@ -80,11 +85,15 @@ class NBRC(Cell):
     def project(self, params: NBRCParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: NBRCParams, state: NBRCState, z: Array) -> NBRCState:
-        x_a, x_c, x_h = jnp.split(z, 3, axis=-1)
+    def gates(self, params: NBRCParams, state: NBRCState, z: Array) -> NBRCGates:
+        """Returns the gates of a step, given the state before it."""
+        x_a, x_c, _ = jnp.split(z, 3, axis=-1)
         h_a, h_c = jnp.split(state.h @ params.w_h, 2, axis=-1)
-        a = 1 + tanh(x_a + h_a)
-        c = sigmoid(x_c + h_c)
+        return NBRCGates(1 + tanh(x_a + h_a), sigmoid(x_c + h_c))
+
+    def step(self, params: NBRCParams, state: NBRCState, z: Array) -> NBRCState:
+        _, _, x_h = jnp.split(z, 3, axis=-1)
+        a, c = self.gates(params, state, z)
         return NBRCState(h=c * state.h + (1 - c) * tanh(x_h + a * state.h))
 
     def readout(self, params: NBRCParams, state: NBRCState, z: Array) -> Array:

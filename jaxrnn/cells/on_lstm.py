@@ -29,6 +29,15 @@ class ONLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class ONLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+    master_i: Array  # master input gate
+    master_f: Array  # master forget gate
+
+
 @dataclass(frozen=True)
 class ONLSTM(Cell):
     r"""Long short-term memory with ordered neurons: memories are ordered by how long they last, as in a tree.
@@ -86,13 +95,17 @@ class ONLSTM(Cell):
     def project(self, params: ONLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         return affine(x, params.w_x, params.b), affine(x, params.w_x_master, params.b_master)
 
-    def step(self, params: ONLSTMParams, state: ONLSTMState, z: tuple[Array, Array]) -> ONLSTMState:
+    def gates(self, params: ONLSTMParams, state: ONLSTMState, z: tuple[Array, Array]) -> ONLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z[0] + state.h @ params.w_h, 4, axis=-1)
         m_i, m_f = (self._cumax(m) for m in jnp.split(z[1] + state.h @ params.w_h_master, 2, axis=-1))
-        m_i = 1 - m_i
+        return ONLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o), 1 - m_i, m_f)
+
+    def step(self, params: ONLSTMParams, state: ONLSTMState, z: tuple[Array, Array]) -> ONLSTMState:
+        i, f, g, o, m_i, m_f = self.gates(params, state, z)
         both = m_f * m_i
-        c = (sigmoid(f) * both + m_f - both) * state.c + (sigmoid(i) * both + m_i - both) * tanh(g)
-        return ONLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        c = (f * both + m_f - both) * state.c + (i * both + m_i - both) * g
+        return ONLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: ONLSTMParams, state: ONLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

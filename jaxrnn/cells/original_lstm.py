@@ -26,6 +26,12 @@ class OriginalLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class OriginalLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class OriginalLSTM(Cell):
     r"""Long short-term memory in its original form of 1997, without a forget gate.
@@ -86,10 +92,15 @@ class OriginalLSTM(Cell):
     def project(self, params: OriginalLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: OriginalLSTMParams, state: OriginalLSTMState, z: Array) -> OriginalLSTMState:
+    def gates(self, params: OriginalLSTMParams, state: OriginalLSTMState, z: Array) -> OriginalLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, g, o = jnp.split(z + state.h @ params.w_h, 3, axis=-1)
-        c = state.c + sigmoid(i) * tanh(g)
-        return OriginalLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        return OriginalLSTMGates(sigmoid(i), tanh(g), sigmoid(o))
+
+    def step(self, params: OriginalLSTMParams, state: OriginalLSTMState, z: Array) -> OriginalLSTMState:
+        i, g, o = self.gates(params, state, z)
+        c = state.c + i * g
+        return OriginalLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: OriginalLSTMParams, state: OriginalLSTMState, z: Array) -> Array:
         return state.h

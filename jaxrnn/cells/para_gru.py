@@ -25,6 +25,12 @@ class ParaGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class ParaGRUGates(NamedTuple):
+    z: Array  # [*batch, hidden], update gate
+    r: Array  # reset gate
+    c: Array  # candidate
+
+
 @dataclass(frozen=True)
 class ParaGRU(Cell):
     r"""Gated recurrent unit with diagonal recurrent matrices, made for parallel training (ParaGRU).
@@ -74,13 +80,17 @@ class ParaGRU(Cell):
     def project(self, params: ParaGRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ParaGRUParams, state: ParaGRUState, z: Array) -> ParaGRUState:
+    def gates(self, params: ParaGRUParams, state: ParaGRUState, z: Array) -> ParaGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         a_z, a_r, a_c = params.w_h
         x_z, x_r, x_c = jnp.split(z, 3, axis=-1)
-        z = sigmoid(a_z * state.h + x_z)
+        update = sigmoid(a_z * state.h + x_z)
         r = sigmoid(a_r * state.h + x_r)
-        c = tanh(a_c * (state.h * r) + x_c)
-        return ParaGRUState(h=(1 - z) * state.h + z * c)
+        return ParaGRUGates(update, r, tanh(a_c * (state.h * r) + x_c))
+
+    def step(self, params: ParaGRUParams, state: ParaGRUState, z: Array) -> ParaGRUState:
+        update, _, c = self.gates(params, state, z)
+        return ParaGRUState(h=(1 - update) * state.h + update * c)
 
     def readout(self, params: ParaGRUParams, state: ParaGRUState, z: Array) -> Array:
         return state.h

@@ -27,6 +27,12 @@ class ParaLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class ParaLSTMGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+    z: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class ParaLSTM(Cell):
     r"""Coupled LSTM with peepholes and diagonal recurrent matrices, made for parallel training (ParaLSTM).
@@ -87,14 +93,23 @@ class ParaLSTM(Cell):
     def project(self, params: ParaLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
+    def gates(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> ParaLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> ParaLSTMState:
-        a_f, a_z, a_o = params.w_h
-        c_f, c_o = params.w_c
-        x_f, x_z, x_o = jnp.split(z, 3, axis=-1)
-        f = sigmoid(a_f * state.h + x_f + c_f * state.c)
-        c = f * state.c + (1 - f) * tanh(a_z * state.h + x_z)
-        o = sigmoid(a_o * state.h + x_o + c_o * c)
+        (_, _, o), c = self._gates_and_memory(params, state, z)
         return ParaLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> Array:
         return state.h
+
+    def _gates_and_memory(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> tuple[ParaLSTMGates, Array]:
+        # The output gate reads the new memory.
+        a_f, a_z, a_o = params.w_h
+        c_f, c_o = params.w_c
+        x_f, x_z, x_o = jnp.split(z, 3, axis=-1)
+        f = sigmoid(a_f * state.h + x_f + c_f * state.c)
+        candidate = tanh(a_z * state.h + x_z)
+        c = f * state.c + (1 - f) * candidate
+        return ParaLSTMGates(f, candidate, sigmoid(a_o * state.h + x_o + c_o * c)), c

@@ -28,6 +28,13 @@ class PeepholeConvLSTMState(NamedTuple):
     c: Array  # [*batch, *shape, hidden]
 
 
+class PeepholeConvLSTMGates(NamedTuple):
+    i: Array  # [*batch, *shape, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class PeepholeConvLSTM(Cell):
     r"""Convolutional long short-term memory with peepholes, for sequences of images.
@@ -95,11 +102,23 @@ class PeepholeConvLSTM(Cell):
         check_images(self, x, params.w_x)
         return convolution(x, params.w_x, params.b)
 
+    def gates(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> PeepholeConvLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> PeepholeConvLSTMState:
-        w_i, w_f, w_o = params.w_c
-        i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
-        c = sigmoid(f + w_f * state.c) * state.c + sigmoid(i + w_i * state.c) * tanh(g)
-        return PeepholeConvLSTMState(h=sigmoid(o + w_o * c) * tanh(c), c=c)
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        return PeepholeConvLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array) -> Array:
         return state.h
+
+    def _gates_and_memory(
+        self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array
+    ) -> tuple[PeepholeConvLSTMGates, Array]:
+        # The output gate reads the new memory.
+        w_i, w_f, w_o = params.w_c
+        i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
+        i, f, g = sigmoid(i + w_i * state.c), sigmoid(f + w_f * state.c), tanh(g)
+        c = f * state.c + i * g
+        return PeepholeConvLSTMGates(i, f, g, sigmoid(o + w_o * c)), c

@@ -27,6 +27,13 @@ class PeepholeLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class PeepholeLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class PeepholeLSTM(Cell):
     r"""Long short-term memory with peepholes: each unit's gates also see its own memory cell.
@@ -86,11 +93,23 @@ class PeepholeLSTM(Cell):
     def project(self, params: PeepholeLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
+    def gates(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> PeepholeLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> PeepholeLSTMState:
-        p_i, p_f, p_o = params.w_c
-        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
-        return PeepholeLSTMState(h=sigmoid(o + p_o * c) * tanh(c), c=c)
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        return PeepholeLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array) -> Array:
         return state.h
+
+    def _gates_and_memory(
+        self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array
+    ) -> tuple[PeepholeLSTMGates, Array]:
+        # The output gate reads the new memory.
+        p_i, p_f, p_o = params.w_c
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
+        c = f * state.c + i * g
+        return PeepholeLSTMGates(i, f, g, sigmoid(o + p_o * c)), c

@@ -30,6 +30,13 @@ class PhasedLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class PhasedLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class PhasedLSTM(Cell):
     r"""Long short-term memory whose units change only during a part of their periods, for events at irregular times.
@@ -102,21 +109,35 @@ class PhasedLSTM(Cell):
         return PhasedLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: PhasedLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time from its last feature", "append it to the output of an Embedding")
         phase = jnp.mod(x[..., -1:] - params.shift, params.period) / params.period
         r = self.open_ratio
         k = jnp.where(phase < r / 2, 2 * phase / r, jnp.where(phase < r, 2 - 2 * phase / r, self.leak_rate * phase))
         return affine(x[..., :-1], params.w_x, params.b), k
 
+    def gates(self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]) -> PhasedLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]) -> PhasedLSTMState:
-        x_gates, k = z
-        p_i, p_f, p_o = params.w_c
-        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
-        h = sigmoid(o + p_o * c) * tanh(c)
+        _, k = z
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        h = o * tanh(c)
         return PhasedLSTMState(h=k * h + (1 - k) * state.h, c=k * c + (1 - k) * state.c)
 
     def readout(self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h
+
+    def _gates_and_memory(
+        self, params: PhasedLSTMParams, state: PhasedLSTMState, z: tuple[Array, Array]
+    ) -> tuple[PhasedLSTMGates, Array]:
+        # The output gate reads the new memory.
+        x_gates, _ = z
+        p_i, p_f, p_o = params.w_c
+        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
+        i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
+        c = f * state.c + i * g
+        return PhasedLSTMGates(i, f, g, sigmoid(o + p_o * c)), c
 
 
 def _check_log_periods(cell: PhasedLSTM) -> None:

@@ -27,6 +27,13 @@ class ProjectedLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class ProjectedLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class ProjectedLSTM(Cell):
     r"""Long short-term memory with a linear recurrent projection (LSTMP).
@@ -88,10 +95,15 @@ class ProjectedLSTM(Cell):
     def project(self, params: ProjectedLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> ProjectedLSTMState:
+    def gates(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> ProjectedLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f) * state.c + sigmoid(i) * tanh(g)
-        return ProjectedLSTMState(h=(sigmoid(o) * tanh(c)) @ params.w_p, c=c)
+        return ProjectedLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
+
+    def step(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> ProjectedLSTMState:
+        i, f, g, o = self.gates(params, state, z)
+        c = f * state.c + i * g
+        return ProjectedLSTMState(h=(o * tanh(c)) @ params.w_p, c=c)
 
     def readout(self, params: ProjectedLSTMParams, state: ProjectedLSTMState, z: Array) -> Array:
         return state.h

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class RANParams(NamedTuple):
@@ -25,6 +25,11 @@ class RANParams(NamedTuple):
 class RANState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class RANGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,18 @@ class RAN(Cell):
     def project(self, params: RANParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         n = self.hidden_size
         z = affine(x, params.w_x)
-        return z[..., :n], z[..., n:] + params.b
+        return z[..., :n], z[..., n:] + align(params.b, z)
+
+    def gates(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANGates:
+        """Returns the gates of a step, given the state before it."""
+        _, x_gates = z
+        i, f = jnp.split(x_gates + state.h @ params.w_h, 2, axis=-1)
+        return RANGates(sigmoid(i), sigmoid(f))
 
     def step(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> RANState:
-        content, x_gates = z
-        i, f = jnp.split(x_gates + state.h @ params.w_h, 2, axis=-1)
-        c = sigmoid(i) * content + sigmoid(f) * state.c
+        content, _ = z
+        i, f = self.gates(params, state, z)
+        c = i * content + f * state.c
         return RANState(h=self.activation(c), c=c)
 
     def readout(self, params: RANParams, state: RANState, z: tuple[Array, Array]) -> Array:

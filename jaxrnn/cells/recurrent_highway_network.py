@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class RecurrentHighwayNetworkParams(NamedTuple):
@@ -86,7 +86,7 @@ class RecurrentHighwayNetwork(Cell):
     ) -> RecurrentHighwayNetworkState:
         s = state.h
         for layer, w_h in enumerate(params.w_h):
-            a, g = jnp.split((z if layer == 0 else params.b[layer]) + s @ w_h, 2, axis=-1)
+            a, g = jnp.split((z if layer == 0 else align(params.b[layer], z)) + s @ w_h, 2, axis=-1)
             g = sigmoid(g)
             s = g * tanh(a) + (1 - g) * s
         return RecurrentHighwayNetworkState(h=s)

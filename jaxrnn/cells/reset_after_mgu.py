@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,11 @@ class ResetAfterMGUParams(NamedTuple):
 
 class ResetAfterMGUState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class ResetAfterMGUGates(NamedTuple):
+    f: Array  # [*batch, hidden], reset gate and update gate
+    n: Array  # candidate
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class ResetAfterMGU(Cell):
     Args:
       hidden_size: Size of :math:`h`.
       forget_bias: Initial value of :math:`b_f`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      activation: The elementwise function in place of tanh.
+      gate_activation: The elementwise function in place of :math:`\sigma`.
 
     References:
       G. Zhou, J. Wu, C. Zhang, Z. Zhou, "Minimal gated unit for recurrent neural networks", 2016.
@@ -62,10 +70,13 @@ class ResetAfterMGU(Cell):
     hidden_size: int
     _: KW_ONLY
     forget_bias: float | Chrono = 1.0
+    activation: Callable[[Array], Array] = field(default=tanh, repr=False)
+    gate_activation: Callable[[Array], Array] = field(default=sigmoid, repr=False)
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "forget_bias")
+        check.function(self, "activation", "gate_activation")
 
     def init(self, key: Array, input_size: int) -> ResetAfterMGUParams:
         n = self.hidden_size
@@ -81,11 +92,15 @@ class ResetAfterMGU(Cell):
     def project(self, params: ResetAfterMGUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
+    def gates(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_f, x_n = jnp.split(z, 2, axis=-1)
         h_f, h_n = jnp.split(state.h @ params.w_h, 2, axis=-1)
-        f = sigmoid(x_f + h_f)
-        n = tanh(x_n + f * (h_n + params.b_n))
+        f = self.gate_activation(x_f + h_f)
+        return ResetAfterMGUGates(f, self.activation(x_n + f * (h_n + params.b_n)))
+
+    def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
+        f, n = self.gates(params, state, z)
         return ResetAfterMGUState(h=(1 - f) * n + f * state.h)
 
     def readout(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> Array:

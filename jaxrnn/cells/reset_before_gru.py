@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,12 @@ class ResetBeforeGRUParams(NamedTuple):
 
 class ResetBeforeGRUState(NamedTuple):
     h: Array  # [*batch, hidden]
+
+
+class ResetBeforeGRUGates(NamedTuple):
+    r: Array  # [*batch, hidden], reset gate
+    z: Array  # update gate
+    a: Array  # candidate
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class ResetBeforeGRU(Cell):
     Args:
       hidden_size: Size of :math:`h`.
       keep_bias: Initial value of :math:`-b_z`: a number, or `Chrono(longest)`. Above zero the state lasts longer.
+      activation: The elementwise function in place of tanh.
+      gate_activation: The elementwise function in place of :math:`\sigma`.
 
     References:
       K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
@@ -64,10 +73,13 @@ class ResetBeforeGRU(Cell):
     hidden_size: int
     _: KW_ONLY
     keep_bias: float | Chrono = 0.0
+    activation: Callable[[Array], Array] = field(default=tanh, repr=False)
+    gate_activation: Callable[[Array], Array] = field(default=sigmoid, repr=False)
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
         check.gate_bias(self, "keep_bias")
+        check.function(self, "activation", "gate_activation")
 
     def init(self, key: Array, input_size: int) -> ResetBeforeGRUParams:
         n = self.hidden_size
@@ -84,10 +96,14 @@ class ResetBeforeGRU(Cell):
     def project(self, params: ResetBeforeGRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUState:
+    def gates(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
-        r, update = jnp.split(sigmoid(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
-        a = tanh(z[..., 2 * n :] + (r * state.h) @ params.w_a)
+        r, update = jnp.split(self.gate_activation(z[..., : 2 * n] + state.h @ params.w_h), 2, axis=-1)
+        return ResetBeforeGRUGates(r, update, self.activation(z[..., 2 * n :] + (r * state.h) @ params.w_a))
+
+    def step(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> ResetBeforeGRUState:
+        _, update, a = self.gates(params, state, z)
         return ResetBeforeGRUState(h=(1 - update) * state.h + update * a)
 
     def readout(self, params: ResetBeforeGRUParams, state: ResetBeforeGRUState, z: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ResidualLSTMParams(NamedTuple):
@@ -26,6 +26,13 @@ class ResidualLSTMParams(NamedTuple):
 class ResidualLSTMState(NamedTuple):
     h: Array  # [*batch, hidden]
     c: Array  # [*batch, hidden]
+
+
+class ResidualLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
 
 
 @dataclass(frozen=True)
@@ -89,14 +96,27 @@ class ResidualLSTM(Cell):
     def project(self, params: ResidualLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z = affine(x, params.w_x)
         n = self.hidden_size
-        return z[..., : 4 * n] + params.b, z[..., 4 * n :]
+        return z[..., : 4 * n] + align(params.b, z), z[..., 4 * n :]
+
+    def gates(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
 
     def step(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> ResidualLSTMState:
-        x_gates, shortcut = z
-        p_i, p_f, p_o = params.w_c
-        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f + p_f * state.c) * state.c + sigmoid(i + p_i * state.c) * tanh(g)
-        return ResidualLSTMState(h=sigmoid(o + p_o * c) * (tanh(c) @ params.w_p + shortcut), c=c)
+        _, shortcut = z
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        return ResidualLSTMState(h=o * (tanh(c) @ params.w_p + shortcut), c=c)
 
     def readout(self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h
+
+    def _gates_and_memory(
+        self, params: ResidualLSTMParams, state: ResidualLSTMState, z: tuple[Array, Array]
+    ) -> tuple[ResidualLSTMGates, Array]:
+        # The output gate reads the new memory.
+        x_gates, _ = z
+        p_i, p_f, p_o = params.w_c
+        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
+        i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
+        c = f * state.c + i * g
+        return ResidualLSTMGates(i, f, g, sigmoid(o + p_o * c)), c

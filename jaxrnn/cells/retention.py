@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, spread_like
+from jaxrnn.ops import affine, complex_dtype, in_groups, joint_dtype, side_by_side, spread_like, to_complex
 
 
 class RetentionParams(NamedTuple):
@@ -82,28 +82,27 @@ class Retention(LinearCell):
         return RetentionParams(gates(glorot_uniform, key, (input_size, self.hidden_size), 3))
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> RetentionState:
-        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)
         d = self.hidden_size // self.num_heads
         return RetentionState(spread_like(params, jnp.zeros((*batch_shape, self.num_heads, d // 2, d), dtype)))
 
     def project(self, params: RetentionParams, x: Array, key: Keys = None) -> RetentionInput:
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
-        return RetentionInput(*(part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts))
+        return RetentionInput(*(in_groups(part, self.num_heads) for part in parts))
 
     def coefficients(self, params: RetentionParams, z: RetentionInput) -> tuple[RetentionState, RetentionState]:
         d = self.hidden_size // self.num_heads
         gamma = 1 - 2.0 ** (-5 - np.arange(self.num_heads))
         theta = 10000.0 ** (-2 * np.arange(d // 2) / d)
-        b = _complex(z.k).conj()[..., :, None] * z.v[..., None, :]
+        b = _complex(z.k).conj()[..., :, None] * to_complex(z.v)[..., None, :]
         a = jnp.asarray(gamma[:, None, None] * np.exp(1j * theta)[:, None], b.dtype)
         return RetentionState(jnp.broadcast_to(a, (*b.shape[:-1], 1))), RetentionState(b)
 
     def readout(self, params: RetentionParams, state: RetentionState, z: RetentionInput) -> Array:
         y = (_complex(z.q)[..., :, None] * state.s).sum(-2).real
-        return y.reshape(*y.shape[:-2], self.hidden_size)
+        return side_by_side(y)
 
 
 def _complex(x: Array) -> Array:
     """Joins real parts, the first half of the last axis, and imaginary parts, the second half."""
-    real, imaginary = jnp.split(x, 2, axis=-1)
-    return real + 1j * imaginary
+    return to_complex(*jnp.split(x, 2, axis=-1))

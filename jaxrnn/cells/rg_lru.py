@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, align, as_features, sigmoid, zeros
 
 C = 8.0  # the constant c of the paper
 
@@ -37,7 +37,8 @@ class RGLRU(LinearCell):
     r"""Real-gated linear recurrent unit (RG-LRU), a gated linear recurrence of the same size as its input.
 
     The gates depend on the input alone, so all steps can run in parallel with `jaxrnn.loops.AssociativeScan`. The cell
-    uses its input without multiplying it by a matrix, so symbols need an `Embedding` first.
+    uses its input without multiplying it by a matrix, so symbols become one-hot vectors; an `Embedding` before it is
+    cheaper.
 
     .. math::
         r_t &= \sigma(W_a x_t + b_a), \quad i_t = \sigma(W_x x_t + b_x) \\
@@ -89,11 +90,12 @@ class RGLRU(LinearCell):
         return RGLRUState(*zeros(params, batch_shape, dtype, params.decay.shape[-1]))
 
     def project(self, params: RGLRUParams, x: Array, key: Keys = None) -> RGLRUInput:
-        return RGLRUInput(affine(x, params.w_x, params.b), x)
+        x_itself = as_features(x, params.decay.shape[0], params.decay.dtype)
+        return RGLRUInput(affine(x, params.w_x, params.b), x_itself)
 
     def coefficients(self, params: RGLRUParams, z: RGLRUInput) -> tuple[RGLRUState, RGLRUState]:
         r, i = jnp.split(sigmoid(z.gates), 2, axis=-1)
-        log_a = -C * jax.nn.softplus(params.decay) * r
+        log_a = -C * align(jax.nn.softplus(params.decay), r) * r
         b = jnp.sqrt(-jnp.expm1(2 * log_a)) * i * z.x
         return RGLRUState(h=jnp.exp(log_a)), RGLRUState(h=b)
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, align, sigmoid, zeros
 
 
 class RWKVParams(NamedTuple):
@@ -78,7 +78,7 @@ class RWKV(Cell):
         n = self.hidden_size
         k_x, k_o = jax.random.split(key)
         ramp = jnp.arange(input_size) / input_size
-        units = jnp.arange(n)
+        units = jnp.arange(n, dtype=float)
         return RWKVParams(
             mu=jnp.stack([ramp / 2, ramp, ramp]),
             w_x=gates(glorot_uniform, k_x, (input_size, n), 3),
@@ -99,15 +99,25 @@ class RWKV(Cell):
 
     def step(self, params: RWKVParams, state: RWKVState, z: RWKVInput) -> RWKVState:
         r, k, v = jnp.split(z.now + state.before, 3, axis=-1)
-        q = jnp.maximum(state.p, params.u + k)
+        u = align(params.u, k)
+        q = jnp.maximum(state.p, u + k)
         old = jnp.exp(state.p - q)
-        new = jnp.exp(params.u + k - q)
+        new = jnp.exp(u + k - q)
         wkv = (old * state.a + new * v) / (old * state.b + new)
-        decayed = state.p - jnp.exp(params.decay)
+        decayed = state.p - jnp.exp(align(params.decay, k))
         p = jnp.maximum(decayed, k)
         old = jnp.exp(decayed - p)
         new = jnp.exp(k - p)
         return RWKVState(h=sigmoid(r) * wkv, a=old * state.a + new * v, b=old * state.b + new, p=p, before=z.later)
+
+    def comparable(self, one: RWKVState, other: RWKVState) -> tuple[RWKVState, RWKVState]:
+        p = jnp.maximum(one.p, other.p)
+
+        def rescale(state: RWKVState) -> RWKVState:
+            scale = jnp.exp(state.p - p)
+            return state._replace(a=scale * state.a, b=scale * state.b, p=p)
+
+        return rescale(one), rescale(other)
 
     def readout(self, params: RWKVParams, state: RWKVState, z: RWKVInput) -> Array:
         return state.h @ params.w_o

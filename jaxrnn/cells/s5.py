@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, spread_like
+from jaxrnn.ops import affine, align, complex_dtype, joint_dtype, spread_like, to_complex
 
 
 class S5Params(NamedTuple):
@@ -114,17 +114,17 @@ class S5(LinearCell):
         )
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> S5State:
-        dtype = jnp.result_type(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)
         return S5State(spread_like(params, jnp.zeros((*batch_shape, self.state_size), dtype)))
 
     def project(self, params: S5Params, x: Array, key: Keys = None) -> S5Input:
         return S5Input(affine(x, params.w_x), affine(x, params.w_d))
 
     def coefficients(self, params: S5Params, z: S5Input) -> tuple[S5State, S5State]:
-        eigenvalues = params.a_re + 1j * params.a_im
-        phase = eigenvalues * jnp.exp(params.log_delta)
-        re, im = jnp.split(z.bu, 2, axis=-1)
-        b = jnp.expm1(phase) / eigenvalues * (re + 1j * im)
+        eigenvalues = to_complex(params.a_re, params.a_im)
+        phase = eigenvalues * to_complex(jnp.exp(params.log_delta))
+        bu = to_complex(*jnp.split(z.bu, 2, axis=-1))
+        b = align(jnp.expm1(phase) / eigenvalues, bu) * bu
         return S5State(s=jnp.broadcast_to(jnp.exp(phase), b.shape)), S5State(s=b)
 
     def readout(self, params: S5Params, state: S5State, z: S5Input) -> Array:

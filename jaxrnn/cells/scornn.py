@@ -96,5 +96,5 @@ class ScoRNN(Cell):
         a = jnp.triu(params.a, 1).astype(jnp.promote_types(params.a.dtype, jnp.float32))
         identity = jnp.eye(n, dtype=a.dtype)
         d = jnp.where(jnp.arange(n) < self.negatives, -1, 1).astype(a.dtype)
-        w = jnp.linalg.solve(identity + a - a.T, identity - a + a.T) * d
+        w = jnp.linalg.solve(identity + a - a.T, identity - a + a.T) * d[None]
         return w.astype(params.a.dtype)

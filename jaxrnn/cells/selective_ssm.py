@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, joint_dtype, spread_like
+from jaxrnn.ops import affine, align, as_features, joint_dtype, spread_like
 
 
 class SelectiveSSMParams(NamedTuple):
@@ -42,7 +42,7 @@ class SelectiveSSM(LinearCell):
 
     The step size and the maps into and out of the state depend on the input, but not on the state, so all steps can run
     in parallel with `jaxrnn.loops.AssociativeScan`. The output has the size of the input. The cell uses its input
-    without multiplying it by a matrix, so symbols need an `Embedding` first.
+    without multiplying it by a matrix, so symbols become one-hot vectors; an `Embedding` before it is cheaper.
 
     .. math::
         \Delta_t &= \mathrm{softplus}(W_r W_\Delta x_t + b_\Delta), \quad B_t = W_B x_t, \quad C_t = W_C x_t \\
@@ -97,13 +97,15 @@ class SelectiveSSM(LinearCell):
 
     def project(self, params: SelectiveSSMParams, x: Array, key: Keys = None) -> SelectiveSSMInput:
         delta = jax.nn.softplus(affine(affine(x, params.w_delta), params.w_rank, params.b_delta))
-        return SelectiveSSMInput(delta, affine(x, params.w_b), affine(x, params.w_c), x)
+        x_itself = as_features(x, params.d.shape[0], params.d.dtype)
+        return SelectiveSSMInput(delta, affine(x, params.w_b), affine(x, params.w_c), x_itself)
 
     def coefficients(
         self, params: SelectiveSSMParams, z: SelectiveSSMInput
     ) -> tuple[SelectiveSSMState, SelectiveSSMState]:
-        a = jnp.exp(-z.delta[..., None] * jnp.exp(params.a))
+        delta = z.delta[..., None]
+        a = jnp.exp(-delta * jnp.exp(align(params.a, delta)))
         return SelectiveSSMState(h=a), SelectiveSSMState(h=(z.delta * z.x)[..., None] * z.b[..., None, :])
 
     def readout(self, params: SelectiveSSMParams, state: SelectiveSSMState, z: SelectiveSSMInput) -> Array:
-        return (state.h * z.c[..., None, :]).sum(-1) + params.d * z.x
+        return (state.h * z.c[..., None, :]).sum(-1) + align(params.d, z.x) * z.x

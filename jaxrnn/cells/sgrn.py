@@ -24,6 +24,10 @@ class SGRNState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class SGRNGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+
+
 @dataclass(frozen=True)
 class SGRN(Cell):
     r"""Simple gated recurrent network: one gate, computed from the same product with the input that it admits.
@@ -71,8 +75,12 @@ class SGRN(Cell):
     def project(self, params: SGRNParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x)
 
+    def gates(self, params: SGRNParams, state: SGRNState, z: Array) -> SGRNGates:
+        """Returns the gates of a step, given the state before it."""
+        return SGRNGates(sigmoid(z + state.h @ params.w_h + params.b))
+
     def step(self, params: SGRNParams, state: SGRNState, z: Array) -> SGRNState:
-        f = sigmoid(z + state.h @ params.w_h + params.b)
+        (f,) = self.gates(params, state, z)
         return SGRNState(h=tanh((1 - f) * z + f * state.h))
 
     def readout(self, params: SGRNParams, state: SGRNState, z: Array) -> Array:

@@ -26,6 +26,12 @@ class SGUState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class SGUGates(NamedTuple):
+    g: Array  # [*batch, hidden], multiplicative gate
+    o: Array  # candidate
+    z: Array  # update gate
+
+
 @dataclass(frozen=True)
 class SGU(Cell):
     r"""Simple gated unit: a gated recurrent unit whose candidate comes from one multiplicative gate, :math:`g`.
@@ -79,11 +85,16 @@ class SGU(Cell):
     def project(self, params: SGUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: SGUParams, state: SGUState, z: Array) -> SGUState:
+    def gates(self, params: SGUParams, state: SGUState, z: Array) -> SGUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_z, x_g = jnp.split(z, 2, axis=-1)
         g = tanh((x_g * state.h) @ params.w_g)
         out = jax.nn.softplus(g * state.h)
         update = jnp.clip(0.2 * (x_z + state.h @ params.w_h) + 0.5, 0, 1)
+        return SGUGates(g, out, update)
+
+    def step(self, params: SGUParams, state: SGUState, z: Array) -> SGUState:
+        _, out, update = self.gates(params, state, z)
         return SGUState(h=(1 - update) * state.h + update * out)
 
     def readout(self, params: SGUParams, state: SGUState, z: Array) -> Array:

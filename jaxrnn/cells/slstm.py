@@ -13,7 +13,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, tanh, zeros
 
 
 class SLSTMParams(NamedTuple):
@@ -27,6 +27,14 @@ class SLSTMState(NamedTuple):
     c: Array  # [*batch, hidden], the memory divided by exp(m)
     n: Array  # [*batch, hidden], the normalizer divided by exp(m)
     m: Array  # [*batch, hidden], the stabilizer
+
+
+class SLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    z: Array  # candidate
+    o: Array  # output gate
+    m: Array  # stabilizer, the logarithm by which i and f are divided
 
 
 @dataclass(frozen=True)
@@ -91,18 +99,29 @@ class SLSTM(Cell):
     def project(self, params: SLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: SLSTMParams, state: SLSTMState, z: Array) -> SLSTMState:
-        heads = state.h.reshape(*state.h.shape[:-1], self.num_heads, -1)
-        mixed = jnp.einsum("...ha,hab->...hb", heads, params.w_h)
-        mixed = [part.reshape(state.h.shape) for part in jnp.split(mixed, 4, axis=-1)]
+    def gates(self, params: SLSTMParams, state: SLSTMState, z: Array) -> SLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        mixed = jnp.einsum("...ha,hab->...hb", in_groups(state.h, self.num_heads), params.w_h)
+        mixed = [side_by_side(part) for part in jnp.split(mixed, 4, axis=-1)]
         i, f, z, o = (x + h for x, h in zip(jnp.split(z, 4, axis=-1), mixed, strict=True))
         past = jnp.where(state.n == 0, -jnp.inf, log_sigmoid(f) + state.m)
         m = jnp.maximum(past, i)
-        i = jnp.exp(i - m)
-        f = jnp.exp(past - m)
-        c = f * state.c + i * tanh(z)
+        return SLSTMGates(jnp.exp(i - m), jnp.exp(past - m), tanh(z), sigmoid(o), m)
+
+    def step(self, params: SLSTMParams, state: SLSTMState, z: Array) -> SLSTMState:
+        i, f, candidate, o, m = self.gates(params, state, z)
+        c = f * state.c + i * candidate
         n = f * state.n + i
-        return SLSTMState(h=sigmoid(o) * c / n, c=c, n=n, m=m)
+        return SLSTMState(h=o * c / n, c=c, n=n, m=m)
+
+    def comparable(self, one: SLSTMState, other: SLSTMState) -> tuple[SLSTMState, SLSTMState]:
+        m = jnp.where(one.n == 0, other.m, jnp.where(other.n == 0, one.m, jnp.maximum(one.m, other.m)))
+
+        def rescale(state: SLSTMState) -> SLSTMState:
+            scale = jnp.exp(jnp.where(state.n == 0, 0, state.m - m))
+            return SLSTMState(h=state.h, c=scale * state.c, n=scale * state.n, m=m)
+
+        return rescale(one), rescale(other)
 
     def readout(self, params: SLSTMParams, state: SLSTMState, z: Array) -> Array:
         return state.h

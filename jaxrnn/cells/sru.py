@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, is_symbols, sigmoid, zeros
+from jaxrnn.ops import affine, as_features, sigmoid, zeros
 
 
 class SRUParams(NamedTuple):
@@ -32,6 +32,11 @@ class SRUInput(NamedTuple):
     f: Array  # [*batch, hidden]
     r: Array  # [*batch, hidden]
     x: Array  # [*batch, hidden], what the highway carries
+
+
+class SRUGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+    r: Array  # gate of the highway
 
 
 @dataclass(frozen=True)
@@ -96,15 +101,18 @@ class SRU(Cell):
         n = self.hidden_size
         c, f, r, *projected = jnp.split(affine(x, params.w_x), params.w_x.shape[-1] // n, axis=-1)
         if not projected:
-            projected = [affine(x, jnp.eye(n, dtype=params.w_x.dtype)) if is_symbols(x) else x]
+            projected = [as_features(x, n, params.w_x.dtype)]
         b_f, b_r = jnp.split(params.b, 2)
         alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias))
         return SRUInput(c, f + b_f, r + b_r, alpha * projected[0])
 
-    def step(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUState:
+    def gates(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUGates:
+        """Returns the gates of a step, given the state before it."""
         v_f, v_r = params.w_c
-        f = sigmoid(z.f + v_f * state.c)
-        r = sigmoid(z.r + v_r * state.c)
+        return SRUGates(sigmoid(z.f + v_f * state.c), sigmoid(z.r + v_r * state.c))
+
+    def step(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUState:
+        f, r = self.gates(params, state, z)
         c = f * state.c + (1 - f) * z.c
         return SRUState(h=r * c + (1 - r) * z.x, c=c)
 

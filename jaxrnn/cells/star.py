@@ -25,6 +25,11 @@ class STARState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class STARGates(NamedTuple):
+    k: Array  # [*batch, hidden], gate
+    z: Array  # latent input
+
+
 @dataclass(frozen=True)
 class STAR(Cell):
     r"""Stackable recurrent cell (STAR): one gate, designed so that gradients keep their magnitude through many layers.
@@ -76,9 +81,13 @@ class STAR(Cell):
         x_k, x_z = jnp.split(affine(x, params.w_x, params.b), 2, axis=-1)
         return jnp.concatenate([x_k, tanh(x_z)], axis=-1)
 
-    def step(self, params: STARParams, state: STARState, z: Array) -> STARState:
+    def gates(self, params: STARParams, state: STARState, z: Array) -> STARGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         x_k, latent = jnp.split(z, 2, axis=-1)
-        k = sigmoid(x_k + state.h @ params.w_h)
+        return STARGates(sigmoid(x_k + state.h @ params.w_h), latent)
+
+    def step(self, params: STARParams, state: STARState, z: Array) -> STARState:
+        k, latent = self.gates(params, state, z)
         return STARState(h=tanh((1 - k) * state.h + k * latent))
 
     def readout(self, params: STARParams, state: STARState, z: Array) -> Array:

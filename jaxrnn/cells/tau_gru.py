@@ -27,6 +27,13 @@ class TauGRUState(NamedTuple):
     past: Array  # [*batch, delay, hidden], the states before h, the oldest first
 
 
+class TauGRUGates(NamedTuple):
+    u: Array  # [*batch, hidden], candidate
+    z: Array  # delayed candidate
+    g: Array  # update gate
+    a: Array  # gate of the delayed candidate
+
+
 @dataclass(frozen=True)
 class TauGRU(Cell):
     r"""Gated recurrent unit with weighted time-delay feedback (:math:`\tau`-GRU): it also reads an older state.
@@ -89,12 +96,16 @@ class TauGRU(Cell):
     def project(self, params: TauGRUParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: TauGRUParams, state: TauGRUState, z: Array) -> TauGRUState:
+    def gates(self, params: TauGRUParams, state: TauGRUState, z: Array) -> TauGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         n = self.hidden_size
         u, g, a = jnp.split(z[..., : 3 * n] + state.h @ params.w_h, 3, axis=-1)
         delayed = tanh(z[..., 3 * n :] + state.past[..., 0, :] @ params.w_d)
-        g = sigmoid(g)
-        h = (1 - g) * state.h + g * (tanh(u) + sigmoid(a) * delayed)
+        return TauGRUGates(tanh(u), delayed, sigmoid(g), sigmoid(a))
+
+    def step(self, params: TauGRUParams, state: TauGRUState, z: Array) -> TauGRUState:
+        u, delayed, g, a = self.gates(params, state, z)
+        h = (1 - g) * state.h + g * (u + a * delayed)
         past = jnp.concatenate([state.past[..., 1:, :], state.h[..., None, :]], axis=-2)
         return TauGRUState(h=h, past=past)
 

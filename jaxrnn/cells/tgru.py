@@ -26,6 +26,12 @@ class TGRUState(NamedTuple):
     before: Array  # [*batch, 3 * hidden], the last input times V
 
 
+class TGRUGates(NamedTuple):
+    z: Array  # [*batch, hidden], candidate
+    f: Array  # forget gate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class TGRU(Cell):
     r"""Strongly-typed gated recurrent unit: the gates read the current and the previous input, never the state.
@@ -77,10 +83,16 @@ class TGRU(Cell):
     def project(self, params: TGRUParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         return affine(x, params.w_x, params.b), affine(x, params.v_x)
 
-    def step(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> TGRUState:
-        now, before = z
+    def gates(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> TGRUGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        now, _ = z
         value, f, o = jnp.split(state.before + now, 3, axis=-1)
-        return TGRUState(h=sigmoid(f) * state.h + value * tanh(o), before=before)
+        return TGRUGates(value, sigmoid(f), tanh(o))
+
+    def step(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> TGRUState:
+        _, before = z
+        value, f, o = self.gates(params, state, z)
+        return TGRUState(h=f * state.h + value * o, before=before)
 
     def readout(self, params: TGRUParams, state: TGRUState, z: tuple[Array, Array]) -> Array:
         return state.h

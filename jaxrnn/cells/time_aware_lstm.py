@@ -34,6 +34,13 @@ class TimeAwareLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class TimeAwareLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class TimeAwareLSTM(Cell):
     r"""Long short-term memory that discounts the short-term part of its memory by the time since the last step.
@@ -95,16 +102,25 @@ class TimeAwareLSTM(Cell):
         return TimeAwareLSTMState(*zeros(params, batch_shape, dtype, self.hidden_size, self.hidden_size))
 
     def project(self, params: TimeAwareLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
+        check.numbers(self, x, "reads the time gap from its last feature", "append it to the output of an Embedding")
         return affine(x[..., :-1], params.w_x, params.b), self.decay(x[..., -1:])
+
+    def gates(
+        self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]
+    ) -> TimeAwareLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        x_gates, _ = z
+        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
+        return TimeAwareLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
 
     def step(
         self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]
     ) -> TimeAwareLSTMState:
-        x_gates, decay = z
+        _, decay = z
         short = tanh(state.c @ params.w_s + params.b_s)
-        i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
-        c = sigmoid(f) * (state.c - short + decay * short) + sigmoid(i) * tanh(g)
-        return TimeAwareLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        i, f, g, o = self.gates(params, state, z)
+        c = f * (state.c - short + decay * short) + i * g
+        return TimeAwareLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

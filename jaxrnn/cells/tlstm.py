@@ -27,6 +27,12 @@ class TLSTMState(NamedTuple):
     before: Array  # [*batch, 3 * hidden], the last input times V
 
 
+class TLSTMGates(NamedTuple):
+    z: Array  # [*batch, hidden], candidate
+    f: Array  # forget gate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class TLSTM(Cell):
     r"""Strongly-typed long short-term memory: the gates read the current and the previous input, never the state.
@@ -80,12 +86,17 @@ class TLSTM(Cell):
     def project(self, params: TLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         return affine(x, params.w_x, params.b), affine(x, params.v_x)
 
-    def step(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> TLSTMState:
-        now, before = z
+    def gates(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> TLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        now, _ = z
         value, f, o = jnp.split(state.before + now, 3, axis=-1)
-        f = sigmoid(f)
+        return TLSTMGates(value, sigmoid(f), tanh(o))
+
+    def step(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> TLSTMState:
+        _, before = z
+        value, f, o = self.gates(params, state, z)
         c = f * state.c + (1 - f) * value
-        return TLSTMState(h=c * tanh(o), c=c, before=before)
+        return TLSTMState(h=c * o, c=c, before=before)
 
     def readout(self, params: TLSTMParams, state: TLSTMState, z: tuple[Array, Array]) -> Array:
         return state.h

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, sigmoid, zeros
+from jaxrnn.ops import affine, align, sigmoid, zeros
 
 
 class TRNNParams(NamedTuple):
@@ -73,7 +73,7 @@ class TRNN(LinearCell):
 
     def project(self, params: TRNNParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         z, f = jnp.split(affine(x, params.w_x), 2, axis=-1)
-        return z, sigmoid(f + params.b)
+        return z, sigmoid(f + align(params.b, f))
 
     def coefficients(self, params: TRNNParams, z: tuple[Array, Array]) -> tuple[TRNNState, TRNNState]:
         value, f = z

@@ -26,6 +26,11 @@ class UGRNNState(NamedTuple):
     h: Array  # [*batch, hidden]
 
 
+class UGRNNGates(NamedTuple):
+    g: Array  # [*batch, hidden], update gate
+    c: Array  # candidate
+
+
 @dataclass(frozen=True)
 class UGRNN(Cell):
     r"""Update gate recurrent network: a vanilla network with one gate.
@@ -82,10 +87,14 @@ class UGRNN(Cell):
     def project(self, params: UGRNNParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
-    def step(self, params: UGRNNParams, state: UGRNNState, z: Array) -> UGRNNState:
+    def gates(self, params: UGRNNParams, state: UGRNNState, z: Array) -> UGRNNGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         g, c = jnp.split(z + state.h @ params.w_h, 2, axis=-1)
-        g = sigmoid(g)
-        return UGRNNState(h=g * state.h + (1 - g) * self.activation(c))
+        return UGRNNGates(sigmoid(g), self.activation(c))
+
+    def step(self, params: UGRNNParams, state: UGRNNState, z: Array) -> UGRNNState:
+        g, c = self.gates(params, state, z)
+        return UGRNNState(h=g * state.h + (1 - g) * c)
 
     def readout(self, params: UGRNNParams, state: UGRNNState, z: Array) -> Array:
         return state.h

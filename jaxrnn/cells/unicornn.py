@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class UnICORNNParams(NamedTuple):
@@ -80,8 +80,8 @@ class UnICORNN(Cell):
         return affine(x, params.w_x, params.b)
 
     def step(self, params: UnICORNNParams, state: UnICORNNState, z: Array) -> UnICORNNState:
-        dt = self.dt * sigmoid(params.c)
-        momentum = state.z - dt * (tanh(params.w_h * state.y + z) + self.alpha * state.y)
+        w_h, dt = align((params.w_h, self.dt * sigmoid(params.c)), z)
+        momentum = state.z - dt * (tanh(w_h * state.y + z) + self.alpha * state.y)
         return UnICORNNState(y=state.y + dt * momentum, z=momentum)
 
     def readout(self, params: UnICORNNParams, state: UnICORNNState, z: Array) -> Array:

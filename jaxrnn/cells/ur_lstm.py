@@ -27,6 +27,13 @@ class URLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class URLSTMGates(NamedTuple):
+    f: Array  # [*batch, hidden], forget gate
+    r: Array  # refine gate
+    u: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class URLSTM(Cell):
     r"""Long short-term memory whose forget gate is refined by a second gate and initially covers all time scales.
@@ -80,13 +87,16 @@ class URLSTM(Cell):
     def project(self, params: URLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, jnp.concatenate([params.b_f, -params.b_f, params.b]))
 
-    def step(self, params: URLSTMParams, state: URLSTMState, z: Array) -> URLSTMState:
+    def gates(self, params: URLSTMParams, state: URLSTMState, z: Array) -> URLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
         f, r, u, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        f = sigmoid(f)
-        r = sigmoid(r)
+        return URLSTMGates(sigmoid(f), sigmoid(r), tanh(u), sigmoid(o))
+
+    def step(self, params: URLSTMParams, state: URLSTMState, z: Array) -> URLSTMState:
+        f, r, u, o = self.gates(params, state, z)
         e = r * (1 - (1 - f) ** 2) + (1 - r) * f**2
-        c = e * state.c + (1 - e) * tanh(u)
-        return URLSTMState(h=sigmoid(o) * tanh(c), c=c)
+        c = e * state.c + (1 - e) * u
+        return URLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: URLSTMParams, state: URLSTMState, z: Array) -> Array:
         return state.h

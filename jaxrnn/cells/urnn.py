@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, joint_dtype, mod_relu, zeros
+from jaxrnn.ops import affine, align, complex_dtype, joint_dtype, mod_relu, to_complex, zeros
 
 
 class URNNParams(NamedTuple):
@@ -75,14 +75,15 @@ class URNN(Cell):
         return URNNParams(w_x, uniform(jnp.pi)(k_d, (3, n)), uniform(1.0)(k_r, (2, 2 * n)), jnp.zeros(n))
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> URNNState:
-        dtype = jnp.promote_types(joint_dtype(params) if dtype is None else dtype, jnp.complex64)
+        dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)
         return URNNState(*zeros(params, batch_shape, dtype, self.hidden_size))
 
     def project(self, params: URNNParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x)
 
     def step(self, params: URNNParams, state: URNNState, z: Array) -> URNNState:
-        d_1, d_2, d_3 = jnp.exp(1j * params.d)
+        turns = jnp.exp(to_complex(jnp.zeros_like(params.d), params.d))
+        d_1, d_2, d_3 = align(tuple(turns), state.h)
         r_1, r_2 = _complex(params.r)
         permutation = np.random.RandomState(self.seed).permutation(self.hidden_size)
         h = _reflected(jnp.fft.fft(d_1 * state.h, norm="ortho"), r_1)
@@ -95,10 +96,9 @@ class URNN(Cell):
 
 def _complex(parts: Array) -> Array:
     """Joins real parts, the first half of the last axis, and imaginary parts, the second half."""
-    real, imaginary = jnp.split(parts, 2, axis=-1)
-    return real + 1j * imaginary
+    return to_complex(*jnp.split(parts, 2, axis=-1))
 
 
 def _reflected(h: Array, r: Array) -> Array:
     """Reflects `h` at the hyperplane orthogonal to `r`: multiplies it by R."""
-    return h - (2 / (jnp.abs(r) ** 2).sum()) * (h @ r.conj())[..., None] * r
+    return h - (h @ r.conj())[..., None] * align(to_complex(2 / (jnp.abs(r) ** 2).sum()) * r, h)

@@ -28,6 +28,13 @@ class WMCLSTMState(NamedTuple):
     c: Array  # [*batch, hidden]
 
 
+class WMCLSTMGates(NamedTuple):
+    i: Array  # [*batch, hidden], input gate
+    f: Array  # forget gate
+    g: Array  # candidate
+    o: Array  # output gate
+
+
 @dataclass(frozen=True)
 class WMCLSTM(Cell):
     r"""Long short-term memory with working memory connections: the gates read the whole memory through a tanh.
@@ -83,11 +90,21 @@ class WMCLSTM(Cell):
     def project(self, params: WMCLSTMParams, x: Array, key: Keys = None) -> Array:
         return affine(x, params.w_x, params.b)
 
+    def gates(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> WMCLSTMGates:
+        """Returns the gates and the candidate of a step, given the state before it."""
+        return self._gates_and_memory(params, state, z)[0]
+
     def step(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> WMCLSTMState:
-        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
-        c_i, c_f = jnp.split(tanh(state.c @ params.w_c), 2, axis=-1)
-        c = sigmoid(f + c_f) * state.c + sigmoid(i + c_i) * tanh(g)
-        return WMCLSTMState(h=sigmoid(o + tanh(c @ params.w_o)) * tanh(c), c=c)
+        (_, _, _, o), c = self._gates_and_memory(params, state, z)
+        return WMCLSTMState(h=o * tanh(c), c=c)
 
     def readout(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> Array:
         return state.h
+
+    def _gates_and_memory(self, params: WMCLSTMParams, state: WMCLSTMState, z: Array) -> tuple[WMCLSTMGates, Array]:
+        # The output gate reads the new memory.
+        i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
+        c_i, c_f = jnp.split(tanh(state.c @ params.w_c), 2, axis=-1)
+        i, f, g = sigmoid(i + c_i), sigmoid(f + c_f), tanh(g)
+        c = f * state.c + i * g
+        return WMCLSTMGates(i, f, g, sigmoid(o + tanh(c @ params.w_o))), c

@@ -9,6 +9,7 @@ from jaxrnn.convert.haiku import from_haiku, to_haiku
 from jaxrnn.convert.keras import from_keras, to_keras
 from jaxrnn.convert.linen import from_linen, to_linen
 from jaxrnn.convert.nnx import from_nnx, to_nnx
+from jaxrnn.convert.tensorflow import from_tensorflow, to_tensorflow
 from jaxrnn.convert.torch import from_torch, to_torch
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "from_tensorflow",
     "from_torch",
     "to_equinox",
     "to_haiku",
     "to_keras",
     "to_linen",
     "to_nnx",
+    "to_tensorflow",
     "to_torch",
 ]
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.nn import sigmoid
+from jax.numpy import tanh
 
 from jaxrnn._check import did_you_mean
+from jaxrnn.cells import Elman
 from jaxrnn.layer import Cell, Layer
 
 WHY_NOT = {
@@ -52,6 +55,12 @@ def check_string(name: str, value: Any) -> None:
     """Checks that an option is a string."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, but it is {value!r}")
+
+
+def check_activations(cell: Any, library: str) -> None:
+    """Checks that a gated cell has the activations that are the only ones of a library."""
+    if not isinstance(cell, Elman) and (cell.activation is not tanh or cell.gate_activation is not sigmoid):
+        raise TypeError(f"{cell} cannot be converted to {library}: its activations must be jnp.tanh and jax.nn.sigmoid")
 
 
 def cannot_convert(layer: Any, library: str, convertible: Iterable[type]) -> TypeError:

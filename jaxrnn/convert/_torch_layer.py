@@ -37,7 +37,7 @@ class TorchLayer(NamedTuple):
     @staticmethod
     def of_cell(cell: Any) -> TorchLayer:
         """Returns the properties of a cell."""
-        activation = getattr(cell, "activation", jnp.tanh)
+        activation = cell.activation if isinstance(cell, Elman) else jnp.tanh
         if not any(activation is known for known in ACTIVATIONS.values()):
             raise ValueError(f"PyTorch's nn.RNN needs the activation jnp.tanh or jax.nn.relu, but this is {cell}")
         num_gates = {Elman: 1, GRU: 3}.get(type(cell), 4)

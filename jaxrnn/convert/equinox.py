@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams
-from jaxrnn.convert._checks import cannot_convert, check_params
+from jaxrnn.convert._checks import cannot_convert, check_activations, check_params
 from jaxrnn.convert._gates import as_array
 from jaxrnn.layer import Cell, Layer
 
@@ -80,6 +80,7 @@ def to_equinox(layer: Layer, params: Any) -> Any:
     """
     if not isinstance(layer, LSTM | GRU):
         raise cannot_convert(layer, "Equinox", (LSTM, GRU))
+    check_activations(layer, "Equinox")
     try:
         import equinox
     except ImportError as error:

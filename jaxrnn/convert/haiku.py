@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.cells import LSTM, Elman, ElmanParams, LSTMParams, ResetBeforeGRU, ResetBeforeGRUParams
-from jaxrnn.convert._checks import cannot_convert, check_params, check_string
+from jaxrnn.convert._checks import cannot_convert, check_activations, check_params, check_string
 from jaxrnn.convert._gates import as_array, reorder_gates
 from jaxrnn.layer import Cell, Layer
 
@@ -106,6 +106,7 @@ def to_haiku(layer: Layer, params: Any, *, name: str | None = None) -> dict[str,
     """
     if not isinstance(layer, Elman | LSTM | ResetBeforeGRU):
         raise cannot_convert(layer, "Haiku", DEFAULT_NAMES)
+    check_activations(layer, "Haiku")
     if name is not None:
         check_string("name", name)
     name, p = name or DEFAULT_NAMES[type(layer)], check_params(layer, params)

@@ -13,8 +13,9 @@ def from_linen(params: Any) -> tuple[Layer, Any]:
 
     The cell is recognized by the names in its tree: a `SimpleCell` becomes an `Elman`, an `LSTMCell` or an
     `OptimizedLSTMCell` an `LSTM`, a `GRUCell` a `GRU`, and an `MGUCell` a `ResetAfterMGU`. The tree does not contain
-    the options of a module. For another activation, replace the layer, as in `Elman(n, jax.nn.relu)`. For
-    `residual=True`, add the identity to `w_h`. For another `merge_fn`, replace the merge of the `Bidirectional`.
+    the options of a module. For other activations, replace those of the layer, as in
+    `dataclasses.replace(layer, activation=jax.nn.relu, gate_activation=jax.nn.hard_sigmoid)`. For `residual=True`, add
+    the identity to `w_h`. For another `merge_fn`, replace the merge of the `Bidirectional`.
 
     Example:
       >>> lstm = jaxrnn.LSTM(64)
@@ -54,9 +55,9 @@ def to_linen(layer: Layer, params: Any) -> dict[str, Any]:
       (['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io'], (64, 64))
 
     Args:
-      layer: `Elman` (for a `SimpleCell` whose `activation_fn` is that of the `Elman`), `LSTM` (for `LSTMCell` and
-        `OptimizedLSTMCell`), `GRU`, `ResetAfterMGU` (for `MGUCell`), or a `Bidirectional` of two of them (for an
-        `nn.Bidirectional` of two `nn.RNN`).
+      layer: `Elman` (for a `SimpleCell`), `LSTM` (for `LSTMCell` and `OptimizedLSTMCell`), `GRU`, `ResetAfterMGU` (for
+        `MGUCell`), or a `Bidirectional` of two of them (for an `nn.Bidirectional` of two `nn.RNN`). The module needs
+        the activations of the layer as its `activation_fn` and `gate_fn`.
       params: Its parameters.
 
     Returns:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxrnn._check import is_number
 from jaxrnn.cells import GRU, LSTM, Elman, ProjectedLSTM
-from jaxrnn.convert._checks import cannot_convert, check_flag, check_params, check_string
+from jaxrnn.convert._checks import cannot_convert, check_activations, check_flag, check_params, check_string
 from jaxrnn.convert._directions import join_directions, split_directions
 from jaxrnn.convert._torch_layer import ACTIVATIONS, TorchLayer
 from jaxrnn.convert._torch_names import check_complete, name_of, weights_by_place
@@ -33,7 +33,8 @@ def from_torch(
     `forget_bias`, keep their defaults.
 
     The weights are bit for bit the same. The two biases of PyTorch are added, except for the one inside the reset
-    gate's product of a GRU.
+    gate's product of a GRU. Of a module under weight normalization (either API of PyTorch), weight drop (AWD-LSTM) or
+    pruning, the weights are those with which it runs in evaluation. Other parametrizations must be removed first.
 
     Example:
       >>> lstm = jaxrnn.LSTM(64)
@@ -197,4 +198,6 @@ def _directions_of(layer: Layer, params: Params) -> list[tuple[Any, Params]]:
     for part, _ in both:
         if type(part) not in CONVERTIBLE:
             raise cannot_convert(part, "PyTorch", CONVERTIBLE)
+        if type(part) in (LSTM, GRU):
+            check_activations(part, "PyTorch")
     return both

@@ -1,6 +1,7 @@
 """Layers that combine cells, such as stacks, or that are used between them, such as dense layers and dropout."""
 
 from jaxrnn.layers._output_size import output_size
+from jaxrnn.layers.activation import Activation
 from jaxrnn.layers.bidirectional import Bidirectional, BidirectionalParams, BidirectionalState, concat
 from jaxrnn.layers.dense import Dense, DenseParams
 from jaxrnn.layers.densely_connected import DenselyConnected
@@ -16,6 +17,7 @@ from jaxrnn.layers.using import Using
 from jaxrnn.layers.window import Window, WindowParams, WindowState
 
 __all__ = [
+    "Activation",
     "Bidirectional",
     "BidirectionalParams",
     "BidirectionalState",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeGuard
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, State
+from jaxrnn.layers.activation import Activation
 
 
 class Composite(Layer):
@@ -17,8 +19,8 @@ class Composite(Layer):
 
     layers: tuple[Layer, ...]
 
-    def __init__(self, *layers: Layer):
-        object.__setattr__(self, "layers", layers)
+    def __init__(self, *layers: Layer | Callable[[Array], Array]):
+        object.__setattr__(self, "layers", tuple(Activation(f) if _is_function(f) else f for f in layers))
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -46,6 +48,55 @@ class Composite(Layer):
         # A layer without a state has one feature axis, also where it is used between layers of images.
         return max(layer.num_feature_axes for layer in self.layers)
 
+    def state_of(self, state: State, layer: int | Layer) -> State:
+        """Returns the state of one of the layers.
+
+        Args:
+          state: The state of all layers.
+          layer: The layer, or its position.
+        """
+        return state[self._position(layer)]
+
+    def replace_state(self, state: State, states: Mapping[int | Layer, State]) -> State:
+        """Returns a state in which some layers have another state.
+
+        Example:
+          >>> lstm = jaxrnn.LSTM(64)
+          >>> encoder, decoder = jaxrnn.Stack(jaxrnn.Embedding(16), lstm), jaxrnn.Stack(lstm, jaxrnn.Dense(10))
+          >>> p_encoder, p_decoder = encoder.init(jax.random.key(0), 100), decoder.init(jax.random.key(1), 8)
+          >>> state, _ = jaxrnn.unroll(encoder, p_encoder, jnp.zeros((20, 2), int))
+          >>> first = decoder.initial_state(p_decoder, (2,))
+          >>> first = decoder.replace_state(first, {lstm: encoder.state_of(state, lstm)})
+          >>> state, ys = jaxrnn.unroll(decoder, p_decoder, jnp.zeros((20, 2, 8)), first)
+
+        Args:
+          state: The state of all layers, for instance from `initial_state`.
+          states: The new states by layer or by position.
+
+        Raises:
+          TypeError: A new state has another structure than the one that it replaces.
+          ValueError: A layer is not found, or not unique, or a new state has other shapes.
+        """
+        replaced = list(state)
+        for layer, new in states.items():
+            n = self._position(layer)
+            shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (new, state[n]))
+            if jax.tree.structure(new) != jax.tree.structure(state[n]):
+                raise TypeError(f"the state of {self.layers[n]} must have the structure of {expected}, not of {shapes}")
+            if shapes != expected:
+                raise ValueError(f"the state of {self.layers[n]} must have the shapes {expected}, not {shapes}")
+            replaced[n] = new
+        return tuple(replaced)
+
+    def _position(self, layer: int | Layer) -> int:
+        if not isinstance(layer, Layer):
+            if check.is_integer(layer) and -len(self.layers) <= layer < len(self.layers):
+                return int(layer)
+            raise ValueError(f"a position must be below {len(self.layers)}, the number of layers, but it is {layer!r}")
+        if (count := self.layers.count(layer)) != 1:
+            raise ValueError(f"{type(self).__name__} has {layer} {count} times: name it by its position")
+        return self.layers.index(layer)
+
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
         pairs = zip(self.layers, params, strict=True)
         return tuple(layer.initial_state(p, batch_shape, dtype) for layer, p in pairs)
@@ -54,3 +105,8 @@ class Composite(Layer):
         """Pairs each layer with a random key of its own, or with None in evaluation."""
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
         return zip(self.layers, keys, strict=True)
+
+
+def _is_function(value: Any) -> TypeGuard[Callable[[Array], Array]]:
+    """Returns whether a value is a function such as `jax.nn.relu`, and neither a class nor another callable object."""
+    return callable(value) and hasattr(value, "__name__") and not isinstance(value, type)

@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan
+from jaxrnn.layers._checks import check_one_array
 from jaxrnn.loops import Scan
 
 
@@ -31,9 +32,16 @@ def output_size(layer: Layer, params: Params, input_size: Any) -> Any:
       The number of output features, or a tuple with the sizes of several feature axes.
 
     Raises:
-      TypeError: An argument has the wrong type.
+      TypeError: An argument has the wrong type, or the layer's output is not one array.
       ValueError: An input size is negative.
     """
+    ys = outputs(layer, params, input_size)
+    check_one_array(layer, ys)
+    return size_of(ys)
+
+
+def outputs(layer: Layer, params: Params, input_size: Any) -> Any:
+    """Returns the shapes and dtypes of a layer's outputs for one step, [1, ...]."""
     if not isinstance(layer, Layer):
         raise TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{check.did_you_mean(layer)}")
     axes = input_size if isinstance(input_size, tuple) else (input_size,)
@@ -49,5 +57,10 @@ def output_size(layer: Layer, params: Params, input_size: Any) -> Any:
         _, ys = layer.run(params, xs, layer.initial_state(params), None, Plan(Scan()))
         return ys
 
-    _, *size = jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float))).shape
+    return jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, *axes), jnp.result_type(float)))
+
+
+def size_of(ys: Any) -> Any:
+    """Returns the number of features of an output [1, ...], or a tuple with the sizes of several feature axes."""
+    _, *size = ys.shape
     return size[0] if len(size) == 1 else tuple(size)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._direction import reversed_plan
+from jaxrnn.layers._checks import check_one_array
 
 
 def concat(forward: Array, backward: Array) -> Array:
@@ -106,6 +107,12 @@ class Bidirectional(Layer):
         k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
         forward, backward = self._layers
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
-        backward_plan = reversed_plan(plan)
+        backward_plan = plan._replace(reverse=not plan.reverse)
         s_backward, ys_backward = backward.run(params.backward, xs, state.backward, k_backward, backward_plan)
-        return BidirectionalState(s_forward, s_backward), self.merge(ys_forward, ys_backward)
+        if self.merge is concat:  # another function may merge outputs of any kind
+            check_one_array(forward, ys_forward)
+            check_one_array(backward, ys_backward)
+        return BidirectionalState(s_forward, s_backward), ignoring_unused(self._merge)(None, ys_forward, ys_backward)
+
+    def _merge(self, _: None, forward: Any, backward: Any) -> Any:
+        return self.merge(forward, backward)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
@@ -35,6 +36,13 @@ class Dense(Stateless):
       >>> ys.shape
       (20, 32, 10)
 
+    Without a sequence, call the layer:
+
+      >>> head = jaxrnn.Stack(jaxrnn.Dense(32), jax.nn.relu, jaxrnn.Dense(10))
+      >>> params = head.init(jax.random.key(0), input_size=8)
+      >>> head(params, jnp.zeros((32, 8))).shape  # [batch, input]
+      (32, 10)
+
     Args:
       size: Number of output features.
     """
@@ -48,4 +56,9 @@ class Dense(Stateless):
         return DenseParams(glorot_uniform(key, (num_features(input_size), self.size)), jnp.zeros(self.size))
 
     def run(self, params: DenseParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        return state, affine(xs, params.w, params.b)
+        return state, _affine(params, xs)
+
+
+@ignoring_unused
+def _affine(params: DenseParams, xs: Array) -> Array:
+    return affine(xs, params.w, params.b)

@@ -8,8 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._checks import check_numbers
+from jaxrnn.layers._checks import check_feature_axes, check_one_array
 from jaxrnn.layers._composite import Composite
 from jaxrnn.layers._output_size import output_size
 from jaxrnn.ops import num_features
@@ -34,7 +35,8 @@ class DenselyConnected(Composite):
       (20, 2, 104)
 
     Args:
-      *layers: The layers. The first one reads only the input.
+      *layers: The layers. The first one reads only the input. A function such as `jax.nn.relu` is the layer
+        `Activation(jax.nn.relu)`.
 
     References:
       G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convolutional networks", 2017.
@@ -45,16 +47,18 @@ class DenselyConnected(Composite):
     def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
         for layer, k in self._layers_and_keys(key):
+            check_feature_axes(layer, k, input_size)
             params.append(layer.init(k, input_size))
             features = num_features(input_size) + num_features(output_size(layer, params[-1], input_size))
             input_size = (*input_size[:-1], features) if isinstance(input_size, tuple) else features
         return tuple(params)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes its input on")
+        check.numbers(self, xs, "passes its input on")
         states = []
         for (layer, k), p, s in zip(self._layers_and_keys(key), params, state, strict=True):
             s, ys = layer.run(p, xs, s, k, plan)
             states.append(s)
+            check_one_array(layer, ys)
             xs = jnp.concatenate([xs, ys], axis=-1)
         return tuple(states), xs

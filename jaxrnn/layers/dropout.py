@@ -10,7 +10,6 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import dropout_mask
 
@@ -57,7 +56,7 @@ class Dropout(Stateless):
         return ()
 
     def run(self, params: Any, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        check_numbers(self, xs, "drops parts of its input")
+        check.numbers(self, xs, "drops parts of its input")
         if key is None or self.rate == 0:
             return state, xs
         mask = dropout_mask(key, self.rate, xs.shape[1:] if self.shared else xs.shape)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
-from jaxrnn.ops import affine
+from jaxrnn.ops import affine, num_features
 
 
 class EmbeddingParams(NamedTuple):
@@ -44,8 +44,8 @@ class Embedding(Stateless):
     def __post_init__(self) -> None:
         check.positive(self, "size")
 
-    def init(self, key: Array, input_size: int) -> EmbeddingParams:
-        return EmbeddingParams(jax.random.normal(key, (input_size, self.size)) / self.size**0.5)
+    def init(self, key: Array, input_size: Any) -> EmbeddingParams:
+        return EmbeddingParams(jax.random.normal(key, (num_features(input_size), self.size)) / self.size**0.5)
 
     def run(self, params: EmbeddingParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
         return state, affine(xs, params.w)

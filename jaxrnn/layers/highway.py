@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._checks import check_numbers, check_same_size
+from jaxrnn.layers._checks import check_same_size
 from jaxrnn.layers._layer_wrapper import LayerWrapper
 from jaxrnn.ops import affine, num_features, sigmoid
 
@@ -64,8 +65,13 @@ class Highway(LayerWrapper):
         return self.layer.initial_state(params.layer, batch_shape, dtype)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes its input on")
+        check.numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params.layer, xs, state, key, plan)
-        check_same_size(self, xs, ys)
-        t = sigmoid(affine(xs, params.w, params.b))
-        return state, t * ys + (1 - t) * xs
+        check_same_size(self, self.layer, xs, ys)
+        return state, _mix(params, xs, ys)
+
+
+@ignoring_unused
+def _mix(params: HighwayParams, xs: Array, ys: Array) -> Array:
+    t = sigmoid(affine(xs, params.w, params.b))
+    return t * ys + (1 - t) * xs

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Plan
-from jaxrnn.layers._checks import check_numbers
 from jaxrnn.layers._stateless import Stateless
-from jaxrnn.ops import normalized, num_features
+from jaxrnn.ops import align, normalized, num_features
 
 
 class LayerNormParams(NamedTuple):
@@ -54,5 +54,9 @@ class LayerNorm(Stateless):
         return LayerNormParams(jnp.ones(n), jnp.zeros(n))
 
     def run(self, params: LayerNormParams, xs: Array, state: Any, key: Array | None, plan: Plan) -> tuple[Any, Array]:
-        check_numbers(self, xs, "normalizes its input")
-        return state, params.scale * normalized(xs, self.epsilon) + params.bias
+        check.numbers(self, xs, "normalizes its input")
+        return state, ignoring_unused(self._normalize)(params, xs)
+
+    def _normalize(self, params: LayerNormParams, xs: Array) -> Array:
+        scale, bias = align((params.scale, params.bias), xs)
+        return scale * normalized(xs, self.epsilon) + bias

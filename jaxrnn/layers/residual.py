@@ -7,8 +7,9 @@ from typing import Any
 
 from jax import Array
 
+from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._checks import check_numbers, check_same_size
+from jaxrnn.layers._checks import check_same_size
 from jaxrnn.layers._layer_wrapper import LayerWrapper
 
 
@@ -35,7 +36,7 @@ class Residual(LayerWrapper):
     layer: Layer
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        check_numbers(self, xs, "passes its input on")
+        check.numbers(self, xs, "passes its input on")
         state, ys = self.layer.run(params, xs, state, key, plan)
-        check_same_size(self, xs, ys)
+        check_same_size(self, self.layer, xs, ys)
         return state, xs + ys

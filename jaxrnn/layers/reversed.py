@@ -8,7 +8,6 @@ from typing import Any
 from jax import Array
 
 from jaxrnn.layer import Layer, Params, Plan, State
-from jaxrnn.layers._direction import reversed_plan
 from jaxrnn.layers._layer_wrapper import LayerWrapper
 
 
@@ -44,4 +43,4 @@ class Reversed(LayerWrapper):
         return False
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        return self.layer.run(params, xs, state, key, reversed_plan(plan))
+        return self.layer.run(params, xs, state, key, plan._replace(reverse=not plan.reverse))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,8 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.layers._output_size import output_size
-from jaxrnn.ops import at_last
+from jaxrnn.layers._padding import hold_in_padding
+from jaxrnn.ops import align, at_last
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,11 @@ class Sliced(Layer):
                 valid = self._slices_to_steps(lengths > 0)
                 lengths = valid.sum(0)
             xs = jax.tree.map(self._slices_to_steps, last)
-        whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape)
-        state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
-        return state, cut.repeat_outputs(ys)
+        whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape, all_states=plan.all_states)
+        last_state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
+        if plan.all_states:  # each repeated like the output of its part
+            last_state = hold_in_padding(cut.repeat_outputs(last_state), state, plan)
+        return last_state, cut.repeat_outputs(ys)
 
     def _run_no_steps(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
         """Returns the state and outputs of no steps, whose other axes are found by running one step of padding."""
@@ -125,6 +129,7 @@ class Sliced(Layer):
         no_lengths = jnp.zeros(plan.batch_shape, int)
         not_valid = jnp.zeros((1, *plan.batch_shape), bool)
         state, ys = self.run(params, padding, state, key, plan._replace(lengths=no_lengths, valid=not_valid))
+        state = jax.tree.map(lambda s: s[:0], state) if plan.all_states else state
         return state, jax.tree.map(lambda y: y[:0], ys)
 
     def _slices_to_steps(self, x: Array) -> Array:
@@ -189,11 +194,13 @@ class _UnevenCut:
         batch_axes = jnp.ndim(self.sequence_length)
         s = jnp.arange(num_slices).reshape(num_slices, *(1,) * batch_axes)  # the slice
         i = jnp.arange(slice_time).reshape(slice_time, 1, *(1,) * batch_axes)  # the step in the slice
-        self.steps_of_slices = self._swap_order(s * self.short_length + jnp.minimum(s, self.num_longer) + i)
-        lengths = self.short_length + (s < self.num_longer)
+        short_length, num_longer = align((self.short_length, self.num_longer), s)
+        begin = s * short_length + jnp.minimum(s, num_longer)
+        self.steps_of_slices = self._swap_order(begin[None] + i)
+        lengths = short_length + (s < num_longer).astype(s.dtype)
         lengths = lengths.reshape(*lengths.shape, *(1,) * (len(plan.batch_shape) - batch_axes))
         self.lengths = jnp.broadcast_to(lengths, (num_slices, *plan.batch_shape))
-        self.valid = jnp.arange(slice_time).reshape(slice_time, *(1,) * self.lengths.ndim) < self.lengths
+        self.valid = jnp.arange(slice_time).reshape(slice_time, *(1,) * self.lengths.ndim) < self.lengths[None]
 
     def slice_inputs(self, xs: Any) -> Any:
         """Cuts inputs [time, ...] into slices [time of a slice, slices, ...], in the order in which they are read."""
@@ -202,17 +209,18 @@ class _UnevenCut:
     def repeat_outputs(self, ys: Any) -> Any:
         """Repeats each output of the last level [parts, ...] at all steps of its part: [time, ...]."""
         t = self._swap_order(jnp.arange(self.time).reshape(self.time, *(1,) * jnp.ndim(self.sequence_length)))
-        after_longer = t - self.num_longer * (self.short_length + 1)  # negative in the longer slices
+        short_length, num_longer = align((self.short_length, self.num_longer), t)
+        after_longer = t - num_longer * (short_length + 1)  # negative in the longer slices
         slice_of_step = jnp.where(
             after_longer < 0,
-            t // (self.short_length + 1),
-            self.num_longer + after_longer // jnp.maximum(self.short_length, 1),
+            t // (short_length + 1),
+            num_longer + after_longer // jnp.maximum(short_length, 1),
         )
         return jax.tree.map(lambda y: self._take(y, slice_of_step // self.slices_per_part), ys)
 
     def _swap_order(self, t: Array) -> Array:
         """Converts an index in the order of reading to an index in time, or the other way round."""
-        return self.sequence_length - 1 - t if self.reverse else t
+        return align(self.sequence_length, t) - 1 - t if self.reverse else t
 
     def _take(self, x: Array, indices: Array) -> Array:
         """Takes entries of each sequence from the leading axis; indices out of range are clipped.
@@ -225,6 +233,7 @@ class _UnevenCut:
         if not batch_shape:
             return jnp.take(x, indices, axis=0, mode="clip")
         feature_shape = x.shape[1 + len(batch_shape) :]
-        flat = indices.reshape(-1, *batch_shape, *(1,) * len(feature_shape))
+        num_indices = math.prod(indices.shape[: indices.ndim - len(batch_shape)])
+        flat = indices.reshape(num_indices, *batch_shape, *(1,) * len(feature_shape))
         taken = jnp.take_along_axis(x, jnp.clip(flat, 0, x.shape[0] - 1), axis=0)
         return taken.reshape(*indices.shape, *feature_shape)

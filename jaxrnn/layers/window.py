@@ -10,8 +10,9 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Layer, Plan
-from jaxrnn.layers._checks import check_numbers
-from jaxrnn.ops import as_joint_dtype, at_last, where, zeros
+from jaxrnn.layers._checks import check_feature_axes
+from jaxrnn.layers._padding import hold_in_padding
+from jaxrnn.ops import as_joint_dtype, at_last, num_features, where, zeros
 
 
 class WindowParams(NamedTuple):
@@ -48,7 +49,8 @@ class Window(Layer):
         check.positive(self, "width")
 
     def init(self, key: Array, input_size: int) -> WindowParams:
-        return WindowParams(jnp.zeros((0, input_size)))
+        check_feature_axes(self, key, input_size)
+        return WindowParams(jnp.zeros((0, num_features(input_size))))
 
     def initial_state(self, params: WindowParams, batch_shape=(), dtype=None) -> WindowState:
         return WindowState(*zeros(params, (*batch_shape, self.width - 1), dtype, params.like.shape[-1]))
@@ -56,7 +58,7 @@ class Window(Layer):
     def run(
         self, params: WindowParams, xs: Array, state: WindowState, key: Array | None, plan: Plan
     ) -> tuple[WindowState, Array]:
-        check_numbers(self, xs, "concatenates its last inputs")
+        check.numbers(self, xs, "concatenates its last inputs")
         input_size = params.like.shape[-1]
         if xs.shape[-1] != input_size:
             raise ValueError(
@@ -68,6 +70,9 @@ class Window(Layer):
             delayed.append(_delay(delayed[-1], state.past[..., -age, :], plan))
         windows = jnp.stack(delayed[::-1], axis=-2)
         ys = windows.reshape(*xs.shape[:-1], self.width * input_size)
+        if plan.all_states:
+            past = windows[..., 1:, :].astype(state.past.dtype)
+            return hold_in_padding(WindowState(past), state, plan), ys
         if windows.shape[0] == 0:
             return state, ys
         past = _last_window(windows, plan)[..., 1:, :].astype(state.past.dtype)
@@ -86,7 +91,8 @@ def _delay(xs: Array, first: Array, plan: Plan) -> Array:
             xs = where(next_is_valid, xs, first)
     else:
         xs = jnp.concatenate([first, xs])[: xs.shape[0]]
-    return xs if plan.resets is None else where(~plan.resets, xs, jnp.zeros((), xs.dtype))
+    restarts = plan.restarts
+    return xs if restarts is None else where(~restarts, xs, jnp.zeros((), xs.dtype))
 
 
 def _last_window(windows: Array, plan: Plan) -> Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.layer import Params, State, Steps
+from jaxrnn.loops._stacking import stacking_scan
 
 
 def run_in_chunks(run: Any, size: int | None, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
@@ -15,15 +16,16 @@ def run_in_chunks(run: Any, size: int | None, params: Params, state: State, step
     if size is None or steps.length <= size:
         return run(params, state, steps)
     whole = steps.length // size * size
-    head = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), steps.varying)
+    head = jax.tree.map(lambda x: x[:whole].reshape(whole // size, size, *x.shape[1:]), steps.varying)
     tail = jax.tree.map(lambda x: x[whole:], steps.varying)
 
     def run_head(state: State) -> tuple[State, Any]:
-        def run_one(state: State, chunk: Any) -> tuple[State, Any]:
+        def run_one(params: Params, state: State, chunk: Any) -> tuple[State, Any]:
             return run(params, state, steps.replace_varying(chunk))
 
-        state, ys = jax.lax.scan(run_one, state, head, reverse=steps.reverse)
-        return state, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), ys)
+        how: Any = {"length": whole // size, "reverse": steps.reverse}
+        state, ys = stacking_scan(run_one, params, state, head, **how)
+        return state, jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
 
     def run_tail(state: State) -> tuple[State, Any]:
         return run(params, state, steps.replace_varying(tail))

@@ -20,6 +20,11 @@ def inexact(leaves: Leaves) -> list[Any]:
     return [x if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in leaves]
 
 
+def in_float32(leaves: list[Any]) -> list[Any]:
+    """Casts arrays of lower precision to `float32`, in which sums over steps are computed."""
+    return [None if x is None else x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in leaves]
+
+
 def without_integers(cts: Leaves) -> list[Any]:
     """Replaces JAX's cotangents of integers, which have dtype float0, by None."""
     return [None if ct is None or ct.dtype == jax.dtypes.float0 else ct for ct in cts]

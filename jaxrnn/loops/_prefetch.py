@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 
 
-def prefetching_scan(body: Any, carry: Any, xs: Any, reverse: bool = False, unroll: int = 1) -> tuple[Any, Any]:
+def prefetching_scan(
+    body: Any, carry: Any, xs: Any, length: Any, reverse: bool = False, unroll: int = 1
+) -> tuple[Any, Any]:
     """Runs `lax.scan` with each step's slice of `xs` taken one step before it is read, and carried.
 
     A slice that is taken where it is read is fused with the operation that reads it. If the result is then stored over
     the carry that it was computed from, the compiler cannot rule out that the store changes the index of the slice. It
     reads the index again for every element and emits scalar code, so that a GRU's step takes twice the time.
     """
-    length = jax.tree.leaves(xs)[0].shape[0]
     if not isinstance(length, int) or length < 2:  # the length is symbolic, or there is nothing to prefetch
-        return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
+        return jax.lax.scan(body, carry, xs, length, reverse, unroll)
 
     def at(t: Any) -> Any:
         return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, keepdims=False), xs)
@@ -31,5 +32,5 @@ def prefetching_scan(body: Any, carry: Any, xs: Any, reverse: bool = False, unro
     steps = jnp.arange(length)
     following = jnp.maximum(steps - 1, 0) if reverse else jnp.minimum(steps + 1, length - 1)
     first = at(length - 1 if reverse else 0)
-    (carry, _), ys = jax.lax.scan(step, (carry, first), following, reverse=reverse, unroll=unroll)
+    (carry, _), ys = jax.lax.scan(step, (carry, first), following, length, reverse, unroll)
     return carry, ys

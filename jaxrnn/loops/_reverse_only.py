@@ -2,11 +2,14 @@
 
 A `jax.custom_vjp` function raises JAX's own error under `jax.jvp`, which does not say what to do. Reverse mode
 applies the same forward-mode rules first, so a rule cannot raise the error at once. Instead, the tangent is a primitive
-that reverse mode transposes away, and that raises the error only if something computes its value.
+that reverse mode transposes away, and that raises the error only if something computes its value. Under `jax.vmap`, as
+in `jax.jit(jax.jacfwd(f))`, JAX's own error comes first, so it is translated.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,8 +29,22 @@ def _identity(x: Array) -> Array:
     return x
 
 
+@contextlib.contextmanager
+def translated_error() -> Iterator[None]:
+    """Replaces JAX's error for forward-mode differentiation of a `jax.custom_vjp` function by a clear one."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode autodiff (jvp) to a custom_vjp function" not in str(error):
+            raise
+        raise TypeError(MESSAGE) from None
+
+
+MESSAGE = "the Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops.Scan()"
+
+
 def _refuse(*args: Any, **kwargs: Any) -> Any:
-    raise TypeError("the Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops.Scan()")
+    raise TypeError(MESSAGE)
 
 
 _tangent = Primitive("reverse_only")

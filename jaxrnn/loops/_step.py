@@ -11,9 +11,9 @@ from jaxrnn.layer import State
 from jaxrnn.ops import where
 
 
-def restart(state: State, reset: Array | None, initial: State) -> State:
+def restart(state: State, restarts: Array | None, initial: State) -> State:
     """Returns the state from which a step starts: the initial state where a sequence begins."""
-    return state if reset is None else where(~reset, state, initial)
+    return state if restarts is None else where(~restarts, state, initial)
 
 
 def keep_if_padded(before: State, after: Any, valid: Array | None) -> State:

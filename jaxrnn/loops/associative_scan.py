@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import _check as check
+from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Cell, LinearCell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
-from jaxrnn.ops import where
+from jaxrnn.loops._unused import IgnoringUnused
+from jaxrnn.ops import align, where
 
 
 @dataclass(frozen=True)
@@ -52,25 +54,38 @@ class AssociativeScan(Loop):
             )
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            zs = steps.project(cell, params)
-            a, b = cell.coefficients(params, zs)
+            in_scan = IgnoringUnused.of(cell)
+            zs = steps.project(in_scan, params)
+            a, b = ignoring_unused(cell.coefficients)(params, zs)
             initial = cell.initial_state(params)
-            if steps.resets is not None:  # a reset step becomes the constant a * initial + b
-                b = where(steps.resets, jax.tree.map(lambda a, b, s: a * s + b, a, b, initial), b)
-                a = where(steps.resets, jax.tree.map(jnp.zeros_like, a), a)
+            restarts = steps.restarts
+            if restarts is not None:  # a step after a restart becomes the constant a * initial + b
+                started = jax.tree.map(jnp.add, _multiply(None, a, jax.tree.map(align, initial, b)), b)
+                b = where(restarts, started, b)
+                restarts = restarts if steps.valid is None else restarts & steps.valid
             if steps.valid is not None:  # a padded step becomes the identity
                 a = where(steps.valid, a, jax.tree.map(jnp.ones_like, a))
                 b = where(steps.valid, b, jax.tree.map(jnp.zeros_like, b))
-            a, b = jax.lax.associative_scan(_compose, (a, b), reverse=steps.reverse)
-            states = jax.tree.map(lambda a, b, s: (a * s + b).astype(s.dtype), a, b, state)
+            restarts, a, b = jax.lax.associative_scan(_compose, (restarts, a, b), reverse=steps.reverse)
+            states = jax.tree.map(jnp.add, _multiply(None, a, jax.tree.map(lambda s: s[None], state)), b)
+            states = states if restarts is None else where(~restarts, states, b)
+            states = jax.tree.map(lambda after, s: after.astype(s.dtype), states, state)
             last = 0 if steps.reverse else -1
             ends = jax.tree.map(lambda after, s: after[last] if steps.length else s, states, state)
-            return ends, cell.readout(params, states, zs)
+            return ends, in_scan.readout(params, states, zs)
 
         return run_in_chunks(run, self.chunk, params, state, steps)
 
 
-def _compose(first: tuple[State, State], second: tuple[State, State]) -> tuple[State, State]:
-    """Composes two linear maps of the state."""
-    (a, b), (c, d) = first, second
-    return jax.tree.map(lambda a, c: c * a, a, c), jax.tree.map(lambda b, c, d: c * b + d, b, c, d)
+def _compose(first: tuple[Any, State, State], second: tuple[Any, State, State]) -> tuple[Any, State, State]:
+    """Composes two linear maps of the state; a map after a restart does not read the one before it, even if NaN."""
+    (cut, a, b), (restarts, c, d) = first, second
+    both = _multiply(None, c, a), jax.tree.map(jnp.add, _multiply(None, c, b), d)
+    if restarts is None:
+        return None, *both
+    return cut | restarts, *where(restarts, (c, d), both)
+
+
+@ignoring_unused
+def _multiply(_: None, a: State, b: State) -> State:
+    return jax.tree.map(jnp.multiply, a, b)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn._tracing import Product, TracedStep
+from jaxrnn._tracing import Product, TracedStep, ignoring_unused, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import (
@@ -18,6 +18,7 @@ from jaxrnn.loops._cotangents import (
     Leaves,
     add,
     add_all,
+    in_float32,
     inexact,
     sum_to,
     vjp,
@@ -25,7 +26,8 @@ from jaxrnn.loops._cotangents import (
     zeros,
 )
 from jaxrnn.loops._prefetch import prefetching_scan
-from jaxrnn.loops._reverse_only import reverse_only
+from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops._stacking import cast_like, stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.ops import spread_like, where
 
@@ -72,7 +74,9 @@ class Deferred(Loop):
             zs = steps.project(_ProjectingCell(cell), params)
             z = jax.eval_shape(lambda zs: jax.tree.map(_first_or_zeros, zs), zs)
             step = TracedStep(cell.step, params, state, z)
-            scan = _Scan(step, _leaves_read_by(cell.readout, params, state, z), steps.reverse, self.unroll)
+            scan = _Scan(
+                step, _leaves_read_by(cell.readout, params, state, z), steps.length, steps.reverse, self.unroll
+            )
             leaves, tree = jax.tree.flatten(state)
             inputs = _Inputs(
                 weights=step.weights(params),
@@ -80,7 +84,7 @@ class Deferred(Loop):
                 initial=jax.tree.leaves(cell.initial_state(params)),
                 zs=jax.tree.leaves(zs),
                 valid=steps.valid,
-                resets=steps.resets,
+                restarts=steps.restarts,
             )
             last, read_states = scan(inputs)
             states = [  # the loop does not store what the readout does not read
@@ -88,7 +92,7 @@ class Deferred(Loop):
             ]
             for n, stacked in zip(scan.leaves_read, read_states, strict=True):
                 states[n] = stacked
-            return tree.unflatten(last), cell.readout(params, tree.unflatten(states), zs)
+            return tree.unflatten(last), ignoring_unused(cell.readout)(params, tree.unflatten(states), zs)
 
         def run_blocks(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             return run_in_chunks(run_block, self.block or _block_size(cell, params, steps), params, state, steps)
@@ -96,7 +100,8 @@ class Deferred(Loop):
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
-        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        with translated_error():
+            return run_in_chunks(run, self.checkpoint_every, params, state, steps)
 
 
 def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
@@ -107,10 +112,10 @@ def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
     first = steps.replace_varying(jax.tree.map(lambda x: x[:1], steps.varying))
     zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, first)
     leaves = jax.tree.leaves(zs)
-    rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
     bytes_per_step = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    if not bytes_per_step:  # the batch is empty
+    if not bytes_per_step:  # the batch is empty, or the cell ignores its input
         return None
+    rows = max(leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 1 for leaf in leaves)
     largest = max(2**21 // bytes_per_step, 512 // rows, 1)
     divisors = [size for size in range(largest, largest // 2, -1) if steps.length % size == 0]
     return divisors[0] if divisors else largest
@@ -138,7 +143,7 @@ class _Inputs(NamedTuple):
     initial: Leaves  # the state from which a step starts after a reset
     zs: Leaves  # projected inputs, time first
     valid: Array | None
-    resets: Array | None
+    restarts: Array | None
 
 
 class _Saved(NamedTuple):
@@ -156,6 +161,7 @@ class _Scan:
 
     step: TracedStep
     leaves_read: list[int]  # the indices of the leaves of the state that are returned for every step
+    length: Any
     reverse: bool
     unroll: int
 
@@ -168,7 +174,8 @@ class _Scan:
         def forward(inputs: _Inputs) -> tuple[tuple[Leaves, Leaves], _Saved]:
             last, read_states, (before, values) = self._forward(inputs, save=True)
             kept_zs: list[Any] = [z if n in self.step.z_kept else None for n, z in enumerate(inputs.zs)]
-            return (last, read_states), _Saved(inputs._replace(zs=kept_zs), read_states, before, values)
+            saved = inputs._replace(zs=widen(kept_zs))
+            return (last, read_states), _Saved(saved, widen(read_states), before, values)
 
         def backward(saved: _Saved, cotangents: tuple[Leaves, Leaves]) -> tuple[_Inputs]:
             return (self._backward(saved, *cotangents),)
@@ -176,35 +183,37 @@ class _Scan:
         scan.defvjp(forward, backward)
         return scan(inputs)
 
-    def _loop(self, *args: Any, reverse: bool) -> Any:
+    def _loop(self, body: Any, carry: Any, xs: Any, *, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(*args, reverse=reverse, unroll=self.unroll)
+        how: Any = {"length": self.length, "reverse": reverse, "unroll": self.unroll}
+        scan = prefetching_scan if prefetch else jax.lax.scan
+        return stacking_scan(lambda _, carry, x: body(carry, x), None, carry, xs, scan=scan, **how)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""
-        read_before = self._read_before(inputs.resets)
+        read_before = self._read_before(inputs.restarts)
 
         def body(state: Leaves, now: Any) -> tuple[Leaves, Any]:
-            z, valid, reset = now
-            before = restart(state, reset, inputs.initial)
+            z, valid, restarts = now
+            before = restart(state, restarts, inputs.initial)
             after, values = self.step.run(inputs.weights, before, z)
             after = keep_if_padded(state, jax.tree.leaves(after), valid)
             unread: list[Any] = [None if n in read_before else x for n, x in enumerate(before)]
-            return after, ([after[n] for n in self.leaves_read], (unread, values) if save else None)
+            return after, ([after[n] for n in self.leaves_read], widen((unread, values)) if save else None)
 
-        xs = (inputs.zs, inputs.valid, inputs.resets)
+        xs = (inputs.zs, inputs.valid, inputs.restarts)
         last, (read_states, saved) = self._loop(body, inputs.state, xs, reverse=self.reverse)
         return last, read_states, saved
 
-    def _read_before(self, resets: Array | None) -> list[int]:
+    def _read_before(self, restarts: Array | None) -> list[int]:
         """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
-        return self.leaves_read if resets is None else []
+        return self.leaves_read if restarts is None else []
 
     def _states_before(self, saved: _Saved) -> Leaves:
         """Returns the states before all steps."""
         before = list(saved.before)
-        for n, after in zip(self._read_before(saved.inputs.resets), saved.read_states, strict=False):
-            first = saved.inputs.state[n][None]
+        for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
+            first = saved.inputs.state[n][None].astype(after.dtype)
             parts = [after[1:], first] if self.reverse else [first, after[:-1]]
             before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
         return before
@@ -237,29 +246,32 @@ class _Scan:
 
         def body(carry: Any, now: Any) -> Any:
             ct_after, ct_initial, ct_others = carry
-            z, valid, reset, before, values, ct_read = now
+            z, valid, restarts, before, values, ct_read = now
             ct_after = list(ct_after)
             for n, ct in zip(self.leaves_read, ct_read, strict=True):
                 ct_after[n] = add(ct_after[n], ct)
-            z = [zeros(aval) if x is None else x for x, aval in zip(z, step.z_avals, strict=True)]
+            z = [zeros(aval) if x is None else x.astype(aval.dtype) for x, aval in zip(z, step.z_avals, strict=True)]
+            before = cast_like(before, inputs.state)
             pull, operands = vjp(replay, before, z, other_weights, no_taps, values)
             ct_before, ct_z, ct_w, ct_taps, _ = pull(
                 ct_after if valid is None else where(valid, ct_after, zeros(ct_after))
             )
-            if reset is not None:
-                dropped = where(reset, ct_before, zeros(ct_before))
-                ct_initial = jax.tree.map(lambda total, ct: total + sum_to(ct, total.shape), ct_initial, dropped)
-                ct_before = where(reset, zeros(ct_before), ct_before)
+            if restarts is not None:
+                dropped = where(restarts, ct_before, zeros(ct_before))
+                ct_initial = jax.tree.map(
+                    lambda total, ct: total + sum_to(ct.astype(total.dtype), total.shape), ct_initial, dropped
+                )
+                ct_before = where(restarts, zeros(ct_before), ct_before)
             if valid is not None:
                 ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
             out = Distinct.of([*ct_z, *ct_taps, *operands], known=before)
             return (ct_before, ct_initial, add_all(ct_others, ct_w)), out
 
-        carry = (ct_last, zeros(inexact(inputs.initial)), zeros(inexact(other_weights)))
-        xs = (inputs.zs, inputs.valid, inputs.resets, states_before, saved.values, ct_read_states)
+        carry = (ct_last, zeros(in_float32(inexact(inputs.initial))), zeros(in_float32(inexact(other_weights))))
+        xs = (inputs.zs, inputs.valid, inputs.restarts, states_before, saved.values, ct_read_states)
         (ct_state, ct_initial, ct_others), out = self._loop(body, carry, xs, reverse=not self.reverse)
 
-        stacked = out.restore(known=states_before)
+        stacked = out.restore(known=cast_like(states_before, inputs.state))
         num_zs, num_products = len(step.z_avals), len(step.products)
         ct_zs, ct_products, operands = (
             stacked[:num_zs],
@@ -268,7 +280,10 @@ class _Scan:
         )
         ct_weights: list[Any] = [None] * len(inputs.weights)
         for n, ct in zip(step.other_weights, ct_others, strict=True):
-            ct_weights[n] = ct
+            ct_weights[n] = None if ct is None else ct.astype(inputs.weights[n].dtype)
+        ct_initial = [
+            None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
+        ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
             ct_weights[n] = add(ct_weights[n], product.pull_w(a, ct, inputs.weights[n]))
         return _Inputs(ct_weights, ct_state, ct_initial, ct_zs, None, None)
@@ -300,11 +315,15 @@ def _multiplied(product: Product) -> Any:
     def multiply(a: Array, w: Array) -> Array:
         return product(a, w)
 
+    def forward(a: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+        return product(a, w), (widen(a), w)
+
     def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, Array]:
         a, w = saved
+        a = a.astype(product.a_dtype)
         return product.pull_a(ct, w, a), product.pull_w(a[None], ct[None], w)
 
-    multiply.defvjp(lambda a, w: (product(a, w), (a, w)), backward)
+    multiply.defvjp(forward, backward)
     return multiply
 
 

@@ -11,7 +11,9 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._stacking import stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
+from jaxrnn.loops._unused import IgnoringUnused
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,19 @@ class Scan(Loop):
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            initial = cell.initial_state(params)
+            in_loop = IgnoringUnused.of(cell)
 
-            def body(state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
-                z, valid, reset = now
-                after = cell.step(params, restart(state, reset, initial), z)
+            def body(constants: Any, state: State, now: tuple[Any, Array | None, Array | None]) -> tuple[State, Any]:
+                params, initial = constants
+                z, valid, restarts = now
+                after = in_loop.step(params, restart(state, restarts, initial), z)
                 state = keep_if_padded(state, after, valid)
-                return state, cell.readout(params, state, z)
+                return state, in_loop.readout(params, state, z)
 
-            zs = steps.project(cell, params)
-            return jax.lax.scan(body, state, (zs, steps.valid, steps.resets), reverse=steps.reverse, unroll=self.unroll)
+            zs = steps.project(in_loop, params)
+            constants, xs = (params, cell.initial_state(params)), (zs, steps.valid, steps.restarts)
+            how: Any = {"length": steps.length, "reverse": steps.reverse, "unroll": self.unroll}
+            return stacking_scan(body, constants, state, xs, **how)  # `xs` has no leaves if the cell ignores its input
 
         run = jax.checkpoint(run) if self.checkpoint_every else run
         return run_in_chunks(run, self.checkpoint_every, params, state, steps)

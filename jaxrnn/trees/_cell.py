@@ -6,6 +6,7 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import jax
 from jax import Array
 
 from jaxrnn import _check as check
@@ -51,6 +52,9 @@ class TreeCell(check.NamedArguments, abc.ABC):
 
     hidden_size: int
     arity: ClassVar[int | None] = None
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_static(cls)  # like layers, a pytree without leaves
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")

@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
-from jaxrnn.ops import sigmoid, tanh
+from jaxrnn.ops import align, sigmoid, tanh
 from jaxrnn.trees._cell import TreeCell
 from jaxrnn.trees._params import TreeParams
 
@@ -42,7 +42,7 @@ class TreeLSTM(TreeCell):
         return TreeParams(w_x, jnp.concatenate(w_h), jnp.concatenate([b_i, jnp.zeros(2 * n), b_f]))
 
     def leaf(self, params: TreeParams, z: Array) -> TreeLSTMState:
-        iou = (z + params.b)[..., : 3 * self.hidden_size]
+        iou = (z + align(params.b, z))[..., : 3 * self.hidden_size]
         return compute_state(iou, kept=0.0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn.ops import sigmoid
+from jaxrnn.ops import align, sigmoid
 from jaxrnn.trees._params import TreeParams
 from jaxrnn.trees._tree_lstm import TreeLSTM, TreeLSTMState, compute_state
 
@@ -50,6 +50,6 @@ class ChildSumTreeLSTM(TreeLSTM):
 
     def step(self, params: TreeParams, children: TreeLSTMState, z: Array) -> TreeLSTMState:
         w_h_iou, w_h_f = jnp.split(params.w_h, [3 * self.hidden_size], axis=-1)
-        x_iou, x_f = jnp.split(z + params.b, [3 * self.hidden_size], axis=-1)
+        x_iou, x_f = jnp.split(z + align(params.b, z), [3 * self.hidden_size], axis=-1)
         f = sigmoid(x_f[..., None, :] + children.h @ w_h_f)
         return compute_state(x_iou + children.h.sum(-2) @ w_h_iou, kept=(f * children.c).sum(-2))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn.ops import sigmoid
+from jaxrnn.ops import align, side_by_side, sigmoid
 from jaxrnn.trees._params import TreeParams
 from jaxrnn.trees._tree_lstm import TreeLSTM, TreeLSTMState, compute_state
 
@@ -58,8 +58,8 @@ class NaryTreeLSTM(TreeLSTM):
         check.positive(self, "arity")
 
     def step(self, params: TreeParams, children: TreeLSTMState, z: Array) -> TreeLSTMState:
-        h = children.h.reshape(*z.shape[:-1], -1)  # all children side by side
-        x_iou, x_f = jnp.split(z + params.b, [3 * self.hidden_size], axis=-1)
+        h = side_by_side(children.h)
+        x_iou, x_f = jnp.split(z + align(params.b, z), [3 * self.hidden_size], axis=-1)
         h_iou, h_f = jnp.split(h @ params.w_h, [3 * self.hidden_size], axis=-1)
         f = sigmoid(x_f[..., None, :] + h_f.reshape(children.h.shape))
         return compute_state(x_iou + h_iou, kept=(f * children.c).sum(-2))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.ops import affine, tanh
+from jaxrnn.ops import affine, side_by_side, tanh
 from jaxrnn.trees._cell import TreeCell, TreeState
 from jaxrnn.trees._params import TreeParams
 
@@ -51,5 +51,5 @@ class RecursiveNet(TreeCell):
         return TreeParams(glorot_uniform(k_x, (input_size, n)), glorot_uniform(k_h, (2 * n, n)), jnp.zeros(n))
 
     def step(self, params: TreeParams, children: TreeState, z: Array) -> TreeState:
-        p = children.h.reshape(*z.shape[:-1], -1)  # both children side by side
+        p = side_by_side(children.h)
         return TreeState(h=tanh(affine(p, params.w_h, params.b) + z))

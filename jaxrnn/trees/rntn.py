@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn.initializers import uniform
-from jaxrnn.ops import affine, tanh
+from jaxrnn.ops import affine, side_by_side, tanh
 from jaxrnn.trees._cell import TreeCell, TreeState
 from jaxrnn.trees.recursive_net import RecursiveNet
 
@@ -62,6 +62,6 @@ class RNTN(TreeCell):
         return RNTNParams(net.w_x, net.w_h, net.b, v=uniform(1 / (4 * n))(k_v, (2 * n, 2 * n, n)))
 
     def step(self, params: RNTNParams, children: TreeState, z: Array) -> TreeState:
-        p = children.h.reshape(*z.shape[:-1], -1)  # both children side by side
+        p = side_by_side(children.h)
         products = jnp.einsum("...a,...b,abn->...n", p, p, params.v)
         return TreeState(h=tanh(products + affine(p, params.w_h, params.b) + z))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.layer import Cell, Params, State, StepKey
+from jaxrnn.layer import Cell, Params, State
 
 
 def readout_from_state(owner: Cell, cell: Cell, params: Params, state: State, z: Any) -> Any:
@@ -42,10 +42,6 @@ def without_key_axes(z: Any) -> Any:
     """
 
     def replace(leaf: Any) -> Any:
-        if not isinstance(leaf, StepKey):
-            return leaf
-        key_axes = 0 if jnp.issubdtype(leaf.step.dtype, jax.dtypes.prng_key) else 1  # a raw key is a vector
-        keys: Any = (jax.ShapeDtypeStruct(key.shape[key.ndim - key_axes :], key.dtype) for key in leaf)
-        return StepKey(*keys)
+        return jax.ShapeDtypeStruct((), leaf.dtype) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
-    return jax.tree.map(replace, z, is_leaf=lambda leaf: isinstance(leaf, StepKey))
+    return jax.tree.map(replace, z)

@@ -34,3 +34,6 @@ class Wrapper(Cell):
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
         return self.cell.initial_state(params, batch_shape, dtype)
+
+    def comparable(self, one: State, other: State) -> tuple[State, State]:
+        return self.cell.comparable(one, other)

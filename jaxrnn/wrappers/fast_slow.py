@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey, leading_shape
+from jaxrnn._keys import as_step_key
+from jaxrnn.layer import Cell, Keys, Params, State, leading_shape
 from jaxrnn.layers import output_size
 from jaxrnn.ops import joint_dtype
 from jaxrnn.wrappers._readout import readout_from_state, without_key_axes
@@ -29,7 +30,7 @@ class FastSlowState(NamedTuple):
 class FastSlowInput(NamedTuple):
     first: Any  # projected input of the first fast cell
     others: tuple[Any, ...]  # projected inputs, without features, of the third and all later fast cells
-    keys: tuple[StepKey, StepKey] | tuple[None, None]  # for the slow cell and the second fast cell
+    keys: tuple[Array, Array] | tuple[None, None]  # for the slow cell and the second fast cell
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class FastSlow(Cell):
             fast = cell.step(p, fast, z_cell)
         return FastSlowState(fast, slow)
 
+    def comparable(self, one: FastSlowState, other: FastSlowState) -> tuple[FastSlowState, FastSlowState]:
+        fast = self.fast[-1].comparable(one.fast, other.fast)
+        slow = self.slow.comparable(one.slow, other.slow)
+        return FastSlowState(fast[0], slow[0]), FastSlowState(fast[1], slow[1])
+
     def readout(self, params: Params, state: FastSlowState, z: FastSlowInput) -> Any:
         last = self.fast[-1]
         p_last = params.fast[-1]
@@ -145,12 +151,7 @@ def _split_keys(key: Keys, number: int) -> list[Any]:
     """Splits the keys of a step into `number` independent ones; without a key, each is None."""
     if key is None:
         return [None] * number
-    keys = []
-    rest = StepKey.of(key)
-    for _ in range(number):
-        first, rest = rest.split()
-        keys.append(first)
-    return keys
+    return list(jax.random.split(as_step_key(key), number))
 
 
 def _init_without_input(cell: Cell, key: Array) -> Params:

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import as_step_key
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey
-from jaxrnn.ops import is_symbols, sigmoid
+from jaxrnn.layer import Cell, Keys, Params, State
+from jaxrnn.ops import as_features, sigmoid
 from jaxrnn.wrappers._hidden import check_hidden_size, get_hidden, replace_hidden
 from jaxrnn.wrappers._readout import readout_from_state
 from jaxrnn.wrappers._wrapper import Wrapper
@@ -27,7 +28,7 @@ class MogrifierParams(NamedTuple):
 
 class MogrifierInput(NamedTuple):
     x: Array  # [*batch, input]
-    key: StepKey | None  # for the wrapped cell, whose input is projected inside the step
+    key: Array | None  # for the wrapped cell, whose input is projected inside the step
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Mogrifier(Wrapper):
 
     Here :math:`x^{-1} = x_t` and :math:`h^0 = h_{t-1}`; :math:`x^\uparrow` and :math:`h^\uparrow` are the last
     :math:`x^k` and the last :math:`h^k`. :math:`h` is the field `h` of the wrapped cell's state or, if it has none, the
-    first field. The input itself is gated, so symbols need an `Embedding` before this cell.
+    first field. The input itself is gated, so symbols become one-hot vectors; an `Embedding` before this cell is
+    cheaper.
 
     State and output are those of the wrapped cell, whose output must depend on its state alone.
 
@@ -89,9 +91,9 @@ class Mogrifier(Wrapper):
         return self.cell.initial_state(params.cell, batch_shape, dtype)
 
     def project(self, params: Params, x: Any, key: Keys = None) -> MogrifierInput:
-        if is_symbols(x):
-            raise TypeError(f"{self} gates its input, so it needs numbers, not symbols: put an Embedding before it")
-        return MogrifierInput(x, None if key is None else StepKey.of(key))
+        gate = params.q[0][-1]  # [hidden or rank, input]
+        x = as_features(x, gate.shape[-1], gate.dtype)
+        return MogrifierInput(x, None if key is None else as_step_key(key))
 
     def step(self, params: Params, state: State, z: MogrifierInput) -> State:
         x = z.x

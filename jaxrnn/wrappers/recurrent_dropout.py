@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import call_key
 from jaxrnn._tracing import Product, TracedStep
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey, leading_shape
+from jaxrnn.layer import Cell, Keys, Params, State, leading_shape
 from jaxrnn.ops import dropout_mask
 from jaxrnn.wrappers._wrapper import MaskedInput, Wrapper
 
@@ -57,9 +58,9 @@ class RecurrentDropout(Wrapper):
     def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
             return MaskedInput(self.cell.project(params, x), None)
-        k_cell, k_mask = StepKey.of(key).split()
+        k_cell, k_mask = jax.random.split(key)
         z = self.cell.project(params, x, k_cell)
-        return MaskedInput(z, self._draw(params, z, k_mask.call, leading_shape(self.cell, x)))
+        return MaskedInput(z, self._draw(params, z, call_key(k_mask), leading_shape(self.cell, x)))
 
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
         if z.masks is None:

@@ -86,7 +86,8 @@ class Skip(Wrapper):
 
     def step(self, params: Params, state: SkipState, z: Any) -> SkipState:
         does_update = state.update > 0.5
-        u = does_update + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1, with a derivative of 1
+        u = does_update.astype(state.update.dtype)
+        u = u + (state.update - jax.lax.stop_gradient(state.update))  # exactly 0 or 1, with a derivative of 1
         new = self.cell.step(params.cell, state.cell, z)
 
         def choose(new: Array, old: Array) -> Array:
@@ -99,6 +100,10 @@ class Skip(Wrapper):
         increment = sigmoid(affine(_flatten_state(cell, u.ndim), params.w, params.b))[..., 0]
         increased = state.update + jnp.minimum(increment, 1 - state.update)
         return SkipState(cell, u * increment + (1 - u) * increased, state.updates + u)
+
+    def comparable(self, one: SkipState, other: SkipState) -> tuple[SkipState, SkipState]:
+        cell, other_cell = self.cell.comparable(one.cell, other.cell)
+        return one._replace(cell=cell), other._replace(cell=other_cell)
 
     def readout(self, params: Params, state: SkipState, z: Any) -> Any:
         return self.cell.readout(params.cell, state.cell, z)

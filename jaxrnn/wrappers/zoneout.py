@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn.layer import Cell, Keys, Params, State, StepKey, leading_shape
+from jaxrnn.layer import Cell, Keys, Params, State, leading_shape
 from jaxrnn.ops import dropout_mask, where
 from jaxrnn.wrappers._wrapper import MaskedInput, Wrapper
 
@@ -21,7 +22,7 @@ class Zoneout(Wrapper):
     .. math:: s_t = m_t \odot s_{t-1} + (1 - m_t) \odot \tilde s_t, \quad m_t \sim Bernoulli(p)
 
     :math:`\tilde s_t` is the wrapped cell's state after its step. Without a key (evaluation) the mask is replaced by
-    its mean :math:`p`. Integers in a state, such as a count of steps, always take their new value.
+    its mean :math:`p`. Integers and random keys in a state, such as a count of steps, always take their new value.
 
     The output is that of the wrapped cell.
 
@@ -58,23 +59,26 @@ class Zoneout(Wrapper):
     def project(self, params: Params, x: Any, key: Keys = None) -> MaskedInput:
         if key is None:
             return MaskedInput(self.cell.project(params, x), None)
-        k_cell, k_mask = StepKey.of(key).split()
+        k_cell, k_mask = jax.random.split(key)
         z = self.cell.project(params, x, k_cell)
         state = jax.eval_shape(lambda p: self.cell.initial_state(p, leading_shape(self.cell, x)), params)
         leaves, structure = jax.tree.flatten(state)
         rates = jax.tree.leaves(self._rates_like(state))
-        keys = jax.random.split(k_mask.step, len(leaves))
+        keys = jax.random.split(k_mask, len(leaves))
         # A dropout mask is True with probability 1 - rate: here it selects the units that take their new value.
         masks = [dropout_mask(k, rate, leaf.shape) for k, rate, leaf in zip(keys, rates, leaves, strict=True)]
         return MaskedInput(z, jax.tree.unflatten(structure, masks))
 
     def step(self, params: Params, state: State, z: MaskedInput) -> State:
-        new = self.cell.step(params, state, z.z)
-        if z.masks is None:
-            mixed = jax.tree.map(lambda r, old, new: r * old + (1 - r) * new, self._rates_like(state), state, new)
-        else:
-            mixed = jax.tree.map(where, z.masks, new, state)
-        return jax.tree.map(lambda m, n: m if jnp.issubdtype(n.dtype, jnp.inexact) else n, mixed, new)
+        new, old = self.cell.comparable(self.cell.step(params, state, z.z), state)
+
+        def mix(rate: Any, mask: Any, new: Array, old: Array) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.inexact):
+                return new
+            return rate * old + (1 - rate) * new if mask is None else where(mask, new, old)
+
+        masks = jax.tree.map(lambda _: None, new) if z.masks is None else z.masks
+        return jax.tree.map(mix, self._rates_like(state), masks, new, old, is_leaf=lambda leaf: leaf is None)
 
     def readout(self, params: Params, state: State, z: MaskedInput) -> Any:
         return self.cell.readout(params, state, z.z)

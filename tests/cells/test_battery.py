@@ -23,12 +23,13 @@ pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, BATCH = 5, 2
 LENGTHS = np.array([5, 3])
 RESETS = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [0, 1]], bool)
-SYMBOLS = np.array([2, 0])
 
 CASES, VARIANTS = cases(), variants()
 ALL = CASES | VARIANTS
 ANALYTIC = [name for name, case in CASES.items() if case.reference.analytic and not case.frozen]
 LINEAR = [name for name, case in ALL.items() if isinstance(case.cell, jaxrnn.LinearCell)]
+
+READS_NO_SYMBOLS = [name for name, case in ALL.items() if not case.reads_symbols]
 
 over_cells = pytest.mark.parametrize("name", CASES)
 
@@ -51,6 +52,16 @@ def draw_like(shapes, seed):
         return np.asarray(values).astype(leaf.dtype)
 
     return jax.tree.map(draw_leaf, shapes)
+
+
+def draw_symbols(size):
+    """Symbols without a batch, in a batch as large as the input, and in a larger one; the last one is out of range."""
+    return [np.array(1), np.arange(size)[::-1], np.arange(size + 1)]
+
+
+def one_hot_vectors(size):
+    """The vectors that the symbols up to `size` represent. The last one is out of range, and so NaN."""
+    return np.concatenate([np.eye(size), np.full((1, size), np.nan)])
 
 
 class Comparison:
@@ -87,8 +98,9 @@ class Comparison:
                 results["value"] = loss(args)[1]
             results["masked"] = jaxrnn.unroll(self.cell, params, padded, lengths=LENGTHS, resets=RESETS)
             if self.case.reads_symbols:
-                results["symbols"] = self.cell.project(params, jnp.asarray(SYMBOLS))
-                results["one-hot"] = self.cell.project(params, jax.nn.one_hot(SYMBOLS, size))
+                of_vectors = self.cell.project(params, one_hot_vectors(size))
+                results["one-hot"] = [jax.tree.map(lambda z, s=s: z[s], of_vectors) for s in draw_symbols(size)]
+                results["symbols"] = [self.cell.project(params, jnp.asarray(s)) for s in draw_symbols(size)]
             return results
 
         key = jax.random.key(0, impl="unsafe_rbg")  # quick to compile
@@ -179,6 +191,17 @@ def test_one_call_of_the_cell_equals_the_reference(name):
     np.testing.assert_allclose(y, expected_y, rtol=1e-12, atol=1e-14)
     for leaf, expected in zip(flat(last), expected_last, strict=True):
         np.testing.assert_allclose(np.ravel(leaf), np.ravel(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", READS_NO_SYMBOLS)
+def test_symbols_are_refused_by_name(name):
+    cell, size = ALL[name].cell, ALL[name].reference.input_size
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), size))
+    *image_shape, channels = np.atleast_1d(size)
+    for symbols in draw_symbols(channels):
+        xs = np.zeros((TIME, *symbols.shape, *image_shape), int)
+        with pytest.raises(TypeError, match=rf"^{type(cell).__name__}\(.*\) .*, so it needs numbers, not symbols: "):
+            jax.eval_shape(lambda params, xs=xs: jaxrnn.unroll(cell, params, xs), params)
 
 
 @pytest.mark.parametrize("name", slow_but(ANALYTIC, ["LSTM"]))

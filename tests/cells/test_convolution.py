@@ -37,6 +37,21 @@ DEEP = Stack(
 )
 
 
+def test_images_of_symbols_equal_their_one_hot_vectors():
+    """A map of symbols, such as a segmented image, has the axes of an image without the channels."""
+    layer = Stack(jaxrnn.Embedding(2), LSTM)
+    params = draw_params(layer, input_size=(*IMAGE, 5))
+    symbols = np.random.default_rng(0).integers(0, 5, (TIME, BATCH, *IMAGE))
+    lengths = np.array([4, 0, 2])
+    found = unroll(layer, params, symbols, lengths=lengths)
+    assert_close(found, unroll(layer, params, np.eye(5)[symbols], lengths=lengths))
+    stream = jaxrnn.Stream(layer, params, slots=1)
+    assert_close(stream.insert(symbols[:2, 2])[1], found[1][1, 2])
+    module = jaxrnn.linen.RNN(layer, input_size=(*IMAGE, 5))
+    ys, _ = module.init_with_output(KEY, symbols.swapaxes(0, 1))
+    assert ys.shape == (BATCH, TIME, *IMAGE, HIDDEN)
+
+
 @pytest.mark.parametrize("reverse", [slow(False), True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", ["ConvLSTM", slow("PeepholeConvLSTM"), slow("ConvGRU")])
 def test_lengths_resets_and_padding(name, reverse):

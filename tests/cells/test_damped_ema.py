@@ -20,5 +20,4 @@ def damped_ema(params, state, x):
 CASE = Case(
     jaxrnn.DampedEMA(4),
     Reference(damped_ema, lambda params: (np.zeros(params.alpha.size),), analytic=False),
-    reads_symbols=False,
 )

@@ -53,10 +53,15 @@ ERRORS = {
         "GroupLSTM's num_groups must divide its input size, 3, but it is 2$",
         lambda: jaxrnn.GroupLSTM(4, num_groups=2).init(KEY, 3),
     ),
-    "averages of symbols": (
+    "symbols without a time": (
         TypeError,
-        r"DampedEMA\(.*\) averages its input, so it needs numbers, not symbols",
-        lambda: run(jaxrnn.DampedEMA(2), xs=SYMBOLS),
+        r"CfC\(.*\) reads the time from .*, so it needs numbers, not symbols: append it to the output of an Embedding",
+        lambda: run(jaxrnn.CfC(2, 2), xs=SYMBOLS),
+    ),
+    "symbols without a mask": (
+        TypeError,
+        r"GRUD\(.*\) reads values, their mask and a time, so .* not symbols: give it 3 features per step",
+        lambda: run(jaxrnn.GRUD(2), xs=SYMBOLS),
     ),
     "heads of an odd size": (
         ValueError,
@@ -135,7 +140,7 @@ ERRORS = {
     ),
     "images, integers": (
         TypeError,
-        "ConvLSTM reads numbers, but its input has an integer dtype, uint8: cast it to a float",
+        r"ConvLSTM\(shape=.*\) reads images, so it needs numbers, not symbols: cast integer images to a float",
         lambda: unroll(CONV, CONV.init(KEY, (4, 3, 1)), np.zeros((5, 4, 3, 1), np.uint8)),
     ),
     "bias": (

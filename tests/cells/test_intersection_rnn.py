@@ -38,7 +38,6 @@ def intersection_rnn(hidden, inputs, phi=np.tanh):
 CASE = Case(
     jaxrnn.IntersectionRNN(4),
     intersection_rnn(4, 3),
-    reads_symbols=False,
     variants={
         "relu": Case(jaxrnn.IntersectionRNN(4, activation=jax.nn.relu), intersection_rnn(4, 3, relu)),
     },

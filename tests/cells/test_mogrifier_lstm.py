@@ -36,7 +36,6 @@ def mogrifier_lstm(hidden, rounds):
 CASE = Case(
     jaxrnn.MogrifierLSTM(4, rank=2),
     mogrifier_lstm(4, 5),
-    reads_symbols=False,
     variants={
         "one round": Case(jaxrnn.MogrifierLSTM(4, rounds=1), mogrifier_lstm(4, 1)),
         "four rounds": Case(jaxrnn.MogrifierLSTM(4, rounds=4), mogrifier_lstm(4, 4)),

@@ -16,4 +16,4 @@ def mut1(params, h, x):
     return np.tanh(params.w_a.T @ (r * h) + np.tanh(x) + b_h) * z + h * (1 - z)
 
 
-CASE = Case(jaxrnn.MUT1(3), mut1, reads_symbols=False)
+CASE = Case(jaxrnn.MUT1(3), mut1)

@@ -17,4 +17,4 @@ def mut2(params, h, x):
     return np.tanh(params.w_a.T @ (r * h) + w_xh @ x + b_h) * z + h * (1 - z)
 
 
-CASE = Case(jaxrnn.MUT2(3), mut2, reads_symbols=False)
+CASE = Case(jaxrnn.MUT2(3), mut2)

@@ -17,4 +17,4 @@ def rg_lru(params, state, x):
     return (h,), h
 
 
-CASE = Case(jaxrnn.RGLRU(), Reference(rg_lru, lambda params: (np.zeros(len(params.decay)),)), reads_symbols=False)
+CASE = Case(jaxrnn.RGLRU(), Reference(rg_lru, lambda params: (np.zeros(len(params.decay)),)))

@@ -20,5 +20,4 @@ def selective_ssm(params, state, x):
 CASE = Case(
     jaxrnn.SelectiveSSM(4, rank_size=2),
     Reference(selective_ssm, lambda params: (np.zeros(params.a.size),), analytic=False),
-    reads_symbols=False,
 )

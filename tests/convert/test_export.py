@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax import export
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, LearnedInitialState, Stack, Using, unroll
 from jaxrnn.loops import Scan
-from tests.support.cases import examples, selected_cells, selected_layers
+from tests.support.cases import cases, examples, selected_cells, selected_layers
 from tests.support.inputs import INPUT, draw
 from tests.support.tiers import slow_but
 
@@ -99,7 +100,7 @@ def exported_unroll(layer, symbols=False, gradients=0):
 
 
 def exported_step(layer):
-    """One step, the state as a list of its arrays: an artifact knows no NamedTuples of ours."""
+    """One step, with the state as a list of its arrays, so that whoever runs it need not know our NamedTuples."""
     params = draw_params(layer)
     (batch,) = export.symbolic_shape("batch")
     structure = jax.tree.structure(jax.eval_shape(layer.initial_state, params))
@@ -207,3 +208,79 @@ def test_for_other_platforms():
     assert again.platforms == ("cpu", "cuda", "tpu")
     xs = inputs("lstm", 5, 2)
     assert_close(again.call(xs), unroll(layer, params, xs)[1])
+
+
+def named_step(cell, params):
+    step = jax.jit(lambda params, state, x: jaxrnn.step(cell, params, state, x))
+    return export.export(step)(params, cell.initial_state(params, (3,)), jnp.zeros((3, INPUT))).serialize()
+
+
+def test_parameters_and_states_as_they_are():
+    params, x = draw_params(LSTM(4)), inputs("lstm", 3, INPUT)[0]
+    call = export.deserialize(named_step(LSTM(4), params)).call
+    state = LSTM(4).initial_state(params, (3,))
+    found, y = call(params, state, x)
+    expected, _ = jaxrnn.step(LSTM(4), params, state, x)
+    assert type(found) is type(expected)
+    assert_close(found.c, expected.c)
+    assert_close(y, expected.h)
+
+
+NAMED = """
+import sys
+sys.modules["jaxrnn"] = None  # importing it is an error
+from collections import namedtuple
+import numpy as np
+from jax import export
+
+data = bytearray(open("step", "rb").read())
+try:
+    export.deserialize(data)
+except ValueError as error:
+    print("unregistered type `jaxrnn.LSTMParams`" in str(error))
+register = export.register_namedtuple_serialization
+LSTMParams = register(namedtuple("LSTMParams", "w_x w_h b"), serialized_name="jaxrnn.LSTMParams")
+LSTMState = register(namedtuple("LSTMState", "h c"), serialized_name="jaxrnn.LSTMState")
+arrays = np.load("arrays.npz")
+params = LSTMParams(arrays["w_x"], arrays["w_h"], arrays["b"])
+state, y = export.deserialize(data).call(params, LSTMState(arrays["h"], arrays["c"]), arrays["x"])
+print(type(state) is LSTMState)
+np.savez("made.npz", y=y, c=state.c)
+"""
+
+
+def test_named_tuples_of_a_process_without_jaxrnn(tmp_path):
+    params, x = draw_params(LSTM(4)), inputs("lstm", 3, INPUT)[0]
+    state = LSTM(4).initial_state(params, (3,))
+    (tmp_path / "step").write_bytes(named_step(LSTM(4), params))
+    np.savez(tmp_path / "arrays.npz", x=x, **params._asdict(), **state._asdict())
+    command = [sys.executable, "-I", "-c", NAMED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "True\nTrue\n", done.stderr
+    made = np.load(tmp_path / "made.npz")
+    expected, y = jaxrnn.step(LSTM(4), params, state, x)
+    assert_close(made["y"], y)
+    assert_close(made["c"], expected.c)
+
+
+def test_the_parameters_and_the_state_of_every_layer_can_be_serialized():
+    layers = [(case.cell, case.reference.input_size) for case in cases().values()]
+    layers += [(layer, INPUT) for layer in LAYERS.values()]
+
+    def describe(layer, input_size):
+        params = layer.init(jax.random.key(0), input_size)
+        return params, layer.initial_state(params, (2,))
+
+    trees = [jax.eval_shape(partial(describe, *layer)) for layer in layers]
+    again = export.deserialize(export.export(jax.jit(lambda trees: trees))(trees).serialize())
+    assert again.in_tree == jax.tree.structure(((trees,), {}))
+    assert again.out_tree == jax.tree.structure(trees)
+
+
+def test_a_state_of_ones_own_is_registered_in_one_line():
+    class Counted(NamedTuple):
+        h: jax.Array
+
+    export.register_namedtuple_serialization(Counted, serialized_name="tests.Counted")
+    exported = export.export(jax.jit(lambda state: Counted(state.h + 1)))(Counted(jnp.zeros(2)))
+    assert export.deserialize(exported.serialize()).call(Counted(jnp.ones(2))).h.tolist() == [2, 2]

@@ -140,6 +140,83 @@ def test_keras_cells(name):
     assert_same(from_keras(cell), from_keras(layer))
 
 
+@pytest.mark.parametrize("name", jaxrnn.convert.keras.ACTIVATIONS)
+def test_keras_activations_have_the_same_names(name):
+    keras = pytest.importorskip("keras")
+    x = np.linspace(-4, 4, 33, dtype=np.float32)
+    there = np.asarray(getattr(keras.activations, name)(x))
+    assert_close(jaxrnn.convert.keras.ACTIVATIONS[name](x), there, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", slow_but(["SimpleRNN", "LSTM", "GRU", "GRU-reset-before"], ["LSTM", "GRU-reset-before"])
+)
+def test_keras_other_activations(name):
+    gates = {} if name == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
+    theirs = keras_layer(name, 2, 3, activation="softsign", **gates)
+    layer, params = from_keras(theirs)
+    gates = {"gate_activation": jax.nn.hard_sigmoid} if gates else {}
+    assert layer == KERAS[name][0](3, activation=jax.nn.soft_sign, **gates)
+    xs = jnp.asarray(4 * draw(TIME, BATCH, 2), jnp.float32)
+    assert_close(unroll(layer, params, xs)[1], theirs(xs.swapaxes(0, 1)).swapaxes(0, 1), rtol=1e-5)
+    assert_same(from_keras(*to_keras(layer, params)), (layer, params))
+
+
+def test_hard_sigmoid_is_that_of_the_version_of_keras():
+    x = np.linspace(-4, 4, 17)
+    np.testing.assert_allclose(jaxrnn.convert.keras.hard_sigmoid(x), np.clip(0.2 * x + 0.5, 0, 1))
+    old, new = jaxrnn.convert.keras.hard_sigmoid, jax.nn.hard_sigmoid
+    for config, functions, expected in [
+        ({"implementation": 2}, {}, old),
+        ({"implementation": 2}, {"hard_sigmoid": new}, new),
+        ({"time_major": False}, {}, old),
+        ({"seed": None}, {}, new),
+        ({}, {"hard_sigmoid": old}, old),
+    ]:
+        config = keras_config("LSTM", recurrent_activation="hard_sigmoid", **config)
+        layer, _ = from_keras(config, weights_of("LSTM"), activations=functions)
+        assert layer == LSTM(2, gate_activation=expected)
+
+
+def sine(x):
+    return jnp.sin(x)
+
+
+def test_keras_own_functions():
+    layer = keras_layer("SimpleRNN", 2, 2, activation=sine)
+    assert from_keras(layer, activations={"sine": jnp.sin})[0] == Elman(2, activation=jnp.sin)
+    assert from_keras(keras_layer("SimpleRNN", 2, 2, activation=None))[0] == Elman(2, activation=jax.nn.identity)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_keras_arrays_under_names(bias):
+    """Without Keras: the names of its variables, of older files, and of .weights.h5 files."""
+    arrays = weights_of("LSTM")[: 2 + bias]
+    expected = from_keras(keras_config("LSTM"), arrays)
+    assert expected[0] == LSTM(2)
+    np.testing.assert_array_equal(expected[1].w_h, arrays[1])
+    np.testing.assert_array_equal(expected[1].b, arrays[2] if bias else np.zeros(8))
+    for names in ("kernel recurrent_kernel bias", "0 1 2"):
+        for above, end in (("", ""), ("model/lstm/lstm_cell/", ":0"), ("layers/lstm/cell/vars/", "")):
+            named = {f"{above}{name}{end}": array for name, array in zip(names.split(), arrays, strict=False)}
+            named = dict(reversed(named.items())) | {"layers/lstm/cell/seed_generator/vars/0": np.zeros(2, int)}
+            assert_same(from_keras({"class_name": "LSTM"}, named), expected)
+
+
+@pytest.mark.parametrize("kind", [GRU, ResetBeforeGRU])
+def test_keras_gru_from_its_config(kind):
+    layer = Bidirectional(kind(3))
+    params = params_of(layer)
+    config, weights = to_keras(layer, params)
+    assert_same(from_keras(config, weights), (layer, params))
+    named = {}
+    for direction, arrays in (("backward_layer", weights[3:]), ("forward_layer", weights[:3])):
+        named |= {f"layers/bidirectional/{direction}/cell/vars/{n}": array for n, array in enumerate(arrays)}
+    assert_same(from_keras(config, named), (layer, params))
+    minimal = keras_config("Bidirectional", layer=keras_config("GRU"))
+    assert_same(from_keras(minimal, named), (layer, params))
+
+
 # ---- Haiku -----------------------------------------------------------------------------------------------------------
 
 HAIKU = {
@@ -271,6 +348,18 @@ def keras_fake(kind, **fields):
     return type(kind, (SimpleNamespace,), {})(**fields)
 
 
+def keras_config(name, **config):
+    return {"class_name": name, "config": config}
+
+
+def weights_of(name, hidden=2, input_size=2):
+    """The arrays of a cell with biases; those of a GRU are those of `reset_after=False`."""
+    columns = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}[name] * hidden
+    return to_numpy(
+        other_weights([np.zeros(shape) for shape in ((input_size, columns), (hidden, columns), (columns,))])
+    )
+
+
 def unbuilt():
     keras = pytest.importorskip("keras")
     return keras.layers.GRU(2)
@@ -317,28 +406,103 @@ ERRORS = {
     ),
     "keras, activation": (
         ValueError,
-        "LSTM's activations must be tanh and sigmoid, but they are 'relu' and 'sigmoid'",
-        lambda: from_keras(keras_layer("LSTM", 2, 2, activation="relu")),
+        "LSTM's activation must be one of tanh, sigmoid, .* but it is 'softmax': .* activations={'softmax': f",
+        lambda: from_keras(keras_layer("LSTM", 2, 2, activation="softmax")),
     ),
     "keras, gates": (
         ValueError,
-        "GRU's activations must be tanh and sigmoid, but they are 'tanh' and 'hard_sigmoid'",
-        lambda: from_keras(keras_layer("GRU", 2, 2, recurrent_activation="hard_sigmoid")),
-    ),
-    "keras, activation of SimpleRNN": (
-        ValueError,
-        r"SimpleRNN's activation must be one of \['tanh', 'relu', 'sigmoid'\], but it is 'linear'",
-        lambda: from_keras(keras_layer("SimpleRNN", 2, 2, activation=None)),
+        "LSTM's recurrent_activation must be one of tanh, sigmoid, .* but it is 'softmax'",
+        lambda: from_keras(keras_layer("LSTM", 2, 2, recurrent_activation="softmax")),
     ),
     "keras, a function": (
         ValueError,
-        "SimpleRNN's activation must be one of .* but it is {",
-        lambda: from_keras(keras_layer("SimpleRNN", 2, 2, activation=jnp.sin)),
+        "SimpleRNN's activation must be one of .* but it is 'sine': call from_keras with activations={'sine': f",
+        lambda: from_keras(keras_layer("SimpleRNN", 2, 2, activation=sine)),
+    ),
+    "keras, update gate": (
+        ValueError,
+        "the recurrent_activation of a GRU with reset_after=False must be sigmoid or hard_sigmoid, but it is 'tanh'",
+        lambda: from_keras(keras_config("GRU", recurrent_activation="tanh", reset_after=False), weights_of("GRU")),
+    ),
+    "keras, hard_sigmoid": (
+        ValueError,
+        "LSTM's recurrent_activation is hard_sigmoid, which is another function in Keras 3 than in .* or with",
+        lambda: from_keras(keras_config("LSTM", recurrent_activation="hard_sigmoid"), weights_of("LSTM")),
+    ),
+    "keras, activations": (
+        TypeError,
+        r"activations must be a mapping of names to functions, but it is {'sin': 3}$",
+        lambda: from_keras(keras_config("LSTM"), weights_of("LSTM"), activations={"sin": 3}),
+    ),
+    "keras, weights of a layer": (
+        TypeError,
+        "weights must be given with a config, but layer is .*: leave them out$",
+        lambda: from_keras(unbuilt(), weights_of("LSTM")),
+    ),
+    "keras, no weights": (
+        TypeError,
+        "weights must be a list of arrays or a mapping of names to arrays if layer is a config, but .* NoneType$",
+        lambda: from_keras(keras_config("LSTM")),
+    ),
+    "keras, no config": (
+        TypeError,
+        "a config must be a dict of class_name and config, .* but it is {'units': 4}$",
+        lambda: from_keras({"units": 4}, weights_of("LSTM")),
+    ),
+    "keras, another class": (
+        TypeError,
+        "class_name must be SimpleRNN, LSTM, GRU or Bidirectional, but it is 'ConvLSTM2D'$",
+        lambda: from_keras(keras_config("ConvLSTM2D"), weights_of("LSTM")),
+    ),
+    "keras, names": (
+        ValueError,
+        r"the names of weights must end in kernel, .* once per direction, but they are \['a/kernel', 'b/kernel'\]",
+        lambda: from_keras(keras_config("LSTM"), {"a/kernel": np.zeros((2, 8)), "b/kernel": np.zeros((2, 8))}),
+    ),
+    "keras, four arrays": (
+        ValueError,
+        r"LSTM must have a kernel, a recurrent_kernel and perhaps a bias, but the shapes are \[\(2, 8\),",
+        lambda: from_keras(keras_config("LSTM"), [*weights_of("LSTM"), np.zeros(8)]),
+    ),
+    "keras, half a pair": (
+        ValueError,
+        "a Bidirectional must have its layer in its config and as many weights in .*, but .* and 3 weights",
+        lambda: from_keras(keras_config("Bidirectional", layer=keras_config("LSTM")), weights_of("LSTM")),
+    ),
+    "keras, reset unknown": (
+        ValueError,
+        "the config of a GRU without biases must contain reset_after, but it does not: add it$",
+        lambda: from_keras(keras_config("GRU"), weights_of("GRU")[:2]),
+    ),
+    "keras, a bias too few": (
+        ValueError,
+        r"the bias of a GRU with reset_after=True must have 2 axes, but its shape is \(6,\)$",
+        lambda: from_keras(keras_config("GRU", reset_after=True), weights_of("GRU")),
     ),
     "to keras, activation": (
         TypeError,
-        r"Elman\(hidden_size=2, activation=sin\) cannot be converted .* jax\.nn\.relu or jax\.nn\.sigmoid",
+        r"Elman\(hidden_size=2, activation=sin\) cannot be converted .* its activation must be one of Keras, tanh",
         refuse(to_keras, Elman(2, activation=jnp.sin)),
+    ),
+    "to keras, gates": (
+        TypeError,
+        "its gate_activation must be one of Keras, tanh, sigmoid",
+        refuse(to_keras, GRU(2, gate_activation=jaxrnn.convert.keras.hard_sigmoid)),
+    ),
+    "to keras, update gate": (
+        TypeError,
+        "its gate_activation must be sigmoid or hard_sigmoid$",
+        refuse(to_keras, ResetBeforeGRU(2, gate_activation=jnp.tanh)),
+    ),
+    "to haiku, gates": (
+        TypeError,
+        r"LSTM\(.*, gate_activation=hard_sigmoid\) cannot be converted to Haiku: its activations must be jnp\.tanh and",
+        refuse(to_haiku, LSTM(2, gate_activation=jax.nn.hard_sigmoid)),
+    ),
+    "to equinox, activation": (
+        TypeError,
+        "cannot be converted to Equinox: its activations must be",
+        refuse(to_equinox, GRU(2, activation=jax.nn.relu)),
     ),
     "to keras, merge": (
         TypeError,

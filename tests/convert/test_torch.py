@@ -335,6 +335,11 @@ ERRORS = {
         r"PyTorch's nn\.RNN needs the activation jnp\.tanh or .* activation=sigmoid\)",
         lambda: written(Elman(3, activation=jax.nn.sigmoid)),
     ),
+    "activations of an LSTM": (
+        TypeError,
+        r"LSTM\(.*, activation=relu\) cannot be converted to PyTorch: its activations must be jnp\.tanh and",
+        lambda: written(LSTM(3, activation=jax.nn.relu)),
+    ),
     "merge": (
         ValueError,
         r"PyTorch concatenates both directions, so merge must be .* backward=None, merge=add\)",

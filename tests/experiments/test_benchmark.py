@@ -32,7 +32,7 @@ def small(tmp_path, **options) -> suites.Options:
 
 @pytest.mark.slow
 def test_every_suite_and_contender(tmp_path):
-    command = [sys.executable, str(EXPERIMENTS / "benchmark"), "--quick", "--rounds", "1", "--cells", "LSTM"]
+    command = [sys.executable, str(EXPERIMENTS / "benchmark"), "--quick", "--rounds", "1", "--cell", "LSTM"]
     command += ["--run-dir", "run"]
     # Other tests run at the same time, and spinning threads would wait for them.
     settings = {**os.environ, "OMP_WAIT_POLICY": "passive"}
@@ -75,7 +75,7 @@ def test_every_suite_and_contender(tmp_path):
 @pytest.mark.parametrize("cell", ["GRU", "Elman", "ResetBeforeGRU", "ReluElman", "PeepholeLSTM", "ProjectedLSTM"])
 def test_contenders_of_other_cells_agree(tmp_path, cell):
     """A contender whose outputs or gradients differ from jaxrnn's stops the benchmark."""
-    suites.main(small(tmp_path, suite=("layer",), cells=(cell,)))
+    suites.main(small(tmp_path, suite=("layer",), cell=(cell,)))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {contenders.OURS, "jaxrnn Scan", "lax.scan"}
 
@@ -84,7 +84,7 @@ def test_contenders_of_other_cells_agree(tmp_path, cell):
 @pytest.mark.usefixtures("precision")
 def test_bfloat16(tmp_path):
     few = ("lax.scan", "flax linen", "torch, threads asleep")
-    options = {"suite": ("layer",), "cells": ("LSTM",), "contenders": few, "precision": "bfloat16"}
+    options = {"suite": ("layer",), "cell": ("LSTM",), "contenders": few, "precision": "bfloat16"}
     suites.main(small(tmp_path, **options))
     rows = json.loads((tmp_path / "run" / "benchmark.json").read_text())["rows"]
     assert {row["contender"] for row in rows} >= {n for n in few if not contenders.missing(n)} | {contenders.OURS}
@@ -115,7 +115,7 @@ def test_cudnn_has_its_weights_in_its_own_order(monkeypatch):
 def test_a_contender_that_is_not_installed_is_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suites, "missing", lambda name: "haiku" if name == "haiku" else None)
     chosen = ("haiku", "lax.scan")
-    suites.main(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=chosen))
+    suites.main(small(tmp_path, suite=("layer",), cell=("LSTM",), contenders=chosen))
     assert "left out: haiku: haiku is not installed" in capsys.readouterr().out
     made = json.loads((tmp_path / "run" / "benchmark.json").read_text())
     assert made["left_out"] == {"haiku": "haiku is not installed"}
@@ -136,7 +136,7 @@ def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch
 
     monkeypatch.setitem(contenders.BUILDS, "lax.scan", {contenders.ANY: build})
     with pytest.raises(SystemExit):
-        suites.main(small(tmp_path, suite=("layer",), cells=("LSTM",), contenders=("lax.scan",)))
+        suites.main(small(tmp_path, suite=("layer",), cell=("LSTM",), contenders=("lax.scan",)))
     assert "lax.scan does not compute the same as ours" in capsys.readouterr().err
 
 
@@ -146,7 +146,7 @@ def test_a_contender_that_computes_something_else_is_found(tmp_path, monkeypatch
         ({"sizes": ("32x64",)}, "--sizes are like"),
         ({"sizes": ("0x1x1",)}, "--sizes are like"),
         ({"contenders": ("numpy",)}, "there is no contender 'numpy'"),
-        ({"cells": ("lstm",)}, "there is no cell 'lstm'"),
+        ({"cell": ("LSMT",)}, "there is no cell named 'LSMT'"),
         ({"precision": "bfloat16"}, "--precision bfloat16 is for --suite layer"),
         ({"rounds": 0}, "--rounds must be at least 1"),
     ],

@@ -29,7 +29,7 @@ from support.checkpoints import Checkpoints
 from support.ensemble import Losses, mean_of_finite
 from support.errors import BadInputError
 from support.options import RunFolder, numbered_folders
-from support.run import read_config, saved_options
+from support.run import read_config, saved_options, write_config
 
 import jaxrnn
 from tests.support.scripts import EXPERIMENTS, call_script, error_line, read_metrics, stop_after
@@ -306,8 +306,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(here, monkeypatch, capsys):
         (["--data", "empty.txt"], "empty.txt is empty"),
         (["--data", "bytes.txt"], "not UTF-8 text: byte 4 is 0xff"),
         (["--data", "short.txt"], "too short: training has 90 characters, but one batch of windows takes 32 \\* 65"),
-        (["--data", "prose.txt", "--prompt", "the é €"], "that the training text lacks: 'é', '€'"),
-        (["--cell", "LSMT"], "no cell 'LSMT': did you mean "),
+        (["--data", "prose.txt", "--prompt", "the"], "--prompt has no effect without --sample"),
+        (["--data", "prose.txt", "--temperature", "1"], "--temperature has no effect without --sample"),
+        (["--data", "prose.txt", "--steps", "9", "--minutes=3"], "--minutes has no effect, because --steps is 9"),
+        (
+            ["--sample", "9", "--run-dir", "old", "--prompt", "the é €"],
+            "that the training text lacks: ' ', 'e', 'h', 't', 'é', '€'",
+        ),
+        (["--cell", "LSMT"], "no cell named 'LSMT': did you mean "),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--layers", "-1"], "--layers must be at least 1"),
         (["--batch", "many"], "--batch.*'many'"),
@@ -340,8 +346,8 @@ def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, c
     config = dataclasses.asdict(char_lm.Options(data=here / "prose.txt", hidden_size=4, batch=2))
     config |= {"data": str(config["data"])}
     rest = {"facts": {"data": "another text's"}, "notes": {"alphabet": "\n"}}
-    Path("old/config.json").write_text(json.dumps({"config": config, **rest}))
-    Path("older/config.json").write_text(json.dumps({"config": {"depth": 1}, **rest}))
+    write_config(Path("old"), {"config": config, **rest})
+    write_config(Path("older"), {"config": {"depth": 1}, **rest})
     before = sorted(here.rglob("*"))
 
     assert call(monkeypatch, *options) == 2
@@ -387,5 +393,6 @@ def test_validation_loss_is_that_of_one_pass(num_valid):
 def test_the_standard_library_is_ascii_and_of_a_known_length():
     known = text.Text.of(None)
     assert len(known.symbols) <= text.LENGTH
+    assert len(known.symbols) - known.num_train <= text.VALIDATED
     assert known.alphabet.isascii()
     assert text.decode(known.symbols[:100], known.alphabet) == text.standard_library()[:100]

@@ -168,7 +168,7 @@ def test_warped_images_differ_a_little():
         (["--data", "bytes"], "bytes/B.txt is not UTF-8 text: byte 3 is 0xff"),
         (["--data", "few"], "few/B.txt has 2 different names"),
         (["--data", "prose"], "prose/B.txt has more than one name a line: x+"),
-        (["--cell", "LSMT"], "no cell 'LSMT'"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
         (["--bidirectional"], "--bidirectional needs --cell"),
         (["--dropout", "1"], "--dropout must be from 0 to below 1"),
         (["--layers", "0"], "--layers must be at least 1"),

@@ -25,7 +25,7 @@ def call(monkeypatch, *options: str) -> int:
 
 def test_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options = ("--cells", "GRU", "--length", "20", "--seeds", "2", "--hidden-size", "4", "--steps", "3")
+    options = ("--cell", "GRU", "--length", "20", "--seeds", "2", "--hidden-size", "4", "--steps", "3")
     assert call(monkeypatch, *options, "--run-dir", "run") == 0
     out = capsys.readouterr().out
     assert re.search(r"GRU +[\d.]+% correct, [\d.]+% from lag 10 on", out)
@@ -38,7 +38,7 @@ def test_it_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_gated_cell_learns_what_was_long_ago(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options = ("--cells", "LSTM", "--length", "20", "--seeds", "1", "--hidden-size", "24", "--learning-rate", "1e-2")
+    options = ("--cell", "LSTM", "--length", "20", "--seeds", "1", "--hidden-size", "24", "--learning-rate", "1e-2")
     assert call(monkeypatch, *options, "--steps", "400", "--run-dir", "run") == 0
     out = capsys.readouterr().out
     share = float(re.search(r"LSTM +([\d.]+)% correct", out)[1])
@@ -94,8 +94,8 @@ def test_norms_are_those_of_the_jacobian(cell):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--cells", "LSMT"], "no cell 'LSMT'"),
-        (["--cells"], "--cells"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
+        (["--cell"], "--cell"),
         (["--length", "5"], "--length must be at least 20"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--batch", "0"], "--batch must be at least 1"),

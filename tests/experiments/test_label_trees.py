@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 import re
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_it_learns_expressions(here, monkeypatch, capsys):
 @pytest.mark.slow
 def test_it_learns_a_treebank(here, monkeypatch, capsys):
     write_bank(here / "bank")
-    options = ("--networks", "RNTN", "--hidden-size", "8", "--dropout", "0.1", "--batch", "16", "--steps", "200")
+    options = ("--cell", "RNTN", "--hidden-size", "8", "--dropout", "0.1", "--batch", "16", "--steps", "200")
     assert call(monkeypatch, "--data", "bank", *options, "--learning-rate", "1e-2") == 0
     out = capsys.readouterr().out
     assert "300 + 50 + 50 trees to train, validate and test, 7 symbols" in out
@@ -155,6 +156,74 @@ def test_a_treebank_is_read(here):
     assert (train.counted == train.trees.valid).all()
 
 
+def test_a_word_of_a_treebank_may_hold_a_space_that_is_not_a_blank():
+    """Leaves such as 8 1/2 with a no-break space, as in the train.txt of the Stanford Sentiment Treebank."""
+    tree = parse("(3 (2 8\u00a01\\/2) (4\t(2 \u3000) (2 film)))")
+    assert [node.x for node in labeled_trees.nodes(tree) if node.x] == ["8\u00a01\\/2", "\u3000", "film"]
+
+
+def test_binary_accuracy_is_that_of_a_loop():
+    rng = random.Random(0)
+    forest = [parse(line) for line in bank(40, 1).splitlines()]
+    examples = Examples.of([relabel(tree, rng) for tree in forest], lowest=0)
+    positive = np.random.default_rng(0).random(examples.trees.valid.shape) < 0.5
+    nodes, roots = [], []
+    for b, slot in itertools.product(range(40), range(len(positive))):
+        label = examples.trees.labels[slot, b, 0]
+        if examples.trees.valid[slot, b] and label != 2:
+            nodes.append(positive[slot, b] == (label > 2))
+            if slot == examples.trees.roots[b]:
+                roots.append(nodes[-1])
+    assert 0 < len(roots) < 40
+    assert labeled_trees.binary_accuracy(examples, positive, 2) == pytest.approx((np.mean(roots), np.mean(nodes)))
+    neutral = Examples.of([relabel(forest[0], rng, 2)], lowest=0)
+    assert np.isnan(labeled_trees.binary_accuracy(neutral, neutral.counted, 2)).all()
+
+
+def relabel(tree, rng, label=None):
+    children = tuple(relabel(child, rng, label) for child in tree.children)
+    x = 3 if tree.x else None
+    return tree._replace(x=x, children=children, label=rng.randrange(5) if label is None else label)
+
+
+def test_the_side_of_a_node_is_that_of_the_more_probable_classes():
+    (_, valid, _), num_symbols, _ = generated("arithmetic", 2, 2, 50, 0)
+    net = label_trees.Network.of(label_trees.Options(hidden_size=8), "RecursiveNet", 5)
+    params = jax.tree.map(lambda p: 3 * p, net.init(jax.random.key(0), valid, num_symbols))
+    found = label_trees.evaluate(net, params, valid)
+    p = np.asarray(jax.nn.softmax(net.logits(params, valid)))
+    np.testing.assert_array_equal(found.positive, p[..., 3] + p[..., 4] > p[..., 0] + p[..., 1])
+    np.testing.assert_array_equal(found.right, p.argmax(-1) == valid.trees.labels[..., 0])
+    assert 0 < found.positive.mean() < 1
+
+
+def test_each_network_is_tested_at_its_own_best_validation(here, monkeypatch, capsys):
+    write_bank(here / "bank")
+    for path in Path("bank").iterdir():
+        path.write_text(path.read_text().replace("(3 ", "(4 "))  # five classes, of which the middle one is neutral
+    evaluate = label_trees.evaluate
+
+    def other_way_round(
+        net, params, examples
+    ):  # what GRU has wrong counts as right, so that it is best at the beginning
+        found = evaluate(net, params, examples)
+        return found._replace(right=~found.right) if net.name == "GRU" else found
+
+    monkeypatch.setattr(label_trees, "evaluate", other_way_round)
+    options = ("--networks", "RecursiveNet", "GRU", "--hidden-size", "4", "--batch", "8", "--learning-rate", "0.1")
+    assert call(monkeypatch, "--data", "bank", *options, "--steps", "40", "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader(Path("run/metrics.csv").read_text().splitlines()))
+    steps = {}
+    for name in ("RecursiveNet", "GRU"):
+        steps[name] = int(re.search(rf"on all nodes;.* {name} after step (\d+)", out)[1])
+        accuracy = {int(float(row["step"])): float(row[f"{name}_accuracy"]) for row in rows}
+        assert accuracy[steps[name]] == max(accuracy.values())
+    assert steps["RecursiveNet"] != steps["GRU"]
+    row = re.search(r"binary +RecursiveNet (\S+) and (\S+), GRU (\S+) and (\S+), always (\w+) (\S+) and (\S+)\n", out)
+    assert all(0 <= float(share) <= 1 for share in row.group(1, 2, 3, 4, 6, 7))
+
+
 @pytest.mark.parametrize("name", ["LSTM", pytest.param("ProjectedLSTM", marks=pytest.mark.slow)])
 def test_a_sequence_network_has_read_a_subtree_to_its_end_and_no_further(name):
     (_, valid, _), num_symbols, num_classes = generated("arithmetic", 2, 2, 50, 0)
@@ -206,7 +275,7 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--data", "label"], "train.txt, line 1: not a tree"),
         (["--data", "negative"], "labels must be at least 0, but .* has -1"),
         (["--task", "algebra"], "--task"),
-        (["--networks", "TreeLSTM"], "no cell 'TreeLSTM': did you mean "),
+        (["--cell", "TreeLSTM"], "no cell named 'TreeLSTM': did you mean ChildSumTreeLSTM or NaryTreeLSTM"),
         (["--seen", "1"], "--seen must be at least 2"),
         (["--deepest", "3"], "--deepest must be at least 4"),
         (["--expressions", "0"], "--expressions must be at least 1"),

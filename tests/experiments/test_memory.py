@@ -222,7 +222,7 @@ def test_cells_with_a_keep_bias_take_a_chrono():
     [
         (["--task", "subtracting"], "'subtracting'.*--task"),
         (["--length", "9"], "--length must be at least 10"),
-        (["--cell", "LSMT"], "no cell 'LSMT': did you mean "),
+        (["--cell", "LSMT"], "no cell named 'LSMT': did you mean "),
         (["--cell", "Elman", "--forget-bias", "chrono"], "Elman has no --forget-bias"),
         (["--forget-bias", "high"], "--forget-bias.*high"),
         (["--forget-bias", "nan"], "--forget-bias must be .*finite"),

@@ -69,11 +69,38 @@ def test_it_runs(here, monkeypatch, capsys):
     assert all(Path("run", name).stat().st_size for name in names)
 
 
+def test_plateaus_are_counted():
+    assert music.plateaus([], 2) == 0
+    assert music.plateaus([3.0, 2.0, 2.0, 1.0, 1.5, 0.5], 2) == 0  # never twice in a row
+    assert music.plateaus([3.0, 3.0, 3.1, 2.9, 2.9, 2.9, 3.0, 3.0], 2) == 3  # an equal loss has not fallen
+    assert music.plateaus([1.0, math.nan, 2.0], 2) == 1
+
+
+def test_it_ends_when_the_validation_loss_no_longer_falls(here, monkeypatch, capsys):
+    """With random music and a high learning rate, the loss falls only at first. The result is the best network."""
+    save("noise.mat", train=random_pieces(20), valid=random_pieces(9, 12)[1:], test=random_pieces(9))
+    options = ("--data", "noise.mat", "--hidden-size", "4", "--seeds", "1", "--steps", "600", "--compose", "2")
+    options += ("--sequence-length", "19", "--batch", "2", "--learning-rate", "0.1", "--patience", "2")
+    assert call(monkeypatch, *options, "--run-dir", "run") == 0
+    out = capsys.readouterr().out
+    rows = [(float(row["step"]), float(row["valid_loss"])) for row in read_metrics("run")]
+    losses = [loss for _, loss in rows]
+    assert rows[-1][0] < 600
+    assert music.plateaus(losses, 2) == 3
+    assert music.plateaus(losses[:-1], 2) == 2
+    best = min(rows, key=lambda row: row[1])
+    assert re.search(rf"validation +{best[1]:.3f}, the best, after step {best[0]:.0f}\n", out)
+    assert "learning rate cut 2 times" in out
+    assert call(monkeypatch, "--resume", "--run-dir", "run") == 0  # it has ended: nothing more is trained
+    assert len(read_metrics("run")) == len(rows)
+
+
 @pytest.mark.slow
 def test_it_learns_composes_and_resumes(here, monkeypatch, capsys):
     save("scales.mat", train=scales(30, 0), valid=scales(5, 1), test=scales(5, 2))
     options = ("--data", "scales.mat", "--cell", "LSTM", "--hidden-size", "32", "--seeds", "2", "--steps", "300")
     options += ("--weight-noise", "0.01", "--sequence-length", "30", "--dropout", "0", "--learning-rate", "0.03")
+    options += ("--patience", "60")
     assert call(monkeypatch, *options, "--run-dir", "whole") == 0
     out = capsys.readouterr().out
     loss, low, high = map(float, re.search(r"test +(\S+) nats per frame; 2 seeds from (\S+) to (\S+)\n", out).groups())
@@ -82,7 +109,7 @@ def test_it_learns_composes_and_resumes(here, monkeypatch, capsys):
     markov = float(re.search(r"Markov chain of each key (\S+)\n", out)[1])
     assert markov < independent
     assert loss < 0.3 * markov
-    assert len(read_metrics("whole")) == 20
+    assert len(read_metrics("whole")) == 60
     assert float(read_metrics("whole")[-1]["valid_loss"]) < 0.3 * markov
     names = ("curves.png", "piano_rolls.png", "composed.mid", "real.mid", "config.json")
     assert all(Path("whole", name).stat().st_size for name in names)
@@ -102,7 +129,7 @@ def test_networks_side_by_side_are_those_alone():
     def trained(seeds: int) -> music.Train:
         config = music.Options(hidden_size=5, seeds=seeds, batch=4)
         model = music.make_model(config)
-        return music.make_steps(config, model)(music.begin_all(config, model), chunks, 5, (0.0, 0.1))[0]
+        return music.make_steps(config, model)(music.begin_all(config, model), (chunks, 1.0), 5, (0.0, 0.1))[0]
 
     alone, beside = trained(1), trained(3)
     assert jax.tree.leaves(beside.params)[0].shape[0] == 3
@@ -215,9 +242,10 @@ def test_every_cell_has_a_size(cell, parameters):
     if parameters:
         assert sum(leaf.size for leaf in jax.tree.leaves(train.params)) == 2 * parameters
     chunks = Chunks(jax.ShapeDtypeStruct((6, 9, KEYS), np.uint8), jax.ShapeDtypeStruct((6,), np.int32))
+    data = chunks, jax.ShapeDtypeStruct((), np.float32)
     update = Ensemble(2).update(partial(music.update, config, model))
     keys = jax.random.split(jax.random.key(0), 2)
-    after, loss = jax.eval_shape(update, train, chunks, keys, jnp.float32(0.1))
+    after, loss = jax.eval_shape(update, train, data, keys, jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == (2,)
 
@@ -233,9 +261,10 @@ def test_every_cell_has_a_size(cell, parameters):
         (["--data", "narrow.mat"], r"narrow.mat must hold pieces \[frames, 88\] of zeros and ones"),
         (["--data", "loud.mat"], r"loud.mat must hold pieces \[frames, 88\] of zeros and ones"),
         (["--data", "short.mat"], "short.mat has a split without any piece of two frames"),
-        (["--cell", "Lstm"], "no cell 'Lstm'"),
+        (["--cell", "Lsmt"], "no cell named 'Lsmt'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--patience", "0"], "--patience must be at least 1"),
         (["--sequence-length", "0"], "--sequence-length must be at least 1"),
         (["--batch", "0"], "--batch must be at least 1"),
         (["--compose", "0"], "--compose must be at least 1"),

@@ -113,7 +113,7 @@ def test_blocks_part_the_training_years():
         (["--data", "short.csv"], "must have each year from 1700 to 1955, but 1702 is missing"),
         (["--data", "bytes.csv"], "bytes.csv must have"),
         (["--data", "nan.csv"], "nan.csv must have finite numbers"),
-        (["--cell", "LSMT"], "no cell 'LSMT'"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--learning-rate", "0"], "--learning-rate must be above 0"),

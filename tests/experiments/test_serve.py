@@ -31,8 +31,7 @@ def make_run(run_dir: str | Path) -> Path:
     run = Run(RunFolder(Path(run_dir)), config, facts={"data": data.digest}, notes={"alphabet": data.alphabet})
     model = char_lm.make_model(config, len(data.alphabet))
     train = char_lm.begin_all(config, model, len(data.alphabet))
-    run.checkpoints.save(1, (train, 0.0), 3.0)
-    run.record(1, 0.0, valid_loss=3.0)
+    run.record(1, 0.0, train, 3.0, valid_loss=3.0)
     return run.path
 
 

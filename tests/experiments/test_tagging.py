@@ -182,7 +182,7 @@ def test_padding_has_no_part_in_training(here):
         (["--data", "untested"], r"untested is not a folder of proteins: it has 0 files \*.test"),
         (["--data", "wrong"], "wrong/a.test, line 2: 'A x' is not a residue with a class"),
         (["--data", "few"], "few/a.test has 2 proteins, but at least 8"),
-        (["--cell", "LSMT"], "no cell 'LSMT'"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
         (["--members", "0"], "--members must be at least 1"),
         (["--sequence-length", "0"], "--sequence-length must be at least 1"),
         (["--dropout", "-1"], "--dropout must be from 0 to below 1"),

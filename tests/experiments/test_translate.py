@@ -52,8 +52,8 @@ def test_learns_dates_beyond_the_frequencies_of_digits(tmp_path, monkeypatch, ca
     assert re.search(
         r"data +dates: 34,025 pairs for training, 500 for validation, 2,000 for test; sha256 \w{12}\n", out
     )
-    assert re.search(r"greedy +\d+\.\d\d % exact on test", out)
-    assert re.search(r"beam of 2 +\d+\.\d\d % exact on test", out)
+    assert re.search(r"greedy +\d+\.\d\d % exact, \d+\.\d\d % errors per symbol on test", out)
+    assert re.search(r"beam of 2 +\d+\.\d\d % exact, \d+\.\d\d % errors per symbol on test", out)
     assert re.search(r"baseline +0\.00 % exact", out)
     for picture in ("attention.png", "curves.png"):
         assert Path("run", picture).read_bytes().startswith(b"\x89PNG")
@@ -68,10 +68,44 @@ def test_it_runs(tmp_path, monkeypatch, capsys):
     options = ("--data", ".", "--hidden-size", "8", "--embedding-size", "4", "--batch", "4", "--steps", "2")
     assert call(monkeypatch, *options, "--cell", "GRU", "--beam", "1", "--run-dir", "run") == 0
     out = capsys.readouterr().out
-    assert re.search(r"greedy +\d+\.\d\d BLEU on test", out)
+    assert re.search(r"greedy +\d+\.\d\d BLEU, \d+\.\d\d % exact, \d+\.\d\d % errors per symbol on test", out)
     assert re.search(r"baseline +\d+\.\d\d BLEU", out)
     for picture in ("attention.png", "curves.png"):
         assert Path("run", picture).read_bytes().startswith(b"\x89PNG")
+    columns = zip(*(line.split("\t") for line in Path("run/translations.tsv").read_text().splitlines()), strict=True)
+    source, output, target = columns
+    assert (source, target) == (("source", *3 * ["a b c", "b a"]), ("target", *3 * ["c b a", "a b"]))
+    right = sum(one == other for one, other in zip(output, target, strict=True))
+    assert f"BLEU, {100 * right / 6:.2f} % exact" in out
+
+
+def test_error_rate_is_that_of_a_search_over_all_edits():
+    """Levenshtein's distance as the length of the shortest way from one sequence to the other, one edit at a time."""
+
+    def neighbours(s):
+        yield from (s[:n] + s[n + 1 :] for n in range(len(s)))
+        yield from (s[:n] + a + s[n + 1 :] for n in range(len(s)) for a in "ab")
+        yield from (s[:n] + a + s[n:] for n in range(len(s) + 1) for a in "ab")
+
+    words = ["".join(letters) for length in range(4) for letters in itertools.product("ab", repeat=length)]
+    for start in words:
+        distance, reached, steps = {start: 0}, {start}, 0
+        while not distance.keys() >= set(words):
+            steps += 1
+            reached = {new for s in reached for new in neighbours(s) if len(new) <= 4} - distance.keys()
+            distance |= dict.fromkeys(reached, steps)
+        for end in words:
+            assert sequence_pairs.edit_distance(list(start), list(end)) == distance[end], (start, end)
+    assert sequence_pairs.error_rate([["a"], list("abc")], [list("ab"), list("xbc")]) == pytest.approx(2 / 5)
+    assert sequence_pairs.error_rate([["a"]], [[]]) == 1
+
+
+def test_only_blanks_separate_tokens(tmp_path):
+    for split in ("train", "dev", "test"):
+        Path(tmp_path, f"{split}.a").write_text("8\u00a01/2 \u3000 b\t c\n", "utf-8")
+        Path(tmp_path, f"{split}.b").write_text("x\n")
+    data = sequence_pairs.parallel_text(tmp_path, "a", "b")
+    assert data.train == [(["8\u00a01/2", "\u3000", "b", "c"], ["x"])]
 
 
 @pytest.mark.slow
@@ -91,7 +125,9 @@ def test_text_with_local_attention_and_input_feeding(tmp_path, monkeypatch, caps
     more = ("--window", "2", "--input-feeding", "--cell", "GRU", "--learning-rate", "0.1")
     assert call(monkeypatch, *options, *suffixes, *more) == 0
     captured = capsys.readouterr()
-    assert re.search(r"beam of 5 +\d+\.\d\d BLEU on test", captured.out)
+    assert re.search(
+        r"beam of 5 +\d+\.\d\d BLEU, \d+\.\d\d % exact, \d+\.\d\d % errors per symbol on test", captured.out
+    )
     assert re.search(r"baseline +100.00 BLEU", captured.out)
     assert "Glyph" not in captured.err
     assert read_metrics("run")[-1]["step"] == "4"
@@ -234,6 +270,23 @@ def test_beam_search_is_exhaustive_search_if_the_beam_is_wide(decoder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decoder", [None, Attention(jaxrnn.LSTM(8), input_feeding=True)])
+def test_greedy_search_is_a_closed_loop(decoder):
+    model, params = make(decoder, num_target=6)
+    source, lengths = sources(16)
+    symbols, _ = search(model, params, source, lengths, 8)
+    p_decoder, state = model.encode(params, source, lengths)
+
+    def best(logits):
+        return jnp.where(jnp.arange(6) == UNKNOWN, -jnp.inf, logits).argmax(-1)
+
+    end = jnp.full((1, 16), END)
+    out = jaxrnn.generate(model.decoder, p_decoder, end, state, steps=8, feed=best, stop=lambda x: x == END)
+    np.testing.assert_array_equal(symbols, np.where(np.arange(8)[:, None] < out.lengths, out.xs, END))
+    assert len(set(out.lengths.tolist())) > 1
+
+
+@pytest.mark.slow
 def test_a_beam_finds_likelier_outputs_than_greedy_search():
     model, params = make(Attention(jaxrnn.LSTM(8)), num_target=12)
     source, lengths = sources(64)
@@ -324,7 +377,7 @@ def test_cells_by_name(cell):
         (["--data", ".", "--source", "long", "--target", "long"], "no training pair of at most 50 words"),
         (["--data", "."], "cannot read .*dev.src: No such file"),
         (["--data", ".", "--target", "none"], "cannot read .*train.none"),
-        (["--cell", "LSMT"], "no cell 'LSMT'"),
+        (["--cell", "LSMT"], "no cell named 'LSMT'"),
         (["--attention", "much"], "--attention"),
         (["--attention", "none", "--input-feeding"], "--input-feeding and --window need attention"),
         (["--window", "0"], "--window must be above 0"),

@@ -173,6 +173,11 @@ def test_the_corpus_is_read_as_it_is(here):
     assert corpus.test.tolist() == [1, 1, 3, 0, 2, 0]
 
 
+def test_only_blanks_separate_words(here):
+    Path("text.txt").write_text("8\u00a01/2 \u3000 a\tb\n", "utf-8")
+    assert words.read_words(Path("text.txt")) == ["8\u00a01/2", "\u3000", "a", "b", "<eos>"]
+
+
 def test_tokens_of_a_module(here):
     Path("module.py").write_text('"""Docs."""\nif x:  # why\n    y = 3 + f("a")\n')
     expected = "<string> <eos> if x : <eos> <indent> y = <number> + f ( <string> ) <eos> <dedent>"
@@ -211,7 +216,7 @@ def test_tied_weights_are_one(cell, tied):
             "training has 8,000 words, but one batch of windows takes 3000 \\* 36",
         ),
         (["--data", "corpus", "--cell", "ProjectedLSTM"], "--tied needs outputs of the embedding's size"),
-        (["--cell", "LSMT", "--data", "corpus"], "no cell 'LSMT'"),
+        (["--cell", "LSMT", "--data", "corpus"], "no cell named 'LSMT'"),
         (["--hidden-size", "0"], "--hidden-size must be at least 1"),
         (["--layers", "0"], "--layers must be at least 1"),
         (["--vocabulary", "1"], "--vocabulary must be at least 2"),

@@ -180,7 +180,7 @@ def test_it_stops_and_says_how_to_resume(tmp_path, monkeypatch, capsys):
 
 def test_bad_options_are_reported_in_one_line(monkeypatch, capsys):
     for options, message in (
-        (("--cell", "LSTN"), "there is no cell 'LSTN': did you mean LSTM"),
+        (("--cell", "LSTN"), "there is no cell named 'LSTN': did you mean LSTM"),
         (("--seconds", "0"), "--seconds must be above 0"),
         (("--parameters", "0"), "--parameters must be at least 1"),
         (("--learning-rate", "-1"), "--learning-rate -1.0 must be above 0"),

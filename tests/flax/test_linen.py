@@ -369,3 +369,27 @@ def test_errors():
         module.init(KEY, XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         module.init(KEY, XS, resets=RESETS.T)
+
+
+@pytest.mark.parametrize("time_major", [False, True], ids=["batch-major", "time-major"])
+def test_a_mask_of_missing_steps(time_major):
+    """Of a layer, a Flax cell, and both directions; missing inputs, even NaN, are never read."""
+    mask = np.array([[0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]], bool)
+    xs = np.where(mask[..., None], XS, np.nan)
+    arrange = (lambda x: np.swapaxes(x, 0, 1)) if time_major else (lambda x: x)
+    call = {"mask": arrange(mask), "time_major": time_major}
+    params = {"params": draw_variables(jaxrnn.linen.RNN(LSTM(HIDDEN)), XS)["params"]}
+    layer_params = jaxrnn.linen.from_dict(params["params"], LSTM(HIDDEN).init(KEY, INPUT))
+    _, expected = jaxrnn.unroll(LSTM(HIDDEN), layer_params, xs.swapaxes(0, 1), mask=mask.T)
+    ys = jaxrnn.linen.RNN(LSTM(HIDDEN)).apply(params, arrange(xs), **call)
+    assert_close(arrange(ys), expected.swapaxes(0, 1))
+    for module in (
+        jaxrnn.linen.RNN(nn.SimpleCell(HIDDEN, **FLAX)),
+        jaxrnn.linen.Bidirectional(jaxrnn.linen.RNN(GRU(2)), jaxrnn.linen.RNN(LSTM(2))),
+    ):
+        variables = draw_variables(module, XS)
+        ys = module.apply(variables, arrange(xs), **call)
+        for n, steps in enumerate(mask):
+            alone = module.apply(variables, XS[n : n + 1, steps])
+            assert_close(arrange(ys)[n, steps], alone[0])
+            assert not arrange(ys)[n, ~steps].any()

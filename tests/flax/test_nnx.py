@@ -353,3 +353,16 @@ def test_errors():
         make(LSTM(HIDDEN))(XS[0, 0])
     with pytest.raises(ValueError, match=r"resets must have the shape \[\*batch, time\] = \(3, 5\), not \(5, 3\)"):
         make(LSTM(HIDDEN))(XS, resets=RESETS.T)
+
+
+def test_a_mask_of_missing_steps():
+    """Of a layer, a Flax cell, and both directions; missing inputs, even NaN, are never read."""
+    mask = np.array([[0, 0, 1, 1, 1], [1, 0, 1, 0, 1]], bool)
+    xs = draw(2, 5, 3)
+    rngs = nnx.Rngs(0)
+    both = jaxrnn.nnx.Bidirectional(jaxrnn.nnx.RNN(GRU(2), 3, rngs=rngs), jaxrnn.nnx.RNN(LSTM(2), 3, rngs=rngs))
+    for module in (jaxrnn.nnx.RNN(LSTM(4), 3, rngs=rngs), jaxrnn.nnx.RNN(nnx.GRUCell(3, 4, rngs=rngs)), both):
+        ys = module(np.where(mask[..., None], xs, np.nan), mask=mask)
+        for n, steps in enumerate(mask):
+            assert_close(ys[n, steps], module(xs[n : n + 1, steps])[0], rtol=1e-6)
+            assert not ys[n, ~steps].any()

@@ -72,6 +72,19 @@ def test_gradient_of_a_deep_layer_equals_complex_differences():
     assert_close(jax.grad(loss)(leaves), references.gradient(expected, to_numpy(leaves)), rtol=1e-11)
 
 
+def test_the_state_of_one_layer():
+    lstm, dense = LSTM(4), Dense(3)
+    layer = Stack(Embedding(2), lstm, dense, GRU(4), GRU(4))
+    params, _, _, _ = draw_all(layer, TIME, BATCH)
+    state = layer.initial_state(params, (BATCH,))
+    new = jax.tree.map(lambda leaf: leaf + 1, state)
+    for which in (lstm, 1, -4):
+        assert layer.state_of(new, which) is new[1]
+        assert layer.replace_state(state, {which: new[1]}) == (state[0], new[1], *state[2:])
+    replaced = layer.replace_state(state, {lstm: new[1], 4: new[4]})
+    assert (replaced[1], replaced[3], replaced[4]) == (new[1], state[3], new[4])
+
+
 def test_equal_layers_compile_once():
     traces = []
 

@@ -26,7 +26,8 @@ def expected_window(xs, past, length, resets, reverse):
     """One sequence [time, input], one step after the other: its windows, and the past that is left."""
     ys, past = np.zeros((len(xs), WIDTH * xs.shape[-1])), [*past]
     for t in reversed(range(length)) if reverse else range(length):
-        past = [np.zeros(xs.shape[-1])] * (WIDTH - 1) if resets[t] else past
+        later = t + 1 if reverse else t
+        past = [np.zeros(xs.shape[-1])] * (WIDTH - 1) if later < length and resets[later] else past
         ys[t] = np.concatenate([*past, xs[t]])
         past = [*past[1:], xs[t]]
     return ys, past

@@ -44,6 +44,8 @@ def test_forward_mode_names_scan(wrap):
     params, xs = draw_params(CELL), draw(TIME, BATCH, INPUT)
     with pytest.raises(TypeError, match=r"no forward-mode derivative: call unroll with loop=jaxrnn\.loops\.Scan\(\)"):
         wrap(lambda p: jax.jvp(lambda p: loss(p, xs), (p,), (p,)))(params)
+    with pytest.raises(TypeError, match=r"no forward-mode derivative: call unroll with loop=jaxrnn\.loops\.Scan\(\)"):
+        wrap(jax.jacfwd(lambda p: loss(p, xs, Deferred(block=4))))(params)
     _, tangent = jax.jvp(lambda p: loss(p, xs, Scan()), (params,), (params,))
     products = jax.tree.map(lambda g, p: (g * p).sum(), jax.grad(loss)(params, xs), params)
     assert_close(tangent, sum(jax.tree.leaves(products)), rtol=1e-9)

@@ -118,6 +118,19 @@ for loop in (Scan(), Deferred()):
         assert jax.typeof(state[0].h).sharding.spec == PartitionSpec("batch", None), jax.typeof(state[0].h)
     for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+mesh = jax.make_mesh((2,), ("batch",))
+model = jaxrnn.Stack(jaxrnn.Window(2), jaxrnn.LSTM(4), jaxrnn.Dense(4))
+params, lengths = model.init(jax.random.key(0), 4), jnp.array([12, 1, 3, 7, 12, 1])
+how = {"steps": 5, "stop": lambda x: x[..., 0] > 0.1}
+alone = jaxrnn.states_over_time(model, params, xs, lengths=lengths), jaxrnn.generate(model, params, xs, **how)
+with jax.set_mesh(mesh):
+    xs, lengths = jax.device_put(xs, PartitionSpec(None, "batch")), jax.device_put(lengths, PartitionSpec("batch"))
+    states, out = jaxrnn.states_over_time(model, params, xs, lengths=lengths), jaxrnn.generate(model, params, xs, **how)
+    for array in (states[0][1].c, out.xs):
+        assert jax.typeof(array).sharding.spec == PartitionSpec(None, "batch", None), jax.typeof(array)
+for one, other in zip(jax.tree.leaves((states, out)), jax.tree.leaves(alone), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 """
 
 

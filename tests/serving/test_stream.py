@@ -383,6 +383,7 @@ def state_of(layer, **how):
 
 
 X = np.zeros(INPUT)
+MODEL_FILE = (Path(__file__).parents[1] / "saving/version_0.1.0.safetensors").read_bytes()
 ERRORS = {
     "not a layer": (
         TypeError,
@@ -498,6 +499,12 @@ ERRORS = {
         lambda s: s.insert(state=b""),
     ),
     "cut bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0)[:-1])),
+    "a changed byte": (
+        ValueError,
+        "state must be bytes from state or evict, but they are damaged: .* do not match its checksum",
+        lambda s: s.insert(state=s.state(0)[:-1] + b"@"),
+    ),
+    "a file of a model": (ValueError, "are damaged: not a state of this version", lambda s: s.insert(state=MODEL_FILE)),
     "more bytes": (ValueError, "are damaged", lambda s: s.insert(state=s.state(0) + b"0")),
     "other names": (
         ValueError,

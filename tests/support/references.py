@@ -37,7 +37,7 @@ class Case:
     """A cell, the reference that it must equal, and what the battery needs to know.
 
     frozen: names of the parameters that the cell does not train; their gradient must be zero.
-    reads_symbols: whether integer inputs are read as one-hot vectors.
+    reads_symbols: whether symbols are read as one-hot vectors; otherwise the cell must refuse them by its name.
     variants: cells of the same class with other arguments, under names that say which.
     """
 
@@ -174,7 +174,10 @@ def gates(array, number):
 
 
 def run(reference, params, xs, state=None, *, lengths=None, resets=None, reverse=False):
-    """`unroll` again: each sequence alone and only its own steps. Returns (state, ys), the state as a tuple."""
+    """`unroll` again: each sequence alone and only its own steps. Returns (state, ys), the state as a tuple.
+
+    Between two steps that are read one after the other, the state restarts if the later one in time has a reset.
+    """
     features = len(np.atleast_1d(reference.input_size))  # axes of one step's input
     time, *batch = xs.shape[: xs.ndim - features]
     begin = reference.initial(params)
@@ -187,7 +190,8 @@ def run(reference, params, xs, state=None, *, lengths=None, resets=None, reverse
         for t in range(time):
             ys[(t, *n)] = silence
         for t in reversed(range(length)) if reverse else range(length):
-            if resets is not None and resets[(t, *n)]:
+            later = t + 1 if reverse else t
+            if resets is not None and later < length and resets[(later, *n)]:
                 s = begin
             s, ys[(t, *n)] = reference.step(params, s, xs[(t, *n)])
         last[n] = s

@@ -9,7 +9,6 @@ from jaxrnn import GRU, LSTM, Dense, Zoneout, unroll
 
 KEY = jax.random.key(0)
 XS = np.zeros((5, 2, 3), np.float32)
-SYMBOLS = np.zeros((5, 2), np.int32)
 
 
 def run(layer, *, xs=XS, **how):
@@ -46,11 +45,6 @@ ERRORS = {
         TypeError,
         r"LearnedInitialState's cell must be a jaxrnn cell, .*: did you mean GRU\(\.\.\.\)\?$",
         lambda: jaxrnn.LearnedInitialState(GRU),
-    ),
-    "mogrifier of symbols": (
-        TypeError,
-        r"Mogrifier\(.*\) gates its input, so it needs numbers, not symbols: put",
-        lambda: run(jaxrnn.Mogrifier(LSTM(3)), xs=SYMBOLS),
     ),
     "rounds": (
         ValueError,

@@ -42,7 +42,7 @@ def mogrifier(reference, rounds):
     return Reference(step, lambda params: reference.initial(params.cell))
 
 
-CASE = Case(jaxrnn.Mogrifier(jaxrnn.GRU(4), rounds=3, rank=2), mogrifier(gru(4), 3), reads_symbols=False)
+CASE = Case(jaxrnn.Mogrifier(jaxrnn.GRU(4), rounds=3, rank=2), mogrifier(gru(4), 3))
 
 
 @pytest.mark.parametrize("rank", [None, 2])

@@ -1,0 +1,267 @@
+"""Derivatives of a traced function that ignore what nothing depends on, even if it is NaN.
+
+A cotangent of zero says that a value is not used: a reset cuts it off, or the loss does not read it. JAX multiplies the
+cotangent by derivatives all the same, and zero times NaN is NaN. Where a parameter's gradient is a sum over steps and
+sequences, a single NaN spoils it for all of them.
+
+Here the derivatives of a function are those of JAX, except that the cotangent of a product or of an elementwise
+operation does not read what it is multiplied by where it is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Jaxpr, Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxrnn._tracing.equations import DependsOn, Equation, Equations
+from jaxrnn._tracing.precision import widen
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+# What multiplies a tangent by something computed from its inputs, element by element.
+ELEMENTWISE = frozenset(
+    (
+        *("mul", "div", "pow", "integer_pow", "square", "sqrt", "rsqrt", "cbrt", "abs", "max", "min", "clamp"),
+        *("exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
+        *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
+    )
+)
+# What may be part of an elementwise function.
+HARMLESS = frozenset(
+    (
+        *("add", "add_any", "sub", "neg", "select_n", "convert_element_type", "copy", "stop_gradient", "sign", "floor"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_finite", "nextafter", "real", "imag", "conj"),
+    )
+)
+
+
+def ignoring_unused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function(params, *rows)` with derivatives that ignore unused rows.
+
+    `rows` are pytrees of arrays whose leading axes are batch axes, such as states and inputs. Where the cotangent of
+    the result is zero, they affect neither the cotangents of `params` nor those of other rows.
+    """
+
+    @jax.custom_jvp
+    def run(params: Any, *rows: Any) -> Any:
+        return function(params, *rows)
+
+    def derivative(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        traced = Equations(function, *jax.tree.map(jax.typeof, primals))
+        places = [p for ins in traced.ins for p in ins]
+        values = {**traced.constants, **dict(zip(places, jax.tree.leaves(primals), strict=True))}
+        slopes = dict(zip(places, map(_or_none, jax.tree.leaves(tangents)), strict=True))
+        kinds = (DependsOn.PARAMETERS, *(DependsOn.INPUT for _ in primals[1:]))
+        of_places, _ = traced.dependencies(kinds)
+        for e in traced.equations:
+            varies = [of_places[p].varies for p in e.ins]
+            ins, in_slopes = [values[p] for p in e.ins], [slopes.get(p) for p in e.ins]
+            values.update(zip(e.outs, e.run(*ins), strict=True))
+            slopes.update(zip(e.outs, _differentiate(e, ins, in_slopes, varies), strict=True))
+        outs = [values[p] for p in traced.outs]
+        out_slopes = [_full(x, slopes.get(p)) for x, p in zip(outs, traced.outs, strict=True)]
+        return traced.out_tree.unflatten(outs), traced.out_tree.unflatten(out_slopes)
+
+    run.defjvp(derivative, symbolic_zeros=True)
+    return run
+
+
+def equation_ignoring_unused(e: Equation) -> Callable[..., list[Any]]:
+    """Returns `e.run` with derivatives that ignore what is not used, given that all of its inputs have rows."""
+    if not (e.primitive in PRODUCTS or _is_elementwise(e)):
+        return e.run
+
+    @jax.custom_jvp
+    def run(*ins: Any) -> list[Any]:
+        return e.run(*ins)
+
+    def derivative(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        outs = e.run(*primals)
+        slopes = _differentiate(e, list(primals), [_or_none(t) for t in tangents], [True] * len(primals))
+        return outs, [_full(x, slope) for x, slope in zip(outs, slopes, strict=True)]
+
+    run.defjvp(derivative, symbolic_zeros=True)
+    return run
+
+
+def keep_used_rows(e: Equation, operand: int, a: Array, ct: Array) -> Array:
+    """Sets those rows of an operand of a product to zero that make only such rows of the product as are not used.
+
+    Args:
+      e: The product.
+      operand: Which operand `a` is, 0 or 1.
+      a: The operand.
+      ct: The cotangent of the product, zero where it is not used.
+    """
+    if e.primitive == "conv_general_dilated":
+        numbers = e.params["dimension_numbers"]
+        if operand == 1:  # a kernel that varies has no rows
+            return a
+        mine, axes_of_ct = [numbers.lhs_spec[0]], [numbers.out_spec[0]]
+    else:
+        contracted, batched = e.params["dimension_numbers"]
+        free = [n for n in range(a.ndim) if n not in (*contracted[operand], *batched[operand])]
+        first = ct.ndim - len(free) if operand else len(batched[operand])
+        mine = [*batched[operand], *free]
+        axes_of_ct = [*range(len(batched[operand])), *range(first, first + len(free))]
+    used = (ct != 0).any(axis=[n for n in range(ct.ndim) if n not in axes_of_ct])
+    used = jnp.transpose(used, sorted(range(len(mine)), key=mine.__getitem__))
+    return jnp.where(jnp.expand_dims(used, [n for n in range(a.ndim) if n not in mine]), a, 0)
+
+
+def _or_none(tangent: Any) -> Any:
+    return None if isinstance(tangent, SymbolicZero) or tangent.dtype == jax.dtypes.float0 else tangent
+
+
+def _full(x: Any, tangent: Any) -> Any:
+    """Returns the tangent of a value, which is zero if it is None."""
+    if tangent is not None:
+        return tangent
+    inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return jnp.zeros_like(x) if inexact else np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: list[bool]) -> list[Any]:
+    """Returns the tangents of the results of an equation. None is zero."""
+    moving = [n for n, t in enumerate(tangents) if t is not None]
+    if not moving:
+        return [None] * len(e.outs)
+
+    def run(*moved: Any) -> list[Any]:
+        operands = list(ins)
+        for n, x in zip(moving, moved, strict=True):
+            operands[n] = x
+        return e.run(*operands)
+
+    if any(varies) and e.primitive in PRODUCTS:
+        changes = []
+        for n in moving:
+            other = 1 - n
+            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype)
+            read = partial(_read_where_used.bind, product=product) if varies[other] else product.multiply
+            changes.append(read(widen(ins[other]), tangents[n]))
+    elif any(varies) and _is_elementwise(e):
+        changes = []
+        for n in moving:
+            _, (factor,) = jax.jvp(
+                lambda x, n=n: e.run(*ins[:n], x, *ins[n + 1 :]), (ins[n],), (jnp.ones_like(ins[n]),)
+            )
+            changes.append(
+                _read_where_used.bind(widen(factor), jnp.broadcast_to(tangents[n], factor.shape), product=_times)
+            )
+    else:
+        _, slopes = jax.jvp(run, [ins[n] for n in moving], [tangents[n] for n in moving])
+        return [_or_none(t) for t in slopes]
+    return [sum(changes[1:], changes[0])]
+
+
+def _is_elementwise(e: Equation) -> bool:
+    if e.primitive == "custom_jvp_call":
+        return len(e.outs) == 1 and _all_elementwise(e.params["call_jaxpr"].jaxpr)
+    return e.primitive in ELEMENTWISE
+
+
+def _all_elementwise(jaxpr: Jaxpr) -> bool:
+    def is_elementwise(eqn: Any) -> bool:
+        if eqn.primitive.name in ("jit", "pjit"):
+            return _all_elementwise(eqn.params["jaxpr"].jaxpr)
+        return eqn.primitive.name in ELEMENTWISE | HARMLESS
+
+    return all(map(is_elementwise, jaxpr.eqns))
+
+
+class _Times:
+    """A factor times a tangent, element by element."""
+
+    def multiply(self, factor: Array, t: Array) -> Array:
+        return factor.astype(t.dtype) * t
+
+    def keep_used(self, factor: Array, ct: Array) -> Array:
+        return jnp.where(ct == 0, 0, factor)
+
+    multiply_kept = multiply
+
+
+_times = _Times()
+
+
+@dataclass(frozen=True, eq=False)
+class _Product:
+    """A product of matrices or a convolution, one operand of which is a tangent."""
+
+    e: Equation
+    tangent_first: bool
+    a_dtype: Any
+
+    def multiply(self, a: Array, t: Array) -> Array:
+        a = a.astype(self.a_dtype)
+        return self.e.run(t, a)[0] if self.tangent_first else self.e.run(a, t)[0]
+
+    def keep_used(self, a: Array, ct: Array) -> Array:
+        return keep_used_rows(self.e, 1 if self.tangent_first else 0, a, ct)
+
+    multiply_kept = multiply
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """A product under `jax.vmap`. What `keep_used` returns has the mapped axis first."""
+
+    product: Any
+    axes: tuple[int | None, int | None]
+
+    def multiply(self, a: Array, t: Array) -> Array:
+        return jax.vmap(self.product.multiply, self.axes)(a, t)
+
+    def keep_used(self, a: Array, ct: Array) -> Array:
+        return jax.vmap(self.product.keep_used, (self.axes[0], 0))(a, ct)
+
+    def multiply_kept(self, a: Array, t: Array) -> Array:
+        return jax.vmap(self.product.multiply_kept, (0, self.axes[1]))(a, t)
+
+
+_read_where_used = Primitive("read_where_used")
+_read_where_used.def_impl(lambda a, t, product: product.multiply(a, t))
+
+
+def _abstract(a: Any, t: Any, *, product: Any) -> Any:
+    return jax.make_jaxpr(product.multiply)(a, t).out_avals[0]
+
+
+def _jvp(primals: Any, tangents: Any, *, product: Any) -> Any:
+    (a, t), (dot_a, dot_t) = primals, tangents
+    changes = []
+    if type(dot_a) is not ad.Zero:
+        changes.append(product.multiply(dot_a, t))
+    if type(dot_t) is not ad.Zero:
+        changes.append(_read_where_used.bind(a, dot_t, product=product))
+    return _read_where_used.bind(a, t, product=product), sum(changes[1:], changes[0])
+
+
+def _transpose(ct: Any, a: Any, t: Any, *, product: Any) -> Any:
+    if type(ct) is ad.Zero:
+        return None, ad.Zero(t.aval)
+    kept = product.keep_used(a, ct)
+    return None, jax.linear_transpose(partial(product.multiply_kept, kept), t.aval)(ct)[0]
+
+
+def _batch(args: Any, axes: Any, *, product: Any) -> Any:
+    return _read_where_used.bind(*args, product=_Mapped(product, axes)), 0
+
+
+_read_where_used.def_abstract_eval(_abstract)
+ad.primitive_jvps[_read_where_used] = _jvp
+ad.primitive_transposes[_read_where_used] = _transpose
+batching.primitive_batchers[_read_where_used] = _batch
+mlir.register_lowering(
+    _read_where_used, mlir.lower_fun(lambda a, t, product: product.multiply(a, t), multiple_results=False)
+)

@@ -1,0 +1,31 @@
+"""A scan that stacks values of low precision in `float32`, where that is faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from jaxrnn._tracing import widen
+
+
+def cast_like(tree: Any, other: Any) -> Any:
+    """Casts the leaves of a pytree to the dtypes of those of another one."""
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), tree, other)
+
+
+def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = jax.lax.scan, **how: Any) -> Any:
+    """Runs `scan` with `body(constants, carry, x) -> (carry, y)`, whose `x` and `y` are stacked as `widen` casts them.
+
+    So are the constants, and therefore the sums over all steps that are their gradients.
+    """
+    wide_constants = widen(constants)
+    avals = []
+
+    def wide_body(carry: Any, x: Any) -> tuple[Any, Any]:
+        carry, y = body(cast_like(wide_constants, constants), carry, cast_like(x, xs))
+        avals.append(jax.tree.map(jax.typeof, y))
+        return carry, widen(y)
+
+    carry, ys = scan(wide_body, carry, widen(xs), **how)
+    return carry, cast_like(ys, avals[-1])

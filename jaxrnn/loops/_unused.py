@@ -1,0 +1,21 @@
+"""A cell whose derivatives ignore what is not used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxrnn._tracing import ignoring_unused
+from jaxrnn.layer import Cell
+
+
+class IgnoringUnused(NamedTuple):
+    """The functions of a cell, whose derivatives ignore steps and sequences that are not used, even if they are NaN."""
+
+    project: Callable[..., Any]
+    step: Callable[..., Any]
+    readout: Callable[..., Any]
+
+    @staticmethod
+    def of(cell: Cell) -> IgnoringUnused:
+        return IgnoringUnused(*map(ignoring_unused, (cell.project, cell.step, cell.readout)))
