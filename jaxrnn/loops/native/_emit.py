@@ -10,7 +10,7 @@ from jaxrnn.loops.native._code import F32, I64, SIZE, Code, ir
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._nodes import VIEWS, Node, offset_of_view
 from jaxrnn.loops.native._product import padded
-from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot, is_lanewise
+from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot
 
 IDENTITY = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0}
 COMBINE = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "mul"}
@@ -37,8 +37,10 @@ class Emitter:
     ):
         self.code, self._base, self._packed, self._product = code, base, packed, product
         self._first, self._last = first, last
+        self._index = 0  # of the stage that is being written
 
-    def write(self, stage: Any) -> None:
+    def write(self, index: int, stage: Any) -> None:
+        self._index = index
         writers: dict[type, Callable[[Any], None]] = {
             Product: self._write_product,
             Pass: self._write_pass,
@@ -70,7 +72,6 @@ class Emitter:
         by_size: dict[int, list[Item]] = {}
         for item in stage.items:
             by_size.setdefault(item.node.size, []).append(item)
-        own = {id(item.slot) for item in stage.items}
         with c.loop(self._first, self._last) as row:
             for size, items in by_size.items():
                 whole = size // c.host.lanes * c.host.lanes
@@ -78,7 +79,7 @@ class Emitter:
                 def write(lane: Any, count: int | None, items: list[Item] = items, row: Any = row) -> None:
                     memo: dict[Any, Any] = {}
                     for item in items:
-                        value = self._lanes(item.node, 0, lane, row, count, own, memo)
+                        value = self._lanes(item.node, 0, lane, row, count, memo)
                         address = self.address(item.slot, row, item.offset, lane)
                         if item.accumulate:
                             before = c.load(address, item.slot.dtype, count)
@@ -92,7 +93,7 @@ class Emitter:
                     write(whole, size - whole)
 
     def _lanes(
-        self, node: Node, offset: int, lane: Any, row: Any, count: int | None, own: set[int], memo: dict[Any, Any]
+        self, node: Node, offset: int, lane: Any, row: Any, count: int | None, memo: dict[Any, Any]
     ) -> Any:
         """Returns the lanes from `lane + offset` on of a node, as a vector."""
         c = self.code
@@ -102,9 +103,9 @@ class Emitter:
             return memo[key]
 
         def read(arg: Node, offset: int = offset) -> Any:
-            return self._lanes(arg, offset, lane, row, count, own, memo)
+            return self._lanes(arg, offset, lane, row, count, memo)
 
-        if node.slot is not None and (id(node.slot) not in own or not is_lanewise(node)):
+        if node.slot is not None and node.slot.written_by < self._index:
             result = self._load(node, row, offset, lane, count)
         elif node.primitive == "constant":
             result = c.constant(node.value, node.dtype)
@@ -234,7 +235,7 @@ class Emitter:
     def _write_fill(self, stage: Fill) -> None:
         c = self.code
         with c.loop(self._first, self._last) as row:
-            value = self._lanes(stage.value, 0, 0, row, None, set(), {})
+            value = self._lanes(stage.value, 0, 0, row, None, {})
             self._over_lanes(
                 stage.out.size,
                 lambda lane, count: c.store(value, self.address(stage.out, row, lane), stage.out.dtype, count),

@@ -228,8 +228,8 @@ class _Writer:
             emitter = Emitter(
                 c, lambda slot: bases[id(slot)], lambda p: packed[self._matrix(p)], self.product, first, last
             )
-            for stage in self.stages.stages:
-                emitter.write(stage)
+            for n, stage in enumerate(self.stages.stages):
+                emitter.write(n, stage)
         for n, slot in self.before.items():
             copy_rows(results[n], state_buffer(n, c.b.and_(time, c.int(1))), slot)
         c.b.ret_void()

@@ -87,11 +87,39 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
             if e.primitive == "optimization_barrier":
                 nodes[place] = args[index]
                 continue
-            known = OPERATIONS.keys() | {*VIEWS, *REDUCTIONS, *MOVES, "dot_general"}
+            known = OPERATIONS.keys() | {*VIEWS, *REDUCTIONS, *MOVES, "dot_general", "stack", "unstack"}
             if e.primitive not in known:
                 raise Unsupported(e.primitive)
+            if e.primitive == "stack":
+                nodes[place] = _stacked(args, aval.shape, e.params["axis"])
+                continue
+            if e.primitive == "unstack":
+                nodes[place] = _unstacked(args[0], e.params["axis"], index)
+                continue
+            if e.primitive in OPERATIONS:
+                args = [_broadcast(arg, aval.shape) for arg in args]
             nodes[place] = _simplified(Node(e.primitive, args, e.params, aval.shape, str(aval.dtype), index))
     return [node_of(place) for place in traced.outs]
+
+
+def _stacked(args: list[Node], shape: tuple[int, ...], axis: int) -> Node:
+    piece = (*shape[:axis], 1, *shape[axis + 1 :])
+    pieces = [Node("reshape", [arg], {}, piece, arg.dtype) for arg in args]
+    return Node("concatenate", pieces, {"dimension": axis}, shape, args[0].dtype)
+
+
+def _unstacked(arg: Node, axis: int, index: int) -> Node:
+    start = [index if n == axis else 0 for n in range(len(arg.shape))]
+    piece = (*arg.shape[:axis], 1, *arg.shape[axis + 1 :])
+    part = Node("slice", [arg], {"start_indices": start, "strides": None}, piece, arg.dtype)
+    return Node("reshape", [part], {}, (*arg.shape[:axis], *arg.shape[axis + 1 :]), arg.dtype)
+
+
+def _broadcast(node: Node, shape: tuple[int, ...]) -> Node:
+    """Returns an operand in the shape of the result. Single numbers may stay as they are."""
+    if node.shape == shape or node.size == 1:
+        return node
+    return Node("broadcast_in_dim", [node], {"broadcast_dimensions": range(len(shape))}, shape, node.dtype)
 
 
 def _simplified(node: Node) -> Node:

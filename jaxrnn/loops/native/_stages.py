@@ -18,12 +18,17 @@ from jaxrnn.loops.native._product import row_stride
 
 @dataclass(eq=False)
 class Slot:
-    """Memory of a value: [rows, size], with `stride` numbers from row to row; 0 if all rows share it."""
+    """Memory of a value: [rows, size], with `stride` numbers from row to row; 0 if all rows share it.
+
+    `written_by` is the index of the stage that writes it, and -1 for inputs. A value that is stored for a later stage
+    must not be read from its slot by an earlier one, which computes it again.
+    """
 
     size: int
     dtype: str
     stride: int
     place: Any = None  # ("shared" | "before" | "after" | "in" | "out" | "total", index), or None for scratch memory
+    written_by: int = -1
 
 
 class Product(NamedTuple):
@@ -167,6 +172,8 @@ class Stages:
         else:
             self.stages.append(stage)
             self._closed = False
+        for slot in [item.slot for item in stage.items] if isinstance(stage, Pass) else [stage.out]:
+            slot.written_by = len(self.stages) - 1
 
     def _multiply(self, node: Node) -> Slot:
         (contracted, batched), (a, b) = node.params["dimension_numbers"], node.args
@@ -284,8 +291,8 @@ def is_lanewise(node: Node) -> bool:
     primitive = node.primitive
     if primitive in VIEWS or primitive in OPERATIONS:
         return True
-    if primitive in ("slice", "split"):
-        return offset_of_view(node) is not None
+    if primitive in ("slice", "split"):  # a single number is read by all lanes, so it must be in memory
+        return offset_of_view(node) is not None and (node.size > 1 or node.args[0].size == 1)
     return primitive == "broadcast_in_dim" and node.args[0].size in (1, node.size)
 
 
