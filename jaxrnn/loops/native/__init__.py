@@ -1,0 +1,104 @@
+"""`Native`: the whole loop as machine code, compiled from the traced step."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import _check as check
+from jaxrnn._tracing import TracedStep
+from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
+from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
+from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops.deferred import ProjectingCell
+
+
+@dataclass(frozen=True)
+class Native(Loop):
+    """Runs all steps as machine code on a CPU. It needs `pip install jaxrnn[native]`.
+
+    The step of one row is traced, and LLVM compiles it into a loop over time: products with packed matrices, and a
+    single pass over everything elementwise between them. The batch is divided among XLA's threads. The gradient is that
+    of `Deferred`, with its backward loop compiled in the same way.
+
+    It runs cells of `float32` whose step consists of products, elementwise operations, sums, slices and broadcasts. It
+    refuses all others by the name of the operation. Like `Deferred`, it has no forward-mode derivative, and it cannot be
+    exported.
+
+    Example:
+      >>> cell = jaxrnn.LSTM(4)
+      >>> params, xs = cell.init(jax.random.key(0), 3), jnp.ones((10, 2, 3))
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.Native())
+      >>> ys.shape
+      (10, 2, 4)
+
+    Args:
+      checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
+        recomputes the steps in between. It need not divide the length.
+    """
+
+    _: KW_ONLY
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check.positive_or_none(self, "checkpoint_every")
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        from jaxrnn.loops.native._nodes import UnsupportedError  # needs LLVM, which may not be installed
+
+        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+            batch_shape = leading_shape(cell, steps.xs)[1:]
+            axes = len(batch_shape)
+            zs = steps.project(ProjectingCell(cell), params)
+            z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1 + axes :], z.dtype), zs)
+            of_row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), state)
+            step = TracedStep(cell.step, params, of_row, z)
+            run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
+            leaves_read = leaves_read_by(cell.readout, params, of_row, z)
+            loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
+            return run_with(loop, cell, params, steps, state, zs)
+
+        params, state, xs = reverse_only((params, state, steps.xs))
+        steps = steps.replace_varying((xs, *steps.varying[1:]))
+        run = jax.checkpoint(run) if self.checkpoint_every else run
+        try:
+            with translated_error():
+                return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        except UnsupportedError as error:
+            raise TypeError(
+                f"Native cannot run {error} of {cell}: call unroll with loop=jaxrnn.loops.Deferred()"
+            ) from None
+
+
+def _run_rows(
+    body: Any, shared: Any, carry: Any, totals: Any, xs: Any, *, reverse: bool, batch_shape: tuple[int, ...], time: int
+) -> Any:
+    """Runs `carry, increments, y = body(shared, carry, x)`, which is given for one row, and sums the increments."""
+    from jaxrnn.loops.native._scan import native_scan
+
+    trees = [jax.tree.structure(tree) for tree in (shared, carry, xs)]
+    result: list[Any] = []
+
+    def flat(shared: Any, carry: Any, x: Any) -> Any:
+        out = body(*(tree.unflatten(leaves) for tree, leaves in zip(trees, (shared, carry, x), strict=True)))
+        result[:] = [jax.tree.structure(part) for part in out]
+        return [jax.tree.leaves(part) for part in out]
+
+    def as_given(flat_carry: Any, increments: Any, ys: Any) -> Any:
+        return flat_carry, ys, increments
+
+    last, ys, sums = native_scan(
+        lambda *args: as_given(*flat(*args)),
+        *(jax.tree.leaves(tree) for tree in (shared, carry, xs)),
+        batch_shape=batch_shape,
+        time=time,
+        reverse=reverse,
+    )
+    sums = result[1].unflatten(sums)
+    totals = jax.tree.map(jnp.add, totals, sums)
+    return result[0].unflatten(last), totals, result[2].unflatten(ys)

@@ -54,4 +54,15 @@ def answer_metadata(code: Code, frame: Any, done: Any) -> None:
     b.position_at_end(go_on)
 
 
-__all__ = ["ARGS", "CONTEXT", "DESTROY_ERROR", "I64", "NUM_THREADS", "RESULTS", "SCHEDULE", "answer_metadata", "buffer", "function"]
+__all__ = [
+    "ARGS",
+    "CONTEXT",
+    "DESTROY_ERROR",
+    "I64",
+    "NUM_THREADS",
+    "RESULTS",
+    "SCHEDULE",
+    "answer_metadata",
+    "buffer",
+    "function",
+]

@@ -12,7 +12,14 @@ from llvmlite import ir
 
 from jaxrnn.loops.native._host import Host
 
-I1, I8, I16, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+I1, I8, I16, I32, I64, F32 = (
+    ir.IntType(1),
+    ir.IntType(8),
+    ir.IntType(16),
+    ir.IntType(32),
+    ir.IntType(64),
+    ir.FloatType(),
+)
 VOID = ir.VoidType()
 ELEMENT = {"float32": F32, "int32": I32, "uint32": I32, "bool": I1}  # how a number is computed with
 IN_MEMORY = {"float32": F32, "int32": I32, "uint32": I32, "bool": I8, "bfloat16": I16}

@@ -259,9 +259,25 @@ def _of_the_c_library(name: str) -> Operation:
 
 
 for primitive, name in {
-    **{"log": "logf", "log1p": "log1pf", "expm1": "expm1f", "sin": "sinf", "cos": "cosf", "tan": "tanf"},
-    **{"erf": "erff", "erfc": "erfcf", "pow": "powf", "atan2": "atan2f", "asinh": "asinhf", "acosh": "acoshf"},
-    **{"atanh": "atanhf", "sinh": "sinhf", "cosh": "coshf", "asin": "asinf", "acos": "acosf", "atan": "atanf"},
-    **{"exp2": "exp2f", "cbrt": "cbrtf"},
+    "log": "logf",
+    "log1p": "log1pf",
+    "expm1": "expm1f",
+    "sin": "sinf",
+    "cos": "cosf",
+    "tan": "tanf",
+    "erf": "erff",
+    "erfc": "erfcf",
+    "pow": "powf",
+    "atan2": "atan2f",
+    "asinh": "asinhf",
+    "acosh": "acoshf",
+    "atanh": "atanhf",
+    "sinh": "sinhf",
+    "cosh": "coshf",
+    "asin": "asinf",
+    "acos": "acosf",
+    "atan": "atanf",
+    "exp2": "exp2f",
+    "cbrt": "cbrtf",
 }.items():
     OPERATIONS[primitive] = _of_the_c_library(name)

@@ -92,9 +92,7 @@ class Emitter:
                 if size - whole:
                     write(whole, size - whole)
 
-    def _lanes(
-        self, node: Node, offset: int, lane: Any, row: Any, count: int | None, memo: dict[Any, Any]
-    ) -> Any:
+    def _lanes(self, node: Node, offset: int, lane: Any, row: Any, count: int | None, memo: dict[Any, Any]) -> Any:
         """Returns the lanes from `lane + offset` on of a node, as a vector."""
         c = self.code
         if node.size == 1:
@@ -109,9 +107,7 @@ class Emitter:
             result = self._load(node, row, offset, lane, count)
         elif node.primitive == "constant":
             result = c.constant(node.value, node.dtype)
-        elif node.primitive in VIEWS:
-            result = read(node.args[0])
-        elif node.primitive == "broadcast_in_dim":
+        elif node.primitive in VIEWS or node.primitive == "broadcast_in_dim":
             result = read(node.args[0])
         elif node.primitive in ("slice", "split"):
             result = read(node.args[0], offset + offset_of_view(node))  # type: ignore[operator]
@@ -134,9 +130,11 @@ class Emitter:
 
             def reduce_columns(k: Any, count: int | None) -> None:
                 total = self._accumulate(
-                    n, identity, lambda j, total: self._combine(
+                    n,
+                    identity,
+                    lambda j, total: self._combine(
                         stage, total, c.load(self.address(a, row, c.mul(c.add(c.mul(i, n), j), inner), k), dtype, count)
-                    )
+                    ),
                 )
                 c.store(total, self.address(stage.out, row, c.mul(i, inner), k), dtype, count)
 
@@ -146,9 +144,11 @@ class Emitter:
                 whole = n // c.host.lanes
                 start = c.mul(i, n)
                 total = self._accumulate(
-                    whole, identity, lambda j, total: self._combine(
+                    whole,
+                    identity,
+                    lambda j, total: self._combine(
                         stage, total, c.load(self.address(a, row, start, c.mul(j, c.host.lanes)), dtype)
-                    )
+                    ),
                 )
                 for j in range(whole * c.host.lanes, n):
                     lane = c.load_scalar(self.address(a, row, start, j), dtype)
@@ -157,7 +157,8 @@ class Emitter:
                 halves = c.host.lanes // 2
                 while halves:
                     moved = ir.Constant(
-                        ir.VectorType(ir.IntType(32), c.host.lanes), [(x + halves) % c.host.lanes for x in range(c.host.lanes)]
+                        ir.VectorType(ir.IntType(32), c.host.lanes),
+                        [(x + halves) % c.host.lanes for x in range(c.host.lanes)],
                     )
                     total = self._combine(stage, total, c.b.shuffle_vector(total, total, moved))
                     halves //= 2
@@ -215,7 +216,9 @@ class Emitter:
 
         def write(axes: list[int], source: Any, target: Any, row: Any) -> None:
             if not axes:
-                c.store(c.load_scalar(self.address(a, row, source), dtype), self.address(stage.out, row, target), dtype, 1)
+                c.store(
+                    c.load_scalar(self.address(a, row, source), dtype), self.address(stage.out, row, target), dtype, 1
+                )
             elif axes == [inner]:
                 one = c.load_scalar(self.address(a, row, source), dtype) if stage.strides[inner] == 0 else None
 
@@ -286,7 +289,10 @@ class Emitter:
             else:
                 x = axes[0]
                 with c.loop(0, stage.extents[x]) as i:
-                    moved_a, moved_b = c.add(at_a, c.mul(i, stage.a_strides[x])), c.add(at_b, c.mul(i, stage.b_strides[x]))
+                    moved_a, moved_b = (
+                        c.add(at_a, c.mul(i, stage.a_strides[x])),
+                        c.add(at_b, c.mul(i, stage.b_strides[x])),
+                    )
                     write(axes[1:], moved_a, moved_b, c.add(target, c.mul(i, out_strides[x])), row)
 
         with c.loop(self._first, self._last) as row:

@@ -251,5 +251,3 @@ class _Writer:
 
     def _memcpy(self) -> Any:
         return ir.Function(self.module, ir.FunctionType(I64, [I64] * 3), "memcpy")
-
-

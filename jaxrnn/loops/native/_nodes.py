@@ -13,12 +13,12 @@ from jaxrnn.loops.native._elementwise import OPERATIONS
 VIEWS = ("reshape", "squeeze", "expand_dims")  # the same numbers in the same order
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or")
 MOVES = ("broadcast_in_dim", "transpose", "slice", "split", "concatenate", "pad", "rev")
-DTYPES = ("float32", "int32", "uint32", "bool", "bfloat16")
+DTYPES = ("float32", "int32", "uint32", "bool")
 
 NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32"}
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """An operation that cannot be compiled; its argument is the name."""
 
 
@@ -40,7 +40,7 @@ class Node:
 
     def __init__(self, primitive: str, args: list[Node], params: Any, shape: Any, dtype: str, index: int = 0):
         if dtype not in DTYPES:
-            raise Unsupported(f"{primitive} of {dtype}")
+            raise UnsupportedError(f"{primitive} of {dtype}")
         self.primitive, self.args, self.params = primitive, args, params
         self.shape, self.dtype, self.index = tuple(shape), dtype, index
         self.shared = all(arg.shared for arg in args)
@@ -74,14 +74,14 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
         if place not in nodes:
             value = np.asarray(traced.constants[place])
             if value.size > 1 and not (value == value.reshape(-1)[0]).all():
-                raise Unsupported("a constant array")
+                raise UnsupportedError("a constant array")
             nodes[place] = constant(value)
         return nodes[place]
 
     for e in equations:
         args = [node_of(place) for place in e.ins]
         if e.effects:
-            raise Unsupported(e.primitive)
+            raise UnsupportedError(e.primitive)
         for index, place in enumerate(e.outs):
             aval = traced.avals[place]
             if e.primitive == "optimization_barrier":
@@ -89,7 +89,7 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
                 continue
             known = OPERATIONS.keys() | {*VIEWS, *REDUCTIONS, *MOVES, "dot_general", "stack", "unstack"}
             if e.primitive not in known:
-                raise Unsupported(e.primitive)
+                raise UnsupportedError(e.primitive)
             if e.primitive == "stack":
                 nodes[place] = _stacked(args, aval.shape, e.params["axis"])
                 continue

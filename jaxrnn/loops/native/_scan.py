@@ -15,7 +15,7 @@ from jaxrnn._tracing import DependsOn, Equations, evaluate
 from jaxrnn.loops.native._compile import register
 from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._loop import Layout, Signature, define_handler
-from jaxrnn.loops.native._nodes import Node, Unsupported, build
+from jaxrnn.loops.native._nodes import Node, UnsupportedError, build
 from jaxrnn.loops.native._stages import Stages
 
 Leaves = list[Array]
@@ -138,7 +138,9 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
 
 def _scalars(traced: Equations) -> set[int]:
     """Returns the places of single numbers that are known at compile time."""
-    return {p for p, value in traced.constants.items() if np.size(value) == 1 and not isinstance(value, jax.core.Tracer)}
+    return {
+        p for p, value in traced.constants.items() if np.size(value) == 1 and not isinstance(value, jax.core.Tracer)
+    }
 
 
 def _aval_of(traced: Equations, place: int) -> Any:
@@ -146,4 +148,4 @@ def _aval_of(traced: Equations, place: int) -> Any:
     return jax.typeof(traced.constants[place]) if aval is None else aval
 
 
-__all__ = ["Unsupported", "native_scan"]
+__all__ = ["UnsupportedError", "native_scan"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._host import Host
-from jaxrnn.loops.native._nodes import REDUCTIONS, VIEWS, Node, Unsupported, is_in_order, offset_of_view, row_major
+from jaxrnn.loops.native._nodes import REDUCTIONS, VIEWS, Node, UnsupportedError, is_in_order, offset_of_view, row_major
 from jaxrnn.loops.native._product import row_stride
 
 
@@ -178,7 +178,7 @@ class Stages:
     def _multiply(self, node: Node) -> Slot:
         (contracted, batched), (a, b) = node.params["dimension_numbers"], node.args
         if node.dtype != "float32":
-            raise Unsupported(f"dot_general of {node.dtype}")
+            raise UnsupportedError(f"dot_general of {node.dtype}")
         if not batched[0] and len(contracted[0]) == 1:
             (a_axis,), (b_axis,) = contracted
             swapped = a.shared and not b.shared
@@ -195,7 +195,7 @@ class Stages:
         parts = math.prod(row.shape[:-1])
         a = self.store(row)
         if k == 0 or n == 0:
-            raise Unsupported("dot_general of an empty matrix")
+            raise UnsupportedError("dot_general of an empty matrix")
         out = self.slot(parts * n, "float32", row_stride(parts, n, self._host))
         self._add(Product(a, self.store(matrix), axis == 1, parts, k, n, out))
         return out
@@ -256,14 +256,15 @@ class Stages:
         if primitive == "broadcast_in_dim":
             of_axis = dict(zip(node.params["broadcast_dimensions"], range(len(a.shape)), strict=True))
             strides = [
-                strides[of_axis[x]] if x in of_axis and a.shape[of_axis[x]] != 1 else 0
-                for x in range(len(node.shape))
+                strides[of_axis[x]] if x in of_axis and a.shape[of_axis[x]] != 1 else 0 for x in range(len(node.shape))
             ]
         elif primitive == "transpose":
             strides = [strides[x] for x in node.params["permutation"]]
         elif primitive == "slice":
             steps = node.params["strides"] or (1,) * len(a.shape)
-            start = sum(int(first) * stride for first, stride in zip(node.params["start_indices"], strides, strict=True))
+            start = sum(
+                int(first) * stride for first, stride in zip(node.params["start_indices"], strides, strict=True)
+            )
             strides = [stride * step for stride, step in zip(strides, steps, strict=True)]
         elif primitive == "split":
             start = int(sum(node.params["sizes"][: node.index])) * strides[node.params["axis"]]
@@ -277,11 +278,11 @@ class Stages:
             extents = list(a.shape)
             for axis, (low, high, interior) in enumerate(node.params["padding_config"]):
                 if low < 0 or high < 0:
-                    raise Unsupported("pad by a negative size")
+                    raise UnsupportedError("pad by a negative size")
                 out_start += low * out_strides[axis]
                 out_strides[axis] *= interior + 1
         else:
-            raise Unsupported(primitive)
+            raise UnsupportedError(primitive)
         self._add(Move(a, start, strides, out, out_start, out_strides, extents))
         return out
 

@@ -30,9 +30,7 @@ def define_parallel(module: Any, host: Host) -> Any:
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
     frame, body, context, slices = f.args
-    alone, several, share, wait, done = (
-        f.append_basic_block(n) for n in ("alone", "several", "share", "wait", "done")
-    )
+    alone, several, share, wait, done = (f.append_basic_block(n) for n in ("alone", "several", "share", "wait", "done"))
     c.b.cbranch(c.b.icmp_signed("<=", slices, c.int(1)), alone, several)
     c.b.position_at_end(alone)  # also if there is no memory for a job
     with c.loop(0, slices) as n:
@@ -43,7 +41,14 @@ def define_parallel(module: Any, host: Host) -> Any:
     job = c.b.call(malloc, [c.int(JOB_SIZE)])
     c.b.cbranch(c.b.icmp_unsigned("==", job, c.int(0)), alone, share)
     c.b.position_at_end(share)
-    for offset, value in ((NEXT, 0), (FINISHED, 0), (SLICES, slices), (USERS, slices), (BODY, body), (CONTEXT, context)):
+    for offset, value in (
+        (NEXT, 0),
+        (FINISHED, 0),
+        (SLICES, slices),
+        (USERS, slices),
+        (BODY, body),
+        (CONTEXT, context),
+    ):
         c.store_word(value, c.add(job, offset))
     arguments = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, 5)), I64)
     with c.loop(1, slices):
