@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import _check as check
-from jaxrnn._tracing import TracedStep
+from jaxrnn._tracing import TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
 from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops._stacking import cast_like
 from jaxrnn.loops.deferred import ProjectingCell
 
 
@@ -52,16 +53,19 @@ class Native(Loop):
         from jaxrnn.loops.native._nodes import UnsupportedError  # needs LLVM, which may not be installed
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+            given = state
             batch_shape = leading_shape(cell, steps.xs)[1:]
             axes = len(batch_shape)
             zs = steps.project(ProjectingCell(cell), params)
+            params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
             z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1 + axes :], z.dtype), zs)
             of_row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), state)
             step = TracedStep(cell.step, params, of_row, z)
             run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
             leaves_read = leaves_read_by(cell.readout, params, of_row, z)
             loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
-            return run_with(loop, cell, params, steps, state, zs)
+            last, ys = run_with(loop, cell, params, steps, state, zs)
+            return cast_like(last, given), ys
 
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))

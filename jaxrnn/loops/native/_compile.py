@@ -33,7 +33,8 @@ def register(text: str, host: Host) -> str:
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    name = f"jaxrnn_{key[:32]}"
+    # XLA shows this name if the program cannot be exported.
+    name = f"jaxrnn.loops.Native (to export, call unroll with loop=jaxrnn.loops.Deferred()) {key[:16]}"
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(engine.get_function_address(HANDLER)), platform="cpu")
     return name
 

@@ -70,6 +70,27 @@ class Program(NamedTuple):
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
 
     def call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
+        """Runs all steps, for state [rows, ...] and xs [time, rows, ...]."""
+
+        @jax.custom_batching.custom_vmap
+        def run(shared: Leaves, state: Leaves, xs: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+            return self._call(shared, state, xs, time, rows)
+
+        @run.def_vmap
+        def run_batch(size: int, batched: Any, shared: Leaves, state: Leaves, xs: Leaves) -> Any:
+            """Merges the new axis with the rows; shared arrays that differ need one call for each of them."""
+            if any(jax.tree.leaves(batched[0])) or self.avals[2]:
+                return _one_by_one(run, size, batched, (shared, state, xs)), _all_true(self.avals)
+            state = [_merge(x, is_batched, size, axis=0) for x, is_batched in zip(state, batched[1], strict=True)]
+            xs = [_merge(x, is_batched, size, axis=1) for x, is_batched in zip(xs, batched[2], strict=True)]
+            last, ys, totals = self.call(shared, state, xs, time, size * rows)
+            last = [x.reshape(size, rows, *x.shape[1:]) for x in last]
+            ys = [jnp.moveaxis(y.reshape(time, size, rows, *y.shape[2:]), 1, 0) for y in ys]
+            return (last, ys, totals), _all_true(self.avals)
+
+        return run(shared, state, xs)
+
+    def _call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         of_state, of_ys, of_totals = self.avals
         results = [
             *(_aval((rows, *a.shape), a.dtype) for a in of_state),
@@ -77,11 +98,34 @@ class Program(NamedTuple):
             *of_totals,
             _aval((self.layout.size(rows),), jnp.uint8),
         ]
-        sizes = np.array([time, rows], np.int32)
-        call = jax.ffi.ffi_call(self.target, results, vmap_method="sequential")
-        *outs, _ = call(sizes, *shared, *state, *xs)
+        call = jax.ffi.ffi_call(self.target, results)
+        *outs, _ = call(np.array([time, rows], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
         return outs[:n], outs[n:m], outs[m:]
+
+
+def _merge(x: Array, is_batched: bool, size: int, *, axis: int) -> Array:
+    """Merges a batch axis in front of an array with its axis of rows."""
+    x = x if is_batched else jnp.broadcast_to(x, (size, *x.shape))
+    x = jnp.moveaxis(x, 0, axis)
+    return x.reshape(*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :])
+
+
+def _one_by_one(run: Any, size: int, batched: Any, args: Any) -> Any:
+    """Calls `run` for each entry of the batched arguments."""
+    leaves, tree = jax.tree.flatten(args)
+    flags = jax.tree.leaves(batched)
+    varying = [x for x, flag in zip(leaves, flags, strict=True) if flag]
+
+    def one(now: list[Array]) -> Any:
+        left = iter(now)
+        return run(*tree.unflatten([next(left) if flag else x for x, flag in zip(leaves, flags, strict=True)]))
+
+    return jax.lax.map(one, varying)
+
+
+def _all_true(avals: Any) -> Any:
+    return tuple([True] * len(group) for group in avals)
 
 
 def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | None = None) -> Program:
