@@ -27,9 +27,9 @@ class Native(Loop):
     single pass over everything elementwise between them. The batch is divided among XLA's threads. The gradient is that
     of `Deferred`, with its backward loop compiled in the same way.
 
-    It runs cells of `float32` whose step consists of products, elementwise operations, sums, slices and broadcasts. It
-    refuses all others by the name of the operation. Like `Deferred`, it has no forward-mode derivative, and it cannot be
-    exported.
+    It runs cells whose step consists of products, elementwise operations, sums, slices and broadcasts, in `float32` or
+    lower precision, and refuses all others by the name of the operation. Like `Deferred`, it has no forward-mode
+    derivative. It cannot be exported.
 
     Example:
       >>> cell = jaxrnn.LSTM(4)

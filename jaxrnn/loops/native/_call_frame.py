@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxrnn.loops.native._code import I32, I64, Code, ir
+from jaxrnn.loops.native._code import I32, Code, ir
 
 # XLA_FFI_CallFrame
 EXTENSION, API, CONTEXT = 1, 2, 3
@@ -52,17 +52,3 @@ def answer_metadata(code: Code, frame: Any, done: Any) -> None:
     b.store(ir.Constant(I32, 0), code.pointer(code.add(version, VERSION_SIZE), I32))  # no traits
     b.branch(done)
     b.position_at_end(go_on)
-
-
-__all__ = [
-    "ARGS",
-    "CONTEXT",
-    "DESTROY_ERROR",
-    "I64",
-    "NUM_THREADS",
-    "RESULTS",
-    "SCHEDULE",
-    "answer_metadata",
-    "buffer",
-    "function",
-]

@@ -12,18 +12,11 @@ from llvmlite import ir
 
 from jaxrnn.loops.native._host import Host
 
-I1, I8, I16, I32, I64, F32 = (
-    ir.IntType(1),
-    ir.IntType(8),
-    ir.IntType(16),
-    ir.IntType(32),
-    ir.IntType(64),
-    ir.FloatType(),
-)
+I1, I8, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 VOID = ir.VoidType()
 ELEMENT = {"float32": F32, "int32": I32, "uint32": I32, "bool": I1}  # how a number is computed with
-IN_MEMORY = {"float32": F32, "int32": I32, "uint32": I32, "bool": I8, "bfloat16": I16}
-SIZE = {"float32": 4, "int32": 4, "uint32": 4, "bool": 1, "bfloat16": 2}
+IN_MEMORY = {"float32": F32, "int32": I32, "uint32": I32, "bool": I8}
+SIZE = {"float32": 4, "int32": 4, "uint32": 4, "bool": 1}
 
 
 class Code:
@@ -125,25 +118,13 @@ class Code:
 
     def _from_memory(self, value: Any, dtype: str) -> Any:
         vector = isinstance(value.type, ir.VectorType)
-        kind = (lambda t: ir.VectorType(t, value.type.count)) if vector else (lambda t: t)
         if dtype == "bool":
             return self.b.icmp_unsigned("!=", value, ir.Constant(value.type, None if vector else 0))
-        if dtype == "bfloat16":
-            wide = self.b.zext(value, kind(I32))
-            sixteen = ir.Constant(wide.type, [16] * value.type.count if vector else 16)
-            return self.b.bitcast(self.b.shl(wide, sixteen), kind(F32))
         return value
 
     def _to_memory(self, value: Any, dtype: str) -> Any:
         if dtype == "bool":
             return self.b.zext(value, self.vector(I8))
-        if dtype == "bfloat16":  # rounds to nearest, ties to even; NaN stays NaN
-            bits = self.b.bitcast(value, self.vector(I32))
-            odd = self.b.and_(self.b.lshr(bits, self.constant(16, "int32")), self.constant(1, "int32"))
-            rounded = self.b.add(bits, self.b.add(odd, self.constant(0x7FFF, "int32")))
-            is_nan = self.b.fcmp_unordered("uno", value, value)
-            rounded = self.b.select(is_nan, self.constant(0x7FC00000, "int32"), rounded)
-            return self.b.trunc(self.b.lshr(rounded, self.constant(16, "int32")), self.vector(I16))
         return value
 
     # ---- lanes -------------------------------------------------------------------------------------------------------

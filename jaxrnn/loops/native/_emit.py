@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jaxrnn.loops.native._code import F32, I64, SIZE, Code, ir
+from jaxrnn.loops.native._code import I32, I64, SIZE, Code, ir
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._nodes import VIEWS, Node, offset_of_view
 from jaxrnn.loops.native._product import padded
@@ -156,10 +156,8 @@ class Emitter:
                     total = self._combine(stage, total, first)
                 halves = c.host.lanes // 2
                 while halves:
-                    moved = ir.Constant(
-                        ir.VectorType(ir.IntType(32), c.host.lanes),
-                        [(x + halves) % c.host.lanes for x in range(c.host.lanes)],
-                    )
+                    order = [(x + halves) % c.host.lanes for x in range(c.host.lanes)]
+                    moved = ir.Constant(c.vector(I32), order)
                     total = self._combine(stage, total, c.b.shuffle_vector(total, total, moved))
                     halves //= 2
                 c.store(total, self.address(stage.out, row, i), dtype, 1)
@@ -306,7 +304,4 @@ def _stored(node: Node) -> Slot:
 
 
 def _i32(x: int) -> Any:
-    return ir.Constant(ir.IntType(32), x)
-
-
-__all__ = ["F32", "Emitter"]
+    return ir.Constant(I32, x)

@@ -1,4 +1,4 @@
-"""The handler that XLA calls: it packs the matrices, then runs all time steps for a slice of the rows on each thread."""
+"""The handler that XLA calls: packs the matrices, then runs all steps for a slice of the rows on each thread."""
 
 from __future__ import annotations
 
