@@ -128,7 +128,7 @@ def test_every_loop_returns_the_same_states_and_gradients(loop, name):
 
 
 def test_randomness_is_that_of_unroll():
-    layer = Stack(jaxrnn.Dropout(0.5), jaxrnn.Zoneout(LSTM(3), 0.5), jaxrnn.RecurrentDropout(GRU(2), 0.5))
+    layer = Stack(jaxrnn.Dropout(0.5), jaxrnn.Zoneout(LSTM(3), rate=0.5), jaxrnn.RecurrentDropout(GRU(2), 0.5))
     params, xs, key = draw_params(layer), draw(TIME, BATCH, INPUT), jax.random.key(3)
     states, ys = run(layer, params, xs, key=key)
     last, expected = unroll(layer, params, xs, key=key)
