@@ -25,6 +25,7 @@ from jaxrnn._diagnosis import (
 from jaxrnn._mask import gather_present, scatter_present
 from jaxrnn.layer import Layer, Loop, Params, Plan, State, num_feature_axes
 from jaxrnn.loops import Deferred, Scan
+from jaxrnn.loops._reverse_only import translated_error
 from jaxrnn.ops import is_symbols, spread_like, where
 
 
@@ -95,7 +96,8 @@ def unroll(
     check_leaves("state", state)
     mask = None if mask is None else as_array("mask", mask)
     run = _run_compiled if is_hashable((layer, loop)) else _run
-    return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
+    with translated_error():
+        return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
 
 
 def _run(
