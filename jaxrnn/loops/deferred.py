@@ -26,7 +26,7 @@ from jaxrnn.loops._cotangents import (
     zeros,
 )
 from jaxrnn.loops._prefetch import prefetching_scan
-from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like, stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.ops import spread_like, where
@@ -100,8 +100,7 @@ class Deferred(Loop):
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
-        with translated_error():
-            return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
 
 
 def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
