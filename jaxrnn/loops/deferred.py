@@ -26,6 +26,7 @@ from jaxrnn.loops._cotangents import (
 )
 from jaxrnn.loops._prefetch import prefetching_scan
 from jaxrnn.loops._reverse_only import reverse_only
+from jaxrnn.loops._scan_steps import scan_steps
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.ops import spread_like, where
 
@@ -181,7 +182,7 @@ class _Scan:
 
     def _loop(self, body: Any, carry: Any, xs: Any, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(body, carry, xs, self.length, reverse, self.unroll)
+        return (prefetching_scan if prefetch else scan_steps)(body, carry, xs, self.length, reverse, self.unroll)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""
