@@ -12,6 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn._tracing import Product, TracedStep, ignoring_unused, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
+from jaxrnn.loops._any_length import scan_any_length
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import (
     Distinct,
@@ -185,7 +186,7 @@ class _Scan:
     def _loop(self, body: Any, carry: Any, xs: Any, *, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
         how: Any = {"length": self.length, "reverse": reverse, "unroll": self.unroll}
-        scan = prefetching_scan if prefetch else jax.lax.scan
+        scan = prefetching_scan if prefetch else scan_any_length
         return stacking_scan(lambda _, carry, x: body(carry, x), None, carry, xs, scan=scan, **how)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
