@@ -12,6 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn._tracing import Product, TracedStep
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
+from jaxrnn.loops._any_length import scan_any_length
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import (
     Distinct,
@@ -181,7 +182,7 @@ class _Scan:
 
     def _loop(self, body: Any, carry: Any, xs: Any, reverse: bool) -> Any:
         prefetch = self.step.reads_state_elementwise and jax.default_backend() == "cpu"
-        return (prefetching_scan if prefetch else jax.lax.scan)(body, carry, xs, self.length, reverse, self.unroll)
+        return (prefetching_scan if prefetch else scan_any_length)(body, carry, xs, self.length, reverse, self.unroll)
 
     def _forward(self, inputs: _Inputs, save: bool) -> tuple[Leaves, Leaves, Any]:
         """Returns the last state, the read states, and with `save` what the backward pass needs."""

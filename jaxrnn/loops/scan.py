@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
+from jaxrnn.loops._any_length import scan_any_length
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._step import keep_if_padded, restart
 
@@ -53,7 +54,7 @@ class Scan(Loop):
 
             zs = steps.project(cell, params)
             xs = (zs, steps.valid, steps.resets)  # without leaves if the cell ignores its input
-            return jax.lax.scan(body, state, xs, steps.length, steps.reverse, self.unroll)
+            return scan_any_length(body, state, xs, steps.length, steps.reverse, self.unroll)
 
         run = jax.checkpoint(run) if self.checkpoint_every else run
         return run_in_chunks(run, self.checkpoint_every, params, state, steps)
