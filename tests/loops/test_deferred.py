@@ -108,9 +108,7 @@ def test_prefetching_scan_is_a_scan(length, reverse, unroll):
         carry = jnp.sin(carry + x["a"]) * (1 + x["n"])
         return carry, (carry, x["n"])
 
-    ours, theirs = (
-        loop(body, jnp.ones(3), xs, reverse=reverse, unroll=unroll) for loop in (prefetching_scan, jax.lax.scan)
-    )
+    ours, theirs = (loop(body, jnp.ones(3), xs, length, reverse, unroll) for loop in (prefetching_scan, jax.lax.scan))
     assert_close(ours, theirs, rtol=1e-12)
 
 
