@@ -29,7 +29,6 @@ import scipy.stats
 from data.labeled_trees import Examples, accuracy_by_depth, binary_accuracy, digest, generated, treebank
 from jax import Array
 from support.cells import cell_class, count_parameters, make_cell
-from support.checkpoints import Checkpoints
 from support.clock import process_start
 from support.command_line import launch
 from support.options import RunFolder, RunOptions, above, at_least, rate
@@ -223,7 +222,7 @@ def main(options: Options, folder: RunFolder) -> None:
         print(f"model   {net.cell}, {count_parameters(train.params[net.name]):,} parameters")
     print(f"run     {run.path}", flush=True)
 
-    chosen = {net.name: Checkpoints(run.path / "networks" / net.name) for net in nets}  # by each one's own accuracy
+    chosen = {net.name: run.open_checkpoints(f"networks/{net.name}") for net in nets}  # by each one's own accuracy
     steps = many_steps(partial(update, options, nets), step_keys(options.seed))
     for stage in training(run, train, steps, jax.device_put(data), options.limit, items=(options.batch, "trees")):
         found = {net.name: evaluate(net, stage.train.params[net.name], valid) for net in nets}
@@ -231,7 +230,7 @@ def main(options: Options, folder: RunFolder) -> None:
         right = {name: float(p.right.mean(where=valid.counted)) for name, p in found.items()}
         accuracies = {f"{name}_accuracy": share for name, share in right.items()}
         for name, share in right.items():
-            chosen[name].save(stage.step, stage.train.params[name], 1 - share)
+            run.save(stage.step, stage.train.params[name], 1 - share, to=chosen[name])
         stage.record(np.mean([*losses.values()]).item(), **losses, **accuracies)
         run.plot({"entropy of the classes": entropy}, "nats per node", f"{name}, validation")
         stage.say("validation accuracy on nodes: " + ", ".join(f"{name} {share:.3f}" for name, share in right.items()))

@@ -43,7 +43,7 @@ from support.command_line import launch
 from support.ensemble import Ensemble
 from support.errors import INTERRUPTED, BadInputError, fail
 from support.files import read_table, write_table
-from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
+from support.options import OptionGroup, RunFolder, SavedOptions, Several, above, at_least
 from support.plots import GRAY, figure
 from support.progress import Interrupt, Progress, print_table
 from support.run import Run
@@ -68,9 +68,11 @@ class Options(SavedOptions):
         "order",
         "parity",
     )
-    length: tuple[int, ...] = ()  # Lengths of the sequences. Default: 100, for parity 50; for copying a pause of 10
-    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: Elman, GRU, LSTM, and LSTM with chrono
-    forget_bias: tuple[float | Literal["chrono"], ...] = ()  # Initial biases of the gate that keeps the state
+    length: Several[int] = ()  # Lengths of the sequences. Default: 100, for parity 50; for copying a pause of 10
+    cell: Several[str] = ()  # Names of cells in jaxrnn. Default: Elman, GRU, LSTM, and LSTM with chrono
+    forget_bias: Several[
+        float | Literal["chrono"]
+    ] = ()  # Biases of the gate that keeps the state. Default: the cell's own
     hidden_size: int | None = None  # Hidden size of each cell. None: 16; for copying 64
     batch: int = 20  # Number of sequences in a batch
     seeds: int = 3  # Number of seeds. Each trains one network, all side by side

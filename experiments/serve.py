@@ -30,7 +30,7 @@ import numpy as np
 from data.text import Text, decode, encode, line_end
 from support.command_line import launch
 from support.errors import BadInputError
-from support.options import OptionGroup, above, at_least, numbered_folders
+from support.options import OptionGroup, Several, above, at_least, numbered_folders
 from support.plots import BLUE, RED, figure
 from support.progress import print_table
 from support.run import Run, saved_options
@@ -45,7 +45,7 @@ class Options(OptionGroup):
     requests: int = 64  # Number of requests
     rate: float = 100.0  # Mean number of requests that arrive per second
     length: int = 200  # Mean number of characters generated for a request
-    prompt: tuple[str, ...] = ()  # Prompts, used in turn. Default: beginnings of lines of the validation text
+    prompt: Several[str] = ()  # Prompts, used in turn. Default: beginnings of lines of the validation text
     show: int = 3  # Number of texts to print
     minutes: float = 2.0  # How long char_lm.py trains if it has no run yet
     seed: int = 0  # Random seed

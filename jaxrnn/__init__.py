@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
-from jaxrnn._exporting import register_named_tuples
+from jaxrnn._exporting import register_named_tuples as _register_named_tuples
 from jaxrnn._generate import Generated, generate
 from jaxrnn._keys import call_key
 from jaxrnn._saving import load, save
@@ -142,7 +142,7 @@ from jaxrnn.wrappers import FastSlow, LearnedInitialState, Mogrifier, Multiplica
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx
 
-register_named_tuples(cells, layers, wrappers, trees, weights)
+_register_named_tuples(cells, layers, wrappers, trees, weights)
 
 __version__ = "0.1.0"
 

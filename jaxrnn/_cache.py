@@ -19,7 +19,7 @@ def cached(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any) -> Any:
         if is_hashable(args):
-            return remembered(jax.config.jax_enable_x64, *args)
+            return remembered(jax.config.jax_enable_x64, *args)  # type: ignore[attr-defined]
         return function(*args)
 
     return wrapper

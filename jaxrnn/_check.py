@@ -32,8 +32,8 @@ class NamedArguments:
             if len(args) > len(required):
                 named = [field.name for field in fields if field.kw_only]
                 raise TypeError(
-                    f"{cls.__name__} takes {' and '.join(required) or 'nothing'} by position, but got {args}: "
-                    + (f"write {' and '.join(named)} by name" if named else "leave out the rest")
+                    f"{cls.__name__} takes {_listed(required) or 'nothing'} by position, but got {args}: "
+                    + (f"write {_listed(named)} by name" if named else "leave out the rest")
                     + ("; the input size is an argument of init" if hasattr(cls, "init") else "")
                 )
         return super().__new__(cls)
@@ -188,3 +188,8 @@ def _number(owner: Any, name: str, what: str, holds: Any) -> None:
 
 def _message(owner: Any, name: str, what: str) -> str:
     return f"{type(owner).__name__}'s {name} must be {what}, but it is {getattr(owner, name)!r}"
+
+
+def _listed(names: list[str]) -> str:
+    """Returns names as a list in a sentence: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

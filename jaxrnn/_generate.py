@@ -120,7 +120,7 @@ def generate(
     def make(y: Any, key: Array | None) -> tuple[Any, Array]:
         """Returns the next input, and which sequences end with it."""
         x = y if feed is None else feed(y) if key is None else feed(y, key)
-        x = jax.tree.map(jnp.asarray, x)
+        x = jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.result_type(x)), x)  # without a weak type
         if (made := _describe(x)) != (wanted := _describe(first)):
             raise ValueError(f"feed must return what a step of the prompt is, {wanted}, but it returns {made}")
         ends = jnp.zeros(batch_shape, bool) if stop is None else jnp.asarray(stop(x))
@@ -132,7 +132,9 @@ def generate(
 
     def run_one(carry: _Carry, key: Array | None) -> _Carry:
         state, y = step(layer, params, carry.state, carry.x)
+        y = _cast_like(y, carry.y)  # may depend on the dtype of the input, and the prompt's may differ from that of `x`
         x, ends = make(y, key)
+        x = _cast_like(x, carry.x)
         if stop is not None:
             state = where(carry.ended, carry.state, state)
             x, y = where(carry.ended, jax.tree.map(jnp.zeros_like, (x, y)), (x, y))
@@ -160,6 +162,10 @@ class _Carry(NamedTuple):
     y: Any  # the output that it was made from
     ended: Array  # bool [*batch]
     length: Array  # int [*batch]
+
+
+def _cast_like(tree: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), tree, other)
 
 
 def _describe(x: Any) -> str:

@@ -41,6 +41,16 @@ class Present(NamedTuple):
         sequence = _take(jnp.cumsum(resets, axis=0, dtype=int), self.steps)
         return sequence > jnp.concatenate([jnp.zeros_like(sequence[:1]), sequence])[: sequence.shape[0]]
 
+    def ends_restarted(self, resets: Array, lengths: Array | None, reverse: bool) -> Array:
+        """Returns for each sequence whether it restarts at a missing step that no present step follows: [*batch]."""
+        steps = jnp.arange(resets.shape[0]).reshape(-1, *(1,) * (resets.ndim - 1))
+        if lengths is not None:
+            resets = resets & (steps < lengths)  # ignored in the padding
+        count = jnp.cumsum(self.present, axis=0, dtype=int)
+        if reverse:  # a reset at t is between t and t - 1
+            return (resets[1:] & (count[:-1] == 0)).any(0)
+        return (resets & ~self.present & (count == self.lengths)).any(0)
+
     def scatter(self, ys: Any) -> Any:
         """Moves the outputs of `gather`ed inputs back to their steps, with zeros at missing steps."""
         ys = jax.tree.map(lambda y: _take(y, self.places), ys)

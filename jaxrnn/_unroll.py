@@ -25,6 +25,7 @@ from jaxrnn._diagnosis import (
 from jaxrnn._mask import gather_present, scatter_present
 from jaxrnn.layer import Layer, Loop, Params, Plan, State, num_feature_axes
 from jaxrnn.loops import Deferred, Scan
+from jaxrnn.loops._reverse_only import translated_error
 from jaxrnn.ops import is_symbols, spread_like, where
 
 
@@ -67,7 +68,8 @@ def unroll(
       mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
         beginning. The result is that of the sequences without their missing steps: there the state waits, the output
         is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
-        takes effect at the next present one.
+        takes effect at the next present one, also if that is in the next call: if no present step follows, the state of
+        a causal layer is the one after the restart.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -94,7 +96,8 @@ def unroll(
     check_leaves("state", state)
     mask = None if mask is None else as_array("mask", mask)
     run = _run_compiled if is_hashable((layer, loop)) else _run
-    return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
+    with translated_error():
+        return run(layer, loop, reverse, params, xs, state, lengths, resets, mask, key)
 
 
 def _run(
@@ -119,9 +122,12 @@ def _run(
     resets = _resets(resets, time, batch_shape)
     if mask is not None:
         mask = _booleans("mask", mask, (time, *batch_shape))
-        present, xs, resets = gather_present(mask, xs, lengths, resets)
-        how: Any = {"lengths": present.lengths, "resets": resets, "reverse": reverse, "key": key, "loop": loop}
+        present, xs, moved_resets = gather_present(mask, xs, lengths, resets)
+        how: Any = {"lengths": present.lengths, "resets": moved_resets, "reverse": reverse, "key": key, "loop": loop}
         state, ys = unroll(layer, params, xs, state, **how)
+        if resets is not None and layer.causal:  # other layers cannot run in parts
+            restarted = present.ends_restarted(resets, lengths, reverse)
+            state = where(~restarted, state, layer.initial_state(params, batch_shape))
         return state, scatter_present(present, ys)
     with explained(layer, params, xs):
         state = _state(layer, params, state, batch_shape)
@@ -234,9 +240,9 @@ def step(
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
-      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read.
-      mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
-        zero.
+      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read, even
+        if the step is missing.
+      mask: Booleans [*batch], True where the step is present. Elsewhere the state waits and the output is zero.
       key: A random key. None means evaluation.
 
     Returns:

@@ -418,7 +418,7 @@ def hold(xs: Any, mask: Any, *, reverse: bool = False) -> Any:
     if mask.dtype != bool:
         raise TypeError(f"mask must be booleans, but the dtype is {mask.dtype}")
     step = jnp.arange(mask.shape[0] if mask.ndim else 0).reshape(-1, *(1,) * (mask.ndim - 1))
-    nothing = mask.shape[0] if reverse else -1  # no step
+    nothing = len(step) if reverse else -1  # no step
     last = (jax.lax.cummin if reverse else jax.lax.cummax)(jnp.where(mask, step, nothing), axis=0, reverse=reverse)
     found = last != nothing
 

@@ -87,7 +87,8 @@ def test_a_layer_of_the_user_may_call_the_check_of_its_base():
 
 def test_the_input_size_is_no_argument_of_a_cell():
     message = (
-        r"^LSTM takes hidden_size by position, but got \(3, 8\): write forget_bias by name; the input size is .* init$"
+        r"^LSTM takes hidden_size by position, but got \(3, 8\): write forget_bias, activation and "
+        r"gate_activation by name; the input size is .* init$"
     )
     with pytest.raises(TypeError, match=message):
         jaxrnn.LSTM(3, 8)

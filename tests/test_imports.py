@@ -40,7 +40,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_serving": PACKAGES | {"_tensor_files"},
     "testing": PACKAGES,
     "convert": {"layer", "cells", "layers", "_check"},
-    "_saving": PACKAGES | {"_tensor_files"},
+    "_saving": PACKAGES | {"convert", "_tensor_files"},
     "_flax": PACKAGES | {"flax"},
     "linen": PACKAGES | {"_flax", "flax"},
     "nnx": PACKAGES | {"_flax", "flax"},

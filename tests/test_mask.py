@@ -49,10 +49,20 @@ def alone(layer, params, xs, state, *, mask, lengths=None, resets=None, **how):
             before = [0, *(steps + 1)][: len(steps)]
             how["resets"] = np.array([resets[a : b + 1, n].any() for a, b in zip(before, steps, strict=True)], bool)
         s, y = unroll(layer, params, xs[steps, n], jax.tree.map(lambda leaf, n=n: leaf[n], state), **how)
+        if resets is not None and layer.causal and restarts_at_the_end(resets[:, n], steps, lengths[n], how["reverse"]):
+            s = layer.initial_state(params)
         ys = np.zeros((TIME, BATCH, *y.shape[1:])) if ys is None else ys
         ys[steps, n] = y
         last.append(s)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *last), ys
+
+
+def restarts_at_the_end(resets, present, length, reverse):
+    """Whether a sequence begins, or in reverse its successor, beyond all present steps that are read."""
+    begins = np.flatnonzero(resets[:length])
+    if reverse:
+        return any(0 < t <= min(present, default=length) for t in begins)
+    return any(t > max(present, default=-1) for t in begins)
 
 
 @both_ways
@@ -137,6 +147,25 @@ def test_one_step_with_a_mask():
     assert_close((last.h[1], last.c[1], y[1]), (expected_state.h[1], expected_state.c[1], expected_y[1]))
     np.testing.assert_array_equal(last.h[0], state.h[0])
     assert not y[0].any()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_parts_and_single_steps_equal_the_whole(size):
+    """A reset at a missing step at the end of a part takes effect in the next part."""
+    cell = LSTM(4)
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    resets = ~MASK  # at every missing step
+    whole = run(cell, params, xs, mask=MASK, resets=resets)
+    state, parts = cell.initial_state(params, (BATCH,)), []
+    for t in range(0, TIME, size):
+        part = {"mask": MASK[t : t + size], "resets": resets[t : t + size]}
+        if size == 1:
+            state, y = jaxrnn.step(cell, params, state, xs[t], mask=MASK[t], resets=resets[t])
+            parts.append(y[None])
+        else:
+            state, ys = run(cell, params, xs[t : t + size], state, **part)
+            parts.append(ys)
+    assert_close((state, np.concatenate(parts)), whole)
 
 
 def test_without_a_mask_the_program_is_the_same():

@@ -65,7 +65,7 @@ def test_states_equal_those_of_single_steps(name, reverse):
 
 @both_ways
 def test_nested_layers_in_both_directions(reverse):
-    inner = Bidirectional(LSTM(2), Stack(Window(2), GRU(3)))
+    inner = Bidirectional(LSTM(2), backward=Stack(Window(2), GRU(3)))
     layer = Stack(Elman(3), Reversed(inner), Using(LSTM(2), loops.Scan()), Dense(2))
     params, xs = draw_params(layer), draw(TIME, BATCH, INPUT)
     states, ys = run(layer, params, xs, lengths=LENGTHS, reverse=reverse)
@@ -128,7 +128,7 @@ def test_every_loop_returns_the_same_states_and_gradients(loop, name):
 
 
 def test_randomness_is_that_of_unroll():
-    layer = Stack(jaxrnn.Dropout(0.5), jaxrnn.Zoneout(LSTM(3), 0.5), jaxrnn.RecurrentDropout(GRU(2), 0.5))
+    layer = Stack(jaxrnn.Dropout(0.5), jaxrnn.Zoneout(LSTM(3), rate=0.5), jaxrnn.RecurrentDropout(GRU(2), rate=0.5))
     params, xs, key = draw_params(layer), draw(TIME, BATCH, INPUT), jax.random.key(3)
     states, ys = run(layer, params, xs, key=key)
     last, expected = unroll(layer, params, xs, key=key)

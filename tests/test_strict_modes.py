@@ -160,8 +160,8 @@ REPRESENTATIVES = {
     "GRU": jaxrnn.GRU(3),
     "MinGRU": jaxrnn.MinGRU(3),
     "LRU": jaxrnn.LRU(3, 4),
-    "Zoneout": jaxrnn.Zoneout(jaxrnn.LSTM(3), 0.5),
-    "RecurrentDropout": jaxrnn.RecurrentDropout(jaxrnn.GRU(3), 0.5),
+    "Zoneout": jaxrnn.Zoneout(jaxrnn.LSTM(3), rate=0.5),
+    "RecurrentDropout": jaxrnn.RecurrentDropout(jaxrnn.GRU(3), rate=0.5),
     "adopted": jaxrnn.adopt(step, first_state, draw_matrix),
     "layers": jaxrnn.Stack(
         jaxrnn.Window(2), jaxrnn.Bidirectional(jaxrnn.GRU(3)), jaxrnn.Dropout(0.5), jaxrnn.LayerNorm(), jaxrnn.Dense(2)

@@ -21,9 +21,10 @@ from typing import Any, ClassVar, Literal, cast
 
 import jax
 import numpy as np
+from support.command_line import launch
 from support.errors import BadInputError, fail
 from support.files import write_whole
-from support.options import OptionGroup, RunFolder, at_least
+from support.options import OptionGroup, RunFolder, Several, at_least
 from support.progress import print_table
 from support.run import try_writing
 
@@ -48,7 +49,7 @@ class Options(OptionGroup):
     quick: bool = False  # Whether to use tiny sizes, only to check that everything runs
     cell: tuple[str, ...] = ("LSTM", "GRU", "Elman", "ResetBeforeGRU", "ReluElman")  # Names of cells in jaxrnn
     sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size (= input size)
-    contenders: tuple[str, ...] = tuple(NAMES)  # What to compare with jaxrnn
+    contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
     rounds: int = 7  # Number of turns of each contender
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
@@ -66,6 +67,10 @@ class Options(OptionGroup):
             make_cell(name, 1)
         if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer"}:
             raise BadInputError("--precision bfloat16 is for --suite layer")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        return self.contenders or tuple(NAMES)
 
     @property
     def points(self) -> list[tuple[int, int, int]]:
@@ -95,7 +100,7 @@ class Benchmark:
     ) -> dict[str, Task]:
         """Returns the contenders that have the cell, run here, and compute the same results as jaxrnn."""
         chosen, expected = {}, None
-        known = [name for name in among if name in self.options.contenders and name != OURS and knows(name, cell)]
+        known = [name for name in among if name in self.options.compared and name != OURS and knows(name, cell)]
         for name in [OURS, *known]:
             try:
                 if package := missing(name):
@@ -214,7 +219,7 @@ def memory_suite(bench: Benchmark) -> None:
 
 def jax_contenders(bench: Benchmark) -> list[str]:
     return [
-        n for n in FEW if not n.startswith("torch") and not missing(n) and (n == OURS or n in bench.options.contenders)
+        n for n in FEW if not n.startswith("torch") and not missing(n) and (n == OURS or n in bench.options.compared)
     ]
 
 
@@ -237,3 +242,8 @@ def main(options: Options) -> None:
     print_ratios(bench.rows, OURS)
     plot(bench.rows, bench.path / "benchmark.png", f"jaxrnn on {bench.device}")
     print_table(table=str(bench.path / "benchmark.json"), plot=str(bench.path / "benchmark.png"))
+
+
+def run_benchmark() -> None:
+    """Runs the benchmark with the options of the command line."""
+    launch(main, Options)

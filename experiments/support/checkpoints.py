@@ -33,17 +33,18 @@ class Score:
 class Checkpoints:
     """The two latest checkpoints of a run and the best one, each complete or absent.
 
-    `checkpoints/<step>` has the pytree in Orbax' format, the loss and the rows of metrics.csv, a copy of the run's
+    `<name>/<step>` has the pytree in Orbax' format, the loss and the rows of metrics.csv, a copy of the run's
     config.json, and the checksums of all these files. A checkpoint that differs from its checksums is never loaded: the
     best or the latest of the others takes its place.
 
     Args:
       run_dir: The directory of the run. Nothing is written to it before the first `save`.
+      name: The folder in it, if it is not the one that training resumes from.
     """
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, name: str = "checkpoints"):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every step it takes
-        self.path = run_dir / "checkpoints"
+        self.path = run_dir / name
         self._config = run_dir / "config.json"
         self._sound: dict[int, Score] = {}
         self.damaged: dict[int, str] = {}  # by step: what is wrong

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import io
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from support.cells import with_cell_names
-from support.errors import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, BadInputError, fail
+from support.errors import BAD_INPUT, INTERRUPTED, BadInputError, end_quietly, fail
 from support.options import OptionGroup, RunFolder, SavedOptions
 from support.parsing import check, from_command_line
 from support.run import refuse_differences, saved_options
@@ -35,9 +34,8 @@ def launch(experiment: Callable[..., object], *groups: type[OptionGroup], starte
         experiment(*options)
     except BadInputError as error:
         fail(str(error), BAD_INPUT)
-    except BrokenPipeError:  # for example of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
-        sys.exit(PIPE_CLOSED)
+    except BrokenPipeError:
+        end_quietly()
     except OSError as error:  # for example a full disk
         where = f"cannot open or write {error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}", BAD_INPUT)

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.errors import BAD_INPUT, BadInputError, fail
+from support.errors import BAD_INPUT, BadInputError, end_quietly, fail
 from support.parsing import check, from_command_line
 
 FAST = ("__future__", "collections", "dataclasses", "math", "pathlib", "typing", "support.errors", "support.options")
@@ -32,6 +32,8 @@ def check_command_line(script: str) -> None:
             check(found)
     except BadInputError as error:
         fail(str(error), BAD_INPUT)
+    except BrokenPipeError:
+        end_quietly()
     except NameError:  # something needs the imports
         return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -19,3 +20,9 @@ def fail(message: str, code: int) -> NoReturn:
     """Prints one line to stderr and exits. An interrupted run was stopped on request, which is not an error."""
     print(message if code == INTERRUPTED else f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def end_quietly() -> NoReturn:
+    """Exits when nobody reads the output any more, as after `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    sys.exit(PIPE_CLOSED)

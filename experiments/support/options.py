@@ -8,13 +8,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import tyro
 
 from support.errors import BadInputError
 
 Devices = Literal["one", "all"]
+T = TypeVar("T")
+Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # the comment says what none means
 
 
 @dataclass(frozen=True)

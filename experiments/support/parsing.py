@@ -7,7 +7,9 @@ import dataclasses
 import io
 import itertools
 import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +28,36 @@ def from_command_line(
     fields = [(name, tyro.conf.OmitArgPrefixes[kind]) for name, kind in zip(names, groups, strict=True)]
     together = dataclasses.make_dataclass("Options", fields, frozen=True)
     given = {} if defaults is None else {"default": together(*defaults)}
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (description or "").split("\n\n")]
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(together, description=description, config=FLAGS, **given)
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(Filled(sys.stdout, paragraphs)):
+            options = tyro.cli(together, description="\n\n".join(paragraphs), config=FLAGS, **given)
     except SystemExit as end:
         if not end.code:  # --help
+            sys.stdout.flush()
             raise
         # The first paragraph after the title. tyro frames it with the characters that the terminal's encoding has.
         lines = [line.strip("│ ").strip("─╰╯-") for line in complaint.getvalue().splitlines()[1:]]
         paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
         raise BadInputError(f"{' '.join(paragraph)}; --help lists the options") from None
     return [with_absolute_paths(getattr(options, name)) for name in names]
+
+
+class Filled:
+    """A stream that breaks the lines of some paragraphs to fit the terminal. tyro prints a paragraph as one line."""
+
+    def __init__(self, stream: Any, paragraphs: list[str]):
+        self.stream, self.paragraphs = stream, paragraphs
+
+    def write(self, text: str) -> int:
+        width = shutil.get_terminal_size().columns
+        for paragraph in filter(None, self.paragraphs):
+            text = text.replace(paragraph, textwrap.fill(paragraph, width, break_on_hyphens=False))
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def with_absolute_paths(group: Any) -> Any:

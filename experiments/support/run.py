@@ -73,12 +73,17 @@ class Run:
         return run
 
     def _load(self) -> None:
-        self.checkpoints = Checkpoints(self.path)
+        self.checkpoints = self.open_checkpoints()
         self.rows = list(self.checkpoints.rows)  # of metrics.csv
-        if self.checkpoints.damage and self.checkpoints.step is None:
-            raise BadInputError(self.checkpoints.damage)
-        if self.checkpoints.damage:
-            print(self.checkpoints.damage, file=sys.stderr)
+
+    def open_checkpoints(self, name: str = "checkpoints") -> Checkpoints:
+        """Opens the checkpoints in a folder of the run. Prints a line if some of them are damaged."""
+        checkpoints = Checkpoints(self.path, name)
+        if checkpoints.damage and checkpoints.step is None:
+            raise BadInputError(checkpoints.damage)
+        if checkpoints.damage:
+            print(checkpoints.damage, file=sys.stderr)
+        return checkpoints
 
     @property
     def seconds(self) -> float:
@@ -93,10 +98,10 @@ class Run:
             formatted = ({name: f"{value:.10g}" for name, value in row.items()} for row in self.rows)
             write_table(self.path / "metrics.csv", self.rows[-1], formatted)
 
-    def save(self, step: int, tree: Any, score: float = math.inf) -> None:
-        """Saves a checkpoint."""
+    def save(self, step: int, tree: Any, score: float = math.inf, to: Checkpoints | None = None) -> None:
+        """Saves a checkpoint: one to resume from, or one `to` other checkpoints."""
         with self._writing():
-            self.checkpoints.save(step, tree, score, self.rows)
+            (self.checkpoints if to is None else to).save(step, tree, score, self.rows)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

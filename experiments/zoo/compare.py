@@ -31,7 +31,7 @@ from support.cells import cell_class
 from support.command_line import launch
 from support.ensemble import Ensemble
 from support.errors import INTERRUPTED, BadInputError, fail
-from support.options import OptionGroup, RunFolder, SavedOptions, above, at_least
+from support.options import OptionGroup, RunFolder, SavedOptions, Several, above, at_least
 from support.processes import available_cores, in_processes
 from support.progress import Interrupt, print_table
 from support.run import Run
@@ -55,7 +55,7 @@ class Options(SavedOptions):
     parameters: int = 10_000  # Largest number of parameters of a network
     hidden_size: int = 128  # Largest hidden size; cells without full matrices would otherwise be a thousand wide
     task: tuple[Literal["adding", "digits", "characters"], ...] = ("adding", "digits", "characters")  # Tasks
-    cell: tuple[str, ...] = ()  # Names of cells in jaxrnn. Default: all
+    cell: Several[str] = ()  # Names of cells in jaxrnn. Default: all
     learning_rate: tuple[float, ...] = (2e-3, 1e-2)  # Peak learning rates. Each trains one network
     batch: int = 32  # Number of sequences in a batch
     alternatives: ClassVar[tuple[str, ...]] = ("steps", "seconds")

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
-from jaxrnn import cells, initializers, layers, loops, trees, wrappers
+from jaxrnn import cells, convert, initializers, layers, loops, trees, wrappers
 from jaxrnn._adopt import Adopted
 from jaxrnn._names import names_along
 from jaxrnn._tensor_files import describe_error
@@ -29,8 +29,9 @@ MAX_DEPTH = 100  # of values inside each other, far below Python's limit of recu
 
 # Functions of JAX that a layer may need: activations, other functions of one number, and functions that merge two.
 ACTIVATIONS = (
-    "celu elu gelu hard_sigmoid hard_silu hard_swish hard_tanh identity leaky_relu log_sigmoid log_softmax mish relu "
-    "relu6 selu sigmoid silu soft_sign softmax softplus sparse_plus sparse_sigmoid squareplus standardize swish tanh"
+    "celu elu gelu glu hard_sigmoid hard_silu hard_swish hard_tanh identity leaky_relu log_sigmoid log_softmax mish "
+    "relu relu6 selu sigmoid silu soft_sign softmax softplus sparse_plus sparse_sigmoid squareplus standardize swish "
+    "tanh"
 )
 ELEMENTWISE = (
     "abs absolute arcsinh arctan asinh atan cbrt cos cosh exp exp2 expm1 log log1p log2 negative positive reciprocal "
@@ -55,11 +56,16 @@ def _is_ours(value: Any) -> bool:
 
 
 def _ours() -> dict[str, Any]:
-    """Returns our dataclasses and NamedTuples, and our functions that are the default of one of their fields."""
+    """Returns our dataclasses and NamedTuples, and our functions that their fields may hold.
+
+    These are the defaults of fields, and the activations and merges of converted layers.
+    """
     classes = {name: kind for name, kind in _public(*PACKAGES).items() if _is_ours(kind) and _fields(kind) is not None}
     classes |= {"Adopted": Adopted, "Normalized": Normalized}
     defaults = [getattr(kind, field, None) for kind in classes.values() for field in _fields(kind) or ()]
-    return classes | {value.__name__: value for value in defaults if inspect.isfunction(value) and _is_ours(value)}
+    functions = [value for value in defaults if inspect.isfunction(value) and _is_ours(value)]
+    functions += [convert.keras.hard_sigmoid, convert.keras.average]
+    return classes | {value.__name__: value for value in functions}
 
 
 def _fields(kind: Any) -> list[str] | None:

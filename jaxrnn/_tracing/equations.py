@@ -150,6 +150,8 @@ def _function(eqn: Any, debug_info: Any) -> Callable[..., list[Any]]:
     """Returns one equation as a function of the values that it reads, literals included."""
     atoms = {n: atom for n, atom in enumerate(eqn.invars) if not isinstance(atom, Literal)}
     variables = list(dict.fromkeys(atoms.values()))
+    if len(variables) < len(atoms) == len(eqn.invars) and not eqn.primitive.multiple_results:  # such as x @ x
+        return lambda *operands: [eqn.primitive.bind(*operands, **eqn.params)]
     first = [next(n for n, atom in atoms.items() if atom is var) for var in variables]
     run = jaxpr_as_fun(ClosedJaxpr(Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects, debug_info), []))
     return lambda *operands: run(*(operands[n] for n in first))

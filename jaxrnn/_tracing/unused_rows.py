@@ -4,8 +4,9 @@ A cotangent of zero says that a value is not used: a reset cuts it off, or the l
 cotangent by derivatives all the same, and zero times NaN is NaN. Where a parameter's gradient is a sum over steps and
 sequences, a single NaN spoils it for all of them.
 
-Here the derivatives of a function are those of JAX, except that the cotangent of a product or of an elementwise
-operation does not read what it is multiplied by where it is zero.
+Here the derivatives of a function are those of JAX, except that a cotangent of zero, in a product or an elementwise
+operation, is not multiplied by NaN or infinity. Finite numbers are multiplied even by zero, so that the derivatives can
+be differentiated again: a cotangent may also be zero because the loss is at its minimum.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ ELEMENTWISE = frozenset(
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
     )
 )
+# Of these, what has a complex derivative.
+HOLOMORPHIC = ELEMENTWISE - {"abs", "max", "min", "clamp"}
 # What may be part of an elementwise function.
 HARMLESS = frozenset(
     (
@@ -94,7 +97,7 @@ def equation_ignoring_unused(e: Equation) -> Callable[..., list[Any]]:
 
 
 def keep_used_rows(e: Equation, operand: int, a: Array, ct: Array) -> Array:
-    """Sets those rows of an operand of a product to zero that make only such rows of the product as are not used.
+    """Sets NaN and infinity to zero in those rows of an operand of a product that only make unused rows of the product.
 
     Args:
       e: The product.
@@ -115,7 +118,8 @@ def keep_used_rows(e: Equation, operand: int, a: Array, ct: Array) -> Array:
         axes_of_ct = [*range(len(batched[operand])), *range(first, first + len(free))]
     used = (ct != 0).any(axis=[n for n in range(ct.ndim) if n not in axes_of_ct])
     used = jnp.transpose(used, sorted(range(len(mine)), key=mine.__getitem__))
-    return jnp.where(jnp.expand_dims(used, [n for n in range(a.ndim) if n not in mine]), a, 0)
+    used = jnp.expand_dims(used, [n for n in range(a.ndim) if n not in mine])
+    return jnp.where(used | jnp.isfinite(a), a, 0)
 
 
 def _or_none(tangent: Any) -> Any:
@@ -152,28 +156,56 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
     elif any(varies) and _is_elementwise(e):
         changes = []
         for n in moving:
-            _, (factor,) = jax.jvp(
-                lambda x, n=n: e.run(*ins[:n], x, *ins[n + 1 :]), (ins[n],), (jnp.ones_like(ins[n]),)
-            )
-            changes.append(
-                _read_where_used.bind(widen(factor), jnp.broadcast_to(tangents[n], factor.shape), product=_times)
-            )
+            for direction, t in _directions(e, ins[n], tangents[n]):
+                _, (factor,) = jax.jvp(lambda x, n=n: e.run(*ins[:n], x, *ins[n + 1 :]), (ins[n],), (direction,))
+                t = jnp.broadcast_to(t, factor.shape).astype(factor.dtype)
+                changes.append(_read_where_used.bind(widen(factor), t, product=_times))
     else:
         _, slopes = jax.jvp(run, [ins[n] for n in moving], [tangents[n] for n in moving])
         return [_or_none(t) for t in slopes]
     return [sum(changes[1:], changes[0])]
 
 
+def _directions(e: Equation, x: Array, t: Array) -> list[tuple[Array, Array]]:
+    """Returns directions, in which an elementwise operation is differentiated, and how far the tangent goes in each.
+
+    A complex number may move in two directions, unless the operation is holomorphic.
+    """
+    one = jnp.ones_like(x)
+    if not jnp.iscomplexobj(x) or e.primitive in HOLOMORPHIC:
+        return [(one, t)]
+    return [(one, t.real), (1j * one, t.imag)]
+
+
 def _is_elementwise(e: Equation) -> bool:
     if e.primitive == "custom_jvp_call":
-        return len(e.outs) == 1 and _all_elementwise(e.params["call_jaxpr"].jaxpr)
+        return len(e.outs) == 1 and _all_elementwise(e.params["call_jaxpr"].jaxpr) and _has_elementwise_rule(e)
     return e.primitive in ELEMENTWISE
+
+
+def _has_elementwise_rule(e: Equation) -> bool:
+    """Returns whether the user's derivative of an elementwise function is elementwise, too."""
+    avals = [var.aval for var in e.params["call_jaxpr"].jaxpr.invars]
+    moving = [n for n, aval in enumerate(avals) if jnp.issubdtype(aval.dtype, jnp.inexact)]
+
+    def differentiate(ins: list[Any], tangents: list[Any]) -> Any:
+        def run(*moved: Any) -> list[Any]:
+            operands = list(ins)
+            for n, x in zip(moving, moved, strict=True):
+                operands[n] = x
+            return e.run(*operands)
+
+        return jax.jvp(run, [ins[n] for n in moving], tangents)[1]
+
+    return _all_elementwise(jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving]).jaxpr)
 
 
 def _all_elementwise(jaxpr: Jaxpr) -> bool:
     def is_elementwise(eqn: Any) -> bool:
         if eqn.primitive.name in ("jit", "pjit"):
             return _all_elementwise(eqn.params["jaxpr"].jaxpr)
+        if eqn.primitive.name == "broadcast_in_dim":
+            return eqn.invars[0].aval.shape == ()
         return eqn.primitive.name in ELEMENTWISE | HARMLESS
 
     return all(map(is_elementwise, jaxpr.eqns))
@@ -186,7 +218,7 @@ class _Times:
         return factor.astype(t.dtype) * t
 
     def keep_used(self, factor: Array, ct: Array) -> Array:
-        return jnp.where(ct == 0, 0, factor)
+        return jnp.where((ct != 0) | jnp.isfinite(factor), factor, 0)
 
     multiply_kept = multiply
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class BRCParams(NamedTuple):
@@ -88,7 +88,8 @@ class BRC(Cell):
     def gates(self, params: BRCParams, state: BRCState, z: Array) -> BRCGates:
         """Returns the gates of a step, given the state before it."""
         x_a, x_c, _ = jnp.split(z, 3, axis=-1)
-        h_a, h_c = params.w_h[0] * state.h, params.w_h[1] * state.h
+        w_a, w_c = align(tuple(params.w_h), state.h)
+        h_a, h_c = w_a * state.h, w_c * state.h
         return BRCGates(1 + tanh(x_a + h_a), sigmoid(x_c + h_c))
 
     def step(self, params: BRCParams, state: BRCState, z: Array) -> BRCState:

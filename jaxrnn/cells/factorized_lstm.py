@@ -95,7 +95,7 @@ class FactorizedLSTM(Cell):
     def gates(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""
         u = z + state.h @ params.w_h
-        i, f, g, o = jnp.split(u @ params.w_u + params.b, 4, axis=-1)
+        i, f, g, o = jnp.split(affine(u, params.w_u, params.b), 4, axis=-1)
         return FactorizedLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
 
     def step(self, params: FactorizedLSTMParams, state: FactorizedLSTMState, z: Array) -> FactorizedLSTMState:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class FastGRNNParams(NamedTuple):
@@ -94,13 +94,14 @@ class FastGRNN(Cell):
 
     def gates(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNGates:
         """Returns the gates and the candidate of a step, given the state before it."""
-        b_z, b_a = jnp.split(params.b, 2)
+        b_z, b_a = align(jnp.split(params.b, 2), z)
         z = z + state.h @ params.w_h
         return FastGRNNGates(sigmoid(z + b_z), tanh(z + b_a))
 
     def step(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> FastGRNNState:
         update, a = self.gates(params, state, z)
-        return FastGRNNState(h=(sigmoid(params.zeta) * (1 - update) + sigmoid(params.nu)) * a + update * state.h)
+        zeta, nu = align((sigmoid(params.zeta), sigmoid(params.nu)), z)
+        return FastGRNNState(h=(zeta * (1 - update) + nu) * a + update * state.h)
 
     def readout(self, params: FastGRNNParams, state: FastGRNNState, z: Array) -> Array:
         return state.h

@@ -13,7 +13,7 @@ from jax.scipy.linalg import block_diag
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, in_groups, is_symbols, side_by_side, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, in_groups, is_symbols, side_by_side, sigmoid, tanh, zeros
 
 
 class GroupLSTMParams(NamedTuple):
@@ -103,9 +103,10 @@ class GroupLSTM(Cell):
     def project(self, params: GroupLSTMParams, x: Array, key: Keys = None) -> Array:
         groups, size, _ = params.w_x.shape
         if is_symbols(x) or x.shape[-1:] != (groups * size,):  # rows of the full matrix, or the error of `affine`
-            z = affine(x, block_diag(*params.w_x))
-            return in_groups(z, groups) + params.b
-        return jnp.einsum("...ka,kab->...kb", in_groups(x, groups), params.w_x) + params.b
+            z = in_groups(affine(x, block_diag(*params.w_x)), groups)
+        else:
+            z = jnp.einsum("...ka,kab->...kb", in_groups(x, groups), params.w_x)
+        return z + align(params.b, z)
 
     def gates(self, params: GroupLSTMParams, state: GroupLSTMState, z: Array) -> GroupLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class GRUParams(NamedTuple):
@@ -99,7 +99,7 @@ class GRU(Cell):
         x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(state.h @ params.w_h, 3, axis=-1)
         r = self.gate_activation(x_r + h_r)
-        n = self.activation(x_n + r * (h_n + params.b_n))
+        n = self.activation(x_n + r * (h_n + align(params.b_n, h_n)))
         return GRUGates(r, self.gate_activation(x_z + h_z), n)
 
     def step(self, params: GRUParams, state: GRUState, z: Array) -> GRUState:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, tanh, zeros
 
 
 class HyperLSTMParams(NamedTuple):
@@ -111,10 +111,10 @@ class HyperLSTM(Cell):
         both = jnp.concatenate([state.h, state.hyper_h], axis=-1)
         hyper_h, hyper_c = _lstm(x_hyper + both @ params.hyper_w_h, state.hyper_c)
         b_z = jnp.concatenate([params.b_z, jnp.zeros(4 * self.embedding_size, params.b_z.dtype)])
-        features = in_groups(hyper_h @ params.w_z + b_z, 12)
+        features = in_groups(affine(hyper_h, params.w_z, b_z), 12)
         scales = jnp.einsum("...ke,ken->...kn", features, params.w_d)
         d_h, d_x, d_b = jnp.split(side_by_side(scales), 3, axis=-1)
-        h, c = _lstm(d_h * (state.h @ params.w_h) + d_x * x_main + d_b + params.b, state.c)
+        h, c = _lstm(d_h * (state.h @ params.w_h) + d_x * x_main + d_b + align(params.b, d_b), state.c)
         return HyperLSTMState(h, c, hyper_h, hyper_c)
 
     def readout(self, params: HyperLSTMParams, state: HyperLSTMState, z: tuple[Array, Array]) -> Array:

@@ -100,7 +100,7 @@ class LayerNormGRU(Cell):
         n = self.hidden_size
         h = self._normalized(state.h @ params.w_h, params.gain_h)
         update, r = jnp.split(sigmoid(z[..., : 2 * n] + h[..., : 2 * n]), 2, axis=-1)
-        return LayerNormGRUGates(update, r, tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + params.b_a)))
+        return LayerNormGRUGates(update, r, tanh(z[..., 2 * n :] + r * (h[..., 2 * n :] + align(params.b_a, h))))
 
     def step(self, params: LayerNormGRUParams, state: LayerNormGRUState, z: Array) -> LayerNormGRUState:
         update, _, a = self.gates(params, state, z)

@@ -101,14 +101,15 @@ class LayerNormLSTM(Cell):
 
     def gates(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMGates:
         """Returns the gates and the candidate of a step, given the state before it."""
-        z = z + params.gain_h * normalized(state.h @ params.w_h, self.epsilon)
+        z = z + align(params.gain_h, z) * normalized(state.h @ params.w_h, self.epsilon)
         i, f, g, o = jnp.split(z, 4, axis=-1)
         return LayerNormLSTMGates(sigmoid(i), sigmoid(f), tanh(g), sigmoid(o))
 
     def step(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> LayerNormLSTMState:
         i, f, g, o = self.gates(params, state, z)
         c = f * state.c + i * g
-        return LayerNormLSTMState(h=o * tanh(params.gain_c * normalized(c, self.epsilon) + params.b_c), c=c)
+        gain_c, b_c = align((params.gain_c, params.b_c), c)
+        return LayerNormLSTMState(h=o * tanh(gain_c * normalized(c, self.epsilon) + b_c), c=c)
 
     def readout(self, params: LayerNormLSTMParams, state: LayerNormLSTMState, z: Array) -> Array:
         return state.h

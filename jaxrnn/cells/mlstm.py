@@ -13,7 +13,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, zeros
+from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, zeros
 
 
 class MLSTMParams(NamedTuple):
@@ -104,7 +104,9 @@ class MLSTM(Cell):
     def project(self, params: MLSTMParams, x: Array, key: Keys = None) -> MLSTMInput:
         d = self.hidden_size // self.num_heads
         scale = jnp.repeat(jnp.array([1, d**-0.5, 1, 1], params.w_x.dtype), self.hidden_size)
-        *qkv, o = jnp.split(affine(x, params.w_x) * scale + params.b, 4, axis=-1)
+        z = affine(x, params.w_x)
+        scale, b = align((scale, params.b), z)
+        *qkv, o = jnp.split(z * scale + b, 4, axis=-1)
         q, k, v = (in_groups(part, self.num_heads) for part in qkv)
         i, f = jnp.split(affine(x, params.w_gates, params.b_gates), 2, axis=-1)
         return MLSTMInput(q, k, v, sigmoid(o), i, log_sigmoid(f))

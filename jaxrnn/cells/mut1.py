@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, as_features, sigmoid, tanh, zeros
 
 
 class MUT1Params(NamedTuple):
@@ -84,7 +84,7 @@ class MUT1(Cell):
 
     def project(self, params: MUT1Params, x: Array, key: Keys = None) -> Array:
         x_z, x_r = jnp.split(affine(x, params.w_x), 2, axis=-1)
-        b_z, b_r, b_a = jnp.split(params.b, 3)
+        b_z, b_r, b_a = align(jnp.split(params.b, 3), x_z)
         x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
         return jnp.concatenate([sigmoid(x_z + b_z), x_r + b_r, tanh(x) + b_a], axis=-1)
 

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, as_features, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, as_features, sigmoid, tanh, zeros
 
 
 class MUT2Params(NamedTuple):
@@ -85,7 +85,7 @@ class MUT2(Cell):
     def project(self, params: MUT2Params, x: Array, key: Keys = None) -> Array:
         x_z, x_a = jnp.split(affine(x, params.w_x), 2, axis=-1)
         x = as_features(x, params.w_x.shape[0], params.w_x.dtype)
-        return jnp.concatenate([x_z, x, x_a], axis=-1) + params.b
+        return jnp.concatenate([x_z, x, x_a], axis=-1) + align(params.b, x)
 
     def gates(self, params: MUT2Params, state: MUT2State, z: Array) -> MUT2Gates:
         """Returns the gates and the candidate of a step, given the state before it."""

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ParaGRUParams(NamedTuple):
@@ -82,7 +82,7 @@ class ParaGRU(Cell):
 
     def gates(self, params: ParaGRUParams, state: ParaGRUState, z: Array) -> ParaGRUGates:
         """Returns the gates and the candidate of a step, given the state before it."""
-        a_z, a_r, a_c = params.w_h
+        a_z, a_r, a_c = align(tuple(params.w_h), z)
         x_z, x_r, x_c = jnp.split(z, 3, axis=-1)
         update = sigmoid(a_z * state.h + x_z)
         r = sigmoid(a_r * state.h + x_r)

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ParaLSTMParams(NamedTuple):
@@ -106,8 +106,8 @@ class ParaLSTM(Cell):
 
     def _gates_and_memory(self, params: ParaLSTMParams, state: ParaLSTMState, z: Array) -> tuple[ParaLSTMGates, Array]:
         # The output gate reads the new memory.
-        a_f, a_z, a_o = params.w_h
-        c_f, c_o = params.w_c
+        a_f, a_z, a_o = align(tuple(params.w_h), z)
+        c_f, c_o = align(tuple(params.w_c), z)
         x_f, x_z, x_o = jnp.split(z, 3, axis=-1)
         f = sigmoid(a_f * state.h + x_f + c_f * state.c)
         candidate = tanh(a_z * state.h + x_z)

@@ -13,7 +13,7 @@ from jaxrnn import _check as check
 from jaxrnn.cells._images import check_images, check_shapes, image_channels, kernel_axes
 from jaxrnn.initializers import Chrono, delta_orthogonal, gate_biases, gates, glorot_uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import convolution, sigmoid, tanh, zeros
+from jaxrnn.ops import align, convolution, sigmoid, tanh, zeros
 
 
 class PeepholeConvLSTMParams(NamedTuple):
@@ -117,7 +117,7 @@ class PeepholeConvLSTM(Cell):
         self, params: PeepholeConvLSTMParams, state: PeepholeConvLSTMState, z: Array
     ) -> tuple[PeepholeConvLSTMGates, Array]:
         # The output gate reads the new memory.
-        w_i, w_f, w_o = params.w_c
+        w_i, w_f, w_o = align(tuple(params.w_c), z)
         i, f, g, o = jnp.split(z + convolution(state.h, params.w_h), 4, axis=-1)
         i, f, g = sigmoid(i + w_i * state.c), sigmoid(f + w_f * state.c), tanh(g)
         c = f * state.c + i * g

@@ -12,7 +12,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class PeepholeLSTMParams(NamedTuple):
@@ -108,7 +108,7 @@ class PeepholeLSTM(Cell):
         self, params: PeepholeLSTMParams, state: PeepholeLSTMState, z: Array
     ) -> tuple[PeepholeLSTMGates, Array]:
         # The output gate reads the new memory.
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), z)
         i, f, g, o = jnp.split(z + state.h @ params.w_h, 4, axis=-1)
         i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
         c = f * state.c + i * g

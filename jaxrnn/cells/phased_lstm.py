@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class PhasedLSTMParams(NamedTuple):
@@ -110,7 +110,8 @@ class PhasedLSTM(Cell):
 
     def project(self, params: PhasedLSTMParams, x: Array, key: Keys = None) -> tuple[Array, Array]:
         check.numbers(self, x, "reads the time from its last feature", "append it to the output of an Embedding")
-        phase = jnp.mod(x[..., -1:] - params.shift, params.period) / params.period
+        shift, period = align((params.shift, params.period), x)
+        phase = jnp.mod(x[..., -1:] - shift, period) / period
         r = self.open_ratio
         k = jnp.where(phase < r / 2, 2 * phase / r, jnp.where(phase < r, 2 - 2 * phase / r, self.leak_rate * phase))
         return affine(x[..., :-1], params.w_x, params.b), k
@@ -133,7 +134,7 @@ class PhasedLSTM(Cell):
     ) -> tuple[PhasedLSTMGates, Array]:
         # The output gate reads the new memory.
         x_gates, _ = z
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), x_gates)
         i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
         i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
         c = f * state.c + i * g

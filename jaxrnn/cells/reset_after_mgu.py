@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class ResetAfterMGUParams(NamedTuple):
@@ -97,7 +97,7 @@ class ResetAfterMGU(Cell):
         x_f, x_n = jnp.split(z, 2, axis=-1)
         h_f, h_n = jnp.split(state.h @ params.w_h, 2, axis=-1)
         f = self.gate_activation(x_f + h_f)
-        return ResetAfterMGUGates(f, self.activation(x_n + f * (h_n + params.b_n)))
+        return ResetAfterMGUGates(f, self.activation(x_n + f * (h_n + align(params.b_n, h_n))))
 
     def step(self, params: ResetAfterMGUParams, state: ResetAfterMGUState, z: Array) -> ResetAfterMGUState:
         f, n = self.gates(params, state, z)

@@ -115,7 +115,7 @@ class ResidualLSTM(Cell):
     ) -> tuple[ResidualLSTMGates, Array]:
         # The output gate reads the new memory.
         x_gates, _ = z
-        p_i, p_f, p_o = params.w_c
+        p_i, p_f, p_o = align(tuple(params.w_c), x_gates)
         i, f, g, o = jnp.split(x_gates + state.h @ params.w_h, 4, axis=-1)
         i, f, g = sigmoid(i + p_i * state.c), sigmoid(f + p_f * state.c), tanh(g)
         c = f * state.c + i * g

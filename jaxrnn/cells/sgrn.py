@@ -11,7 +11,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, glorot_uniform, orthogonal
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, sigmoid, tanh, zeros
+from jaxrnn.ops import affine, align, sigmoid, tanh, zeros
 
 
 class SGRNParams(NamedTuple):
@@ -77,7 +77,7 @@ class SGRN(Cell):
 
     def gates(self, params: SGRNParams, state: SGRNState, z: Array) -> SGRNGates:
         """Returns the gates of a step, given the state before it."""
-        return SGRNGates(sigmoid(z + state.h @ params.w_h + params.b))
+        return SGRNGates(sigmoid(z + state.h @ params.w_h + align(params.b, z)))
 
     def step(self, params: SGRNParams, state: SGRNState, z: Array) -> SGRNState:
         (f,) = self.gates(params, state, z)

@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn.initializers import Chrono, gate_biases, gates, uniform
 from jaxrnn.layer import Cell, Keys
-from jaxrnn.ops import affine, as_features, sigmoid, zeros
+from jaxrnn.ops import affine, align, as_features, sigmoid, zeros
 
 
 class SRUParams(NamedTuple):
@@ -102,13 +102,13 @@ class SRU(Cell):
         c, f, r, *projected = jnp.split(affine(x, params.w_x), params.w_x.shape[-1] // n, axis=-1)
         if not projected:
             projected = [as_features(x, n, params.w_x.dtype)]
-        b_f, b_r = jnp.split(params.b, 2)
+        b_f, b_r = align(jnp.split(params.b, 2), f)
         alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias))
         return SRUInput(c, f + b_f, r + b_r, alpha * projected[0])
 
     def gates(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUGates:
         """Returns the gates of a step, given the state before it."""
-        v_f, v_r = params.w_c
+        v_f, v_r = align(tuple(params.w_c), state.c)
         return SRUGates(sigmoid(z.f + v_f * state.c), sigmoid(z.r + v_r * state.c))
 
     def step(self, params: SRUParams, state: SRUState, z: SRUInput) -> SRUState:

@@ -117,7 +117,7 @@ class TimeAwareLSTM(Cell):
         self, params: TimeAwareLSTMParams, state: TimeAwareLSTMState, z: tuple[Array, Array]
     ) -> TimeAwareLSTMState:
         _, decay = z
-        short = tanh(state.c @ params.w_s + params.b_s)
+        short = tanh(affine(state.c, params.w_s, params.b_s))
         i, f, g, o = self.gates(params, state, z)
         c = f * (state.c - short + decay * short) + i * g
         return TimeAwareLSTMState(h=o * tanh(c), c=c)

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.loops._any_length import scan_any_length
+
 
 def prefetching_scan(
     body: Any, carry: Any, xs: Any, length: Any, reverse: bool = False, unroll: int = 1
@@ -18,7 +20,7 @@ def prefetching_scan(
     reads the index again for every element and emits scalar code, so that a GRU's step takes twice the time.
     """
     if not isinstance(length, int) or length < 2:  # the length is symbolic, or there is nothing to prefetch
-        return jax.lax.scan(body, carry, xs, length, reverse, unroll)
+        return scan_any_length(body, carry, xs, length, reverse, unroll)
 
     def at(t: Any) -> Any:
         return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, keepdims=False), xs)

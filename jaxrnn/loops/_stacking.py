@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxrnn._tracing import widen
+from jaxrnn.loops._any_length import scan_any_length
 
 
 def cast_like(tree: Any, other: Any) -> Any:
@@ -14,7 +15,7 @@ def cast_like(tree: Any, other: Any) -> Any:
     return jax.tree.map(lambda x, like: x.astype(like.dtype), tree, other)
 
 
-def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = jax.lax.scan, **how: Any) -> Any:
+def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = scan_any_length, **how: Any) -> Any:
     """Runs `scan` with `body(constants, carry, x) -> (carry, y)`, whose `x` and `y` are stacked as `widen` casts them.
 
     So are the constants, and therefore the sums over all steps that are their gradients.

@@ -13,11 +13,12 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn._tracing import Product, TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
+from jaxrnn.loops._any_length import scan_any_length
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import sum_to
 from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
 from jaxrnn.loops._prefetch import prefetching_scan
-from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import stacking_scan
 
 
@@ -76,8 +77,7 @@ class Deferred(Loop):
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
-        with translated_error():
-            return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
 
 
 def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:
@@ -123,7 +123,7 @@ def _run_scan(
         return (carry, totals), y
 
     prefetch = step.reads_state_elementwise and jax.default_backend() == "cpu"
-    scan = prefetching_scan if prefetch else jax.lax.scan
+    scan = prefetching_scan if prefetch else scan_any_length
     how: Any = {"length": length, "reverse": reverse, "unroll": unroll}
     (carry, totals), ys = stacking_scan(with_totals, None, (carry, totals), xs, scan=scan, **how)
     return carry, totals, ys

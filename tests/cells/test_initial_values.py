@@ -77,7 +77,7 @@ def test_keeping_biases_of_the_grus():
 
 @pytest.mark.parametrize("kind", [LSTM, jaxrnn.PeepholeLSTM], ids=lambda kind: kind.__name__)
 def test_chrono_sets_forget_and_input_bias(kind):
-    b = to_numpy(kind(128, jaxrnn.Chrono(100)).init(jax.random.key(0), 1).b)
+    b = to_numpy(kind(128, forget_bias=jaxrnn.Chrono(100)).init(jax.random.key(0), 1).b)
     b_i, b_f, b_g, b_o = np.split(b, 4)
     spans = np.exp(b_f)
     assert spans.min() >= 1

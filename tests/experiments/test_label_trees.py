@@ -203,14 +203,13 @@ def test_each_network_is_tested_at_its_own_best_validation(here, monkeypatch, ca
         path.write_text(path.read_text().replace("(3 ", "(4 "))  # five classes, of which the middle one is neutral
     evaluate = label_trees.evaluate
 
-    def other_way_round(
-        net, params, examples
-    ):  # what GRU has wrong counts as right, so that it is best at the beginning
+    def other_way_round(net, params, examples):
+        """What GRU gets wrong counts as right, so that it is best at the beginning."""
         found = evaluate(net, params, examples)
         return found._replace(right=~found.right) if net.name == "GRU" else found
 
     monkeypatch.setattr(label_trees, "evaluate", other_way_round)
-    options = ("--networks", "RecursiveNet", "GRU", "--hidden-size", "4", "--batch", "8", "--learning-rate", "0.1")
+    options = ("--cell", "RecursiveNet", "GRU", "--hidden-size", "4", "--batch", "8", "--learning-rate", "0.1")
     assert call(monkeypatch, "--data", "bank", *options, "--steps", "40", "--run-dir", "run") == 0
     out = capsys.readouterr().out
     rows = list(csv.DictReader(Path("run/metrics.csv").read_text().splitlines()))
@@ -222,6 +221,15 @@ def test_each_network_is_tested_at_its_own_best_validation(here, monkeypatch, ca
     assert steps["RecursiveNet"] != steps["GRU"]
     row = re.search(r"binary +RecursiveNet (\S+) and (\S+), GRU (\S+) and (\S+), always (\w+) (\S+) and (\S+)\n", out)
     assert all(0 <= float(share) <= 1 for share in row.group(1, 2, 3, 4, 6, 7))
+
+    best = Path("run/networks/GRU", str(steps["GRU"]), "metrics.json")
+    best.write_text(best.read_text().replace("0", "1"))
+    assert call(monkeypatch, "--data", "bank", *options, "--steps", "40", "--run-dir", "run", "--resume") == 0
+    out, err = capsys.readouterr()
+    other = int(re.search(r"on all nodes;.* GRU after step (\d+)", out)[1])
+    assert other != steps["GRU"]
+    assert f"networks/GRU: {steps['GRU']} (metrics.json differs from SHA256SUMS); the latest good one is 40" in err
+    assert f"the best good one {other}\n" in err
 
 
 @pytest.mark.parametrize("name", ["LSTM", pytest.param("ProjectedLSTM", marks=pytest.mark.slow)])

@@ -216,7 +216,7 @@ ERRORS = {
     ),
     "two outputs, residual": (
         TypeError,
-        r"^the output of Pair\(.*\) must be one array so that a layer can read it, but it is a tuple of 2 arrays$",
+        r"^the output of Pair\(.*\) must be one array so that a layer can read it, but it is a tuple of 2 arrays(\n|$)",
         lambda: run(Residual(PAIR)),
     ),
     "two outputs, highway": (
@@ -227,17 +227,17 @@ ERRORS = {
     "two outputs, dense connections": (
         TypeError,
         r"^the output of Pair\(.*\) must be one array",
-        lambda: run_given(jaxrnn.DenselyConnected(Dropout(0.1), PAIR), (), P_PAIR),
+        lambda: run_given(jaxrnn.DenselyConnected(Dropout(0.1), PAIR), (), PAIR.init(KEY, 6)),
     ),
     "two outputs, both directions": (
         TypeError,
         r"^the output of Pair\(.*\) must be one array",
-        lambda: run(Bidirectional(GRU(3), PAIR)),
+        lambda: run(Bidirectional(GRU(3), backward=PAIR)),
     ),
     "two outputs, slices": (
         TypeError,
         r"^the output of Pair\(.*\) must be one array",
-        lambda: run(jaxrnn.Sliced(PAIR, 2)),
+        lambda: run(jaxrnn.Sliced(PAIR, slices=2)),
     ),
     "two outputs, output size": (
         TypeError,

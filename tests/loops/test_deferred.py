@@ -111,7 +111,7 @@ def test_prefetching_scan_is_a_scan(length, reverse, unroll):
         return carry, (carry, x["n"])
 
     ours, theirs = (
-        loop(body, jnp.ones(3), xs, reverse=reverse, unroll=unroll) for loop in (prefetching_scan, jax.lax.scan)
+        loop(body, jnp.ones(3), xs, length, reverse=reverse, unroll=unroll) for loop in (prefetching_scan, jax.lax.scan)
     )
     assert_close(ours, theirs, rtol=1e-12)
 

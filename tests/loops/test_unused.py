@@ -4,6 +4,7 @@ import operator
 from functools import partial
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ CONVOLUTION = cases()["ConvLSTM"]
 LAYERS = {
     "LSTM": jaxrnn.LSTM(3),
     "PeepholeLSTM": jaxrnn.PeepholeLSTM(3),  # whose weights are not only those of products
-    "DeltaNet": jaxrnn.DeltaNet(4, 2),  # whose products have states on both sides
+    "DeltaNet": jaxrnn.DeltaNet(4, num_heads=2),  # whose products have states on both sides
     "ConvLSTM": CONVOLUTION.cell,
     "layers": jaxrnn.Stack(
         jaxrnn.Highway(jaxrnn.Elman(INPUT)),
@@ -38,7 +39,7 @@ LAYERS = {
         jaxrnn.Dense(2),
     ),
 }
-LINEAR = {"MinGRU": jaxrnn.MinGRU(3), "LRU": jaxrnn.LRU(3, 2)}
+LINEAR = {"MinGRU": jaxrnn.MinGRU(3), "LRU": jaxrnn.LRU(3, output_size=2)}
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -76,7 +77,7 @@ def test_unused_values_do_not_matter(name, loop):
 
 @pytest.mark.parametrize(("name", "chunk"), slow_but([(n, chunk) for n in LINEAR for chunk in (2, None)], [("LRU", 2)]))
 def test_unused_values_do_not_matter_to_linear_cells(name, chunk):
-    unused_values_do_not_matter(LINEAR[name], AssociativeScan(chunk))
+    unused_values_do_not_matter(LINEAR[name], AssociativeScan(chunk=chunk))
 
 
 @pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=["scan", "deferred"])
@@ -105,3 +106,71 @@ def test_what_is_used_keeps_its_nan():
     for loop in (Scan(), Deferred()):
         of_params, _ = gradients(cell, loop, params, xs, ROW)
         assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(of_params))
+
+
+@jax.custom_jvp
+def centered_derivative(x):
+    return 1.0 * x
+
+
+@centered_derivative.defjvp
+def _(primals, tangents):
+    (x,), (t,) = primals, tangents
+    return 1.0 * x, t - t.mean(-1, keepdims=True)
+
+
+@jax.custom_jvp
+def modulus(x):
+    return jnp.abs(x)
+
+
+modulus.defjvps(lambda t, y, x: jnp.real(jnp.conj(x) * t) / y)
+
+
+class Unusual(jaxrnn.Elman):
+    """A cell whose operations need care: elementwise only in value, not holomorphic, and a product with itself."""
+
+    def step(self, params, state, z):
+        h = centered_derivative(super().step(params, state, z).h)
+        rotated = h * jnp.exp(1j * h)
+        h = 0.5 * jnp.abs(rotated + 1j) + 0.2 * modulus(rotated + 2) + jnp.maximum(h, 0.1)
+        return type(state)(h / (1 + jnp.einsum("...i,...i->...", h, h)[..., None]))
+
+
+def plain(cell, params, xs):
+    """The outputs in JAX's own loop, with JAX's own derivatives."""
+
+    def body(state, x):
+        state, y = cell(params, state, x)
+        return state, y
+
+    return jax.lax.scan(body, cell.initial_state(params, (BATCH,)), xs)[1]
+
+
+@pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=["scan", "deferred"])
+def test_derivatives_of_unusual_operations_are_those_of_jax(loop):
+    cell = Unusual(3)
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    weights = draw(TIME, BATCH, 3)
+
+    def gradient(outputs):
+        return jax.jit(jax.grad(lambda params, xs: (weights * outputs(params, xs)).sum(), argnums=(0, 1)))(params, xs)
+
+    expected = gradient(partial(plain, cell))
+    assert_close(gradient(lambda params, xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1]), expected)
+
+
+@pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=["scan", "deferred"])
+def test_second_derivatives_where_the_loss_is_at_its_minimum(loop):
+    """There all cotangents are zero, although the outputs are used."""
+    cell = jaxrnn.Elman(2)
+    flat, unflatten = jax.flatten_util.ravel_pytree(jax.tree.map(np.zeros_like, draw_params(cell)))
+    xs = draw(TIME, BATCH, INPUT)
+
+    def hessian(outputs):
+        loss = lambda flat: (outputs(unflatten(flat)) ** 2).sum()  # noqa: E731
+        return jax.jit(jax.jacrev(jax.grad(loss)))(flat)
+
+    expected = hessian(lambda params: plain(cell, params, xs))
+    assert abs(expected).max() > 1
+    assert_close(hessian(lambda params: jaxrnn.unroll(cell, params, xs, loop=loop)[1]), expected)

@@ -204,7 +204,9 @@ CELLS_IN_TURN = Stack(  # of one state, of two, of two sizes, and all wrappers
 )
 SAME_SIZE = [LAYERS[name] for name in ("Residual", "Highway", "LayerNorm", "Dropout")]
 LAYERS_IN_TURN = Stack(
-    jaxrnn.Embedding(INPUT), *SAME_SIZE, *(LAYERS[name] for name in ("DenselyConnected", "Window", "Using", "Dense"))
+    jaxrnn.Embedding(INPUT),
+    *SAME_SIZE,
+    *(LAYERS[name] for name in ("DenselyConnected", "Window", "Using", "Activation", "Dense")),
 )
 
 

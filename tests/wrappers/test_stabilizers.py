@@ -74,7 +74,7 @@ def test_zoneout_of_an_slstm_equals_that_of_one_without_a_stabilizer():
         assert_close((last.h[b], factor * last.c[b], factor * last.n[b]), (h, c, n))
 
 
-def test_wrappers_align_the_states_of_their_cells():
+def test_wrappers_make_the_states_of_their_cells_comparable():
     inner = CELLS["SLSTM"]
     for cell in (Multiplicative(inner), jaxrnn.Mogrifier(inner), jaxrnn.RecurrentDropout(inner, 0.5)):
         params = draw_params(cell)

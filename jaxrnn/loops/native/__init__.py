@@ -14,7 +14,7 @@ from jaxrnn._tracing import TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
-from jaxrnn.loops._reverse_only import reverse_only, translated_error
+from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like
 from jaxrnn.loops.deferred import ProjectingCell
 
@@ -71,8 +71,7 @@ class Native(Loop):
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run) if self.checkpoint_every else run
         try:
-            with translated_error():
-                return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+            return run_in_chunks(run, self.checkpoint_every, params, state, steps)
         except UnsupportedError as error:
             raise TypeError(
                 f"Native cannot run {error} of {cell}: call unroll with loop=jaxrnn.loops.Deferred()"
