@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -50,7 +51,8 @@ class Native(Loop):
         check.positive_or_none(self, "checkpoint_every")
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
-        from jaxrnn.loops.native._nodes import UnsupportedError  # needs LLVM, which may not be installed
+        check_available()
+        from jaxrnn.loops.native._nodes import UnsupportedError
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             given = state
@@ -76,6 +78,19 @@ class Native(Loop):
             raise TypeError(
                 f"Native cannot run {error} of {cell}: call unroll with loop=jaxrnn.loops.Deferred()"
             ) from None
+
+
+def check_available() -> None:
+    """Checks that the loop can run on this machine."""
+    if jax.default_backend() != "cpu":
+        raise TypeError(
+            f"Native runs on a CPU, but JAX's default backend is {jax.default_backend()!r}: "
+            "call unroll with loop=jaxrnn.loops.Deferred()"
+        )
+    if importlib.util.find_spec("llvmlite") is None:
+        raise ImportError(
+            "Native needs llvmlite: pip install 'jaxrnn[native]', or call unroll with loop=jaxrnn.loops.Deferred()"
+        )
 
 
 def _run_rows(
