@@ -417,8 +417,10 @@ def hold(xs: Any, mask: Any, *, reverse: bool = False) -> Any:
     mask = jnp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"mask must be booleans, but the dtype is {mask.dtype}")
-    step = jnp.arange(mask.shape[0] if mask.ndim else 0).reshape(-1, *(1,) * (mask.ndim - 1))
-    nothing = len(step) if reverse else -1  # no step
+    if mask.ndim == 0:
+        raise ValueError("mask must have the shape [time, *batch], but it is a single boolean")
+    step = jnp.arange(mask.shape[0]).reshape(-1, *(1,) * (mask.ndim - 1))
+    nothing = mask.shape[0] if reverse else -1  # no step
     last = (jax.lax.cummin if reverse else jax.lax.cummax)(jnp.where(mask, step, nothing), axis=0, reverse=reverse)
     found = last != nothing
 

@@ -249,6 +249,11 @@ ERRORS = {
         "mask must be booleans, but the dtype is int32",
         lambda: jaxrnn.hold(XS, SYMBOLS),
     ),
+    "held steps, one boolean": (
+        ValueError,
+        r"mask must have the shape \[time, \*batch\], but it is a single boolean$",
+        lambda: jaxrnn.hold(XS, True),
+    ),
     "held steps, shape": (
         ValueError,
         r"mask must have the shape \[time, \*batch\], the leading axes of \(5, 2, 3\), but it is \(2, 5\)$",

@@ -144,3 +144,16 @@ def test_steps_after_all_sequences_have_ended_do_not_run(params):
 def test_under_vmap(params):
     run = jax.vmap(lambda prompt: generate(MODEL, params, prompt, steps=STEPS, feed=best, stop=is_end)[:2], 1, 1)
     assert_close(run(PROMPT), generate(MODEL, params, PROMPT, steps=STEPS, feed=best, stop=is_end)[:2])
+
+
+@pytest.mark.parametrize("stop", [None, lambda x: x[..., 0] > 9], ids=["steps", "stop"])
+@pytest.mark.parametrize("feed", [lambda y: y.astype(jnp.bfloat16), lambda y: jnp.where(y > 0, 1.0, -1.0)])
+def test_inputs_keep_the_dtype_that_feed_returns_and_outputs_that_of_the_prompt(feed, stop):
+    layer = Stack(jaxrnn.Elman(4), jaxrnn.Dense(3))
+    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.bfloat16), draw_params(layer))
+    prompt = jnp.asarray(draw(2, 4, FEATURES), jnp.float32)
+    out = jaxrnn.generate(layer, params, prompt, steps=3, feed=feed, stop=stop)
+    _, ys = jaxrnn.unroll(layer, params, jnp.concatenate([prompt, out.xs.astype(jnp.float32)]))
+    assert out.ys.dtype == ys.dtype == jnp.float32
+    assert out.xs.dtype == feed(ys).dtype
+    np.testing.assert_allclose(out.ys, ys[1:4], rtol=0.05, atol=0.02)

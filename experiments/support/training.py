@@ -154,7 +154,8 @@ def training(
         if ended and clock.step < FEW:
             more = ("--steps", "1000") if clock.steps else ("--minutes", f"{max(1, 3 * clock.seconds / 60):.2g}")
             command = run.command("--resume", *more)
-            bar.say(f"{clock.step} training steps are too few to learn anything; train further with: {command}")
+            few = "1 training step is" if clock.step == 1 else f"{clock.step} training steps are"
+            bar.say(f"{few} too few to learn anything; train further with: {command}")
         if not ended:
             run.save(clock.step, (train, clock.seconds))
             fail(f"stopped after step {clock.step} and saved; resume with: {run.command('--resume')}", INTERRUPTED)

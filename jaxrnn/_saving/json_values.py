@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
-from jaxrnn import cells, convert, initializers, layers, loops, trees, wrappers
+from jaxrnn import cells, initializers, layers, loops, trees, wrappers
 from jaxrnn._adopt import Adopted
 from jaxrnn._names import names_along
 from jaxrnn._tensor_files import describe_error
+from jaxrnn.convert import keras
 from jaxrnn.weights import Normalized
 
 PACKAGES = (cells, layers, wrappers, loops, trees, initializers)
@@ -64,7 +65,7 @@ def _ours() -> dict[str, Any]:
     classes |= {"Adopted": Adopted, "Normalized": Normalized}
     defaults = [getattr(kind, field, None) for kind in classes.values() for field in _fields(kind) or ()]
     functions = [value for value in defaults if inspect.isfunction(value) and _is_ours(value)]
-    functions += [convert.keras.hard_sigmoid, convert.keras.average]
+    functions += [keras.hard_sigmoid, keras.average]
     return classes | {value.__name__: value for value in functions}
 
 

@@ -48,7 +48,7 @@ def test_images_of_symbols_equal_their_one_hot_vectors():
     stream = jaxrnn.Stream(layer, params, slots=1)
     assert_close(stream.insert(symbols[:2, 2])[1], found[1][1, 2])
     module = jaxrnn.linen.RNN(layer, input_size=(*IMAGE, 5))
-    ys, _ = module.init_with_output(KEY, symbols.swapaxes(0, 1))
+    ys, _ = jax.eval_shape(module.init_with_output, KEY, symbols.swapaxes(0, 1))
     assert ys.shape == (BATCH, TIME, *IMAGE, HIDDEN)
 
 

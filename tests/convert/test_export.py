@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -284,3 +285,33 @@ def test_a_state_of_ones_own_is_registered_in_one_line():
     export.register_namedtuple_serialization(Counted, serialized_name="tests.Counted")
     exported = export.export(jax.jit(lambda state: Counted(state.h + 1)))(Counted(jnp.zeros(2)))
     assert export.deserialize(exported.serialize()).call(Counted(jnp.ones(2))).h.tolist() == [2, 2]
+
+
+@dataclass(frozen=True)
+class Counter(jaxrnn.Cell):
+    """Ignores its input."""
+
+    def init(self, key, input_size):
+        return jnp.ones(())
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return jnp.zeros(batch_shape)
+
+    def project(self, params, x, key=None):
+        return ()
+
+    def step(self, params, state, z):
+        return state + params
+
+    def readout(self, params, state, z):
+        return state[..., None]
+
+
+@pytest.mark.parametrize("loop", [Scan(), jaxrnn.loops.Deferred()], ids=repr)
+def test_any_time_for_a_cell_that_ignores_its_input(loop):
+    time, batch = export.symbolic_shape("time, batch")
+    run = jax.jit(lambda xs: unroll(Counter(), jnp.ones(()), xs, loop=loop)[1])
+    exported = export.export(run)(jax.ShapeDtypeStruct((time, batch, INPUT), jnp.float32))
+    for n in (1, 4):
+        ys = exported.call(jnp.zeros((n, 2, INPUT), jnp.float32))
+        np.testing.assert_array_equal(ys, np.tile(np.arange(1, n + 1)[:, None, None], (1, 2, 1)))

@@ -210,7 +210,7 @@ def test_each_network_is_tested_at_its_own_best_validation(here, monkeypatch, ca
 
     monkeypatch.setattr(label_trees, "evaluate", other_way_round)
     options = ("--cell", "RecursiveNet", "GRU", "--hidden-size", "4", "--batch", "8", "--learning-rate", "0.1")
-    assert call(monkeypatch, "--data", "bank", *options, "--steps", "40", "--run-dir", "run") == 0
+    assert call(monkeypatch, "--data", "bank", *options, "--steps", "12", "--run-dir", "run") == 0
     out = capsys.readouterr().out
     rows = list(csv.DictReader(Path("run/metrics.csv").read_text().splitlines()))
     steps = {}
@@ -224,11 +224,11 @@ def test_each_network_is_tested_at_its_own_best_validation(here, monkeypatch, ca
 
     best = Path("run/networks/GRU", str(steps["GRU"]), "metrics.json")
     best.write_text(best.read_text().replace("0", "1"))
-    assert call(monkeypatch, "--data", "bank", *options, "--steps", "40", "--run-dir", "run", "--resume") == 0
+    assert call(monkeypatch, "--data", "bank", *options, "--steps", "12", "--run-dir", "run", "--resume") == 0
     out, err = capsys.readouterr()
     other = int(re.search(r"on all nodes;.* GRU after step (\d+)", out)[1])
     assert other != steps["GRU"]
-    assert f"networks/GRU: {steps['GRU']} (metrics.json differs from SHA256SUMS); the latest good one is 40" in err
+    assert f"networks/GRU: {steps['GRU']} (metrics.json differs from SHA256SUMS); the latest good one is 12" in err
     assert f"the best good one {other}\n" in err
 
 

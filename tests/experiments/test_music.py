@@ -79,15 +79,15 @@ def test_plateaus_are_counted():
 def test_it_ends_when_the_validation_loss_no_longer_falls(here, monkeypatch, capsys):
     """With random music and a high learning rate, the loss falls only at first. The result is the best network."""
     save("noise.mat", train=random_pieces(20), valid=random_pieces(9, 12)[1:], test=random_pieces(9))
-    options = ("--data", "noise.mat", "--hidden-size", "4", "--seeds", "1", "--steps", "600", "--compose", "2")
-    options += ("--sequence-length", "19", "--batch", "2", "--learning-rate", "0.1", "--patience", "2")
+    options = ("--data", "noise.mat", "--hidden-size", "4", "--seeds", "1", "--steps", "600", "--compose", "1")
+    options += ("--sequence-length", "19", "--batch", "2", "--learning-rate", "0.1", "--patience", "1")
     assert call(monkeypatch, *options, "--run-dir", "run") == 0
     out = capsys.readouterr().out
     rows = [(float(row["step"]), float(row["valid_loss"])) for row in read_metrics("run")]
     losses = [loss for _, loss in rows]
     assert rows[-1][0] < 600
-    assert music.plateaus(losses, 2) == 3
-    assert music.plateaus(losses[:-1], 2) == 2
+    assert music.plateaus(losses, 1) == 3
+    assert music.plateaus(losses[:-1], 1) == 2
     best = min(rows, key=lambda row: row[1])
     assert re.search(rf"validation +{best[1]:.3f}, the best, after step {best[0]:.0f}\n", out)
     assert "learning rate cut 2 times" in out
