@@ -69,17 +69,14 @@ class Emitter:
     def _write_pass(self, stage: Pass) -> None:
         """Computes all items of one length in one loop over the lanes, and shares what they have in common."""
         c = self.code
-        by_size: dict[int, list[Item]] = {}
-        for item in stage.items:
-            by_size.setdefault(item.node.size, []).append(item)
         with c.loop(self._first, self._last) as row:
-            for size, items in by_size.items():
+            for size, items in stage.by_size():
                 whole = size // c.host.lanes * c.host.lanes
 
                 def write(lane: Any, count: int | None, items: list[Item] = items, row: Any = row) -> None:
                     memo: dict[Any, Any] = {}
-                    for item in items:
-                        value = self._lanes(item.node, 0, lane, row, count, memo)
+                    values = [self._lanes(item.node, 0, lane, row, count, memo) for item in items]
+                    for item, value in zip(items, values, strict=True):  # an output may have the memory of an input
                         address = self.address(item.slot, row, item.offset, lane)
                         if item.accumulate:
                             before = c.load(address, item.slot.dtype, count)

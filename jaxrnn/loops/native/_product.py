@@ -20,12 +20,13 @@ def padded(n: int, host: Host) -> int:
 
 
 def row_stride(parts: int, n: int, host: Host) -> int:
-    """Returns the distance between rows of a product.
+    """Returns the distance between rows of a product. Tiles write whole panels, so the last part needs room."""
+    return spread((parts - 1) * n + padded(n, host))
 
-    Tiles write whole panels, so the last part needs room. Rows at multiples of 4 KiB would collide in the cache.
-    """
-    stride = (parts - 1) * n + padded(n, host)
-    return stride + 16 if stride % 1024 == 0 else stride
+
+def spread(stride: int) -> int:
+    """Returns a distance between rows that is no multiple of 1 KiB: such rows would collide in the cache."""
+    return stride + 16 if stride % 256 == 0 else stride
 
 
 def define_product(module: Any, host: Host) -> Any:

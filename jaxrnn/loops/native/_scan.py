@@ -16,7 +16,7 @@ from jaxrnn.loops.native._compile import register
 from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._loop import Layout, Signature, define_handler
 from jaxrnn.loops.native._nodes import Node, UnsupportedError, build
-from jaxrnn.loops.native._stages import Stages
+from jaxrnn.loops.native._stages import Stages, aliases
 
 Leaves = list[Array]
 Body = Callable[[Leaves, Leaves, Leaves], tuple[Leaves, Leaves, Leaves]]
@@ -68,6 +68,7 @@ class Program(NamedTuple):
     target: str
     layout: Layout
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
+    aliases: dict[int, int]  # inputs whose memory an output may take
 
     def call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         """Runs all steps, for state [rows, ...] and xs [time, rows, ...]."""
@@ -98,7 +99,9 @@ class Program(NamedTuple):
             *of_totals,
             _aval((self.layout.size(rows),), jnp.uint8),
         ]
-        call = jax.ffi.ffi_call(self.target, results)
+        first = 1 + len(shared) + len(state)
+        memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
+        call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
         *outs, _ = call(np.array([time, rows], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
         return outs[:n], outs[n:m], outs[m:]
@@ -177,7 +180,9 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
         evaluate(once, values)
         return [jnp.asarray(values[p]) for p in needed]
 
-    return Program(prepare, target, layout, tuple(avals))  # type: ignore[arg-type]
+    slots = {slot.place: slot for slot in stages.slots if slot.place}
+    ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
+    return Program(prepare, target, layout, tuple(avals), aliases(stages.stages, ins, ys))  # type: ignore[arg-type]
 
 
 def _scalars(traced: Equations) -> set[int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._host import Host
 from jaxrnn.loops.native._nodes import REDUCTIONS, VIEWS, Node, UnsupportedError, is_in_order, offset_of_view, row_major
-from jaxrnn.loops.native._product import row_stride
+from jaxrnn.loops.native._product import row_stride, spread
 
 
 @dataclass(eq=False)
@@ -44,9 +44,13 @@ class Product(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Computes values lane by lane and stores them."""
+    """Computes values lane by lane and stores them: for each row, all items of one size after those of smaller ones."""
 
     items: list[Item]
+
+    def by_size(self) -> list[tuple[int, list[Item]]]:
+        sizes = sorted({item.node.size for item in self.items})
+        return [(size, [item for item in self.items if item.node.size == size]) for size in sizes]
 
 
 class Item(NamedTuple):
@@ -126,7 +130,7 @@ class Stages:
             return self.store(node.args[0])
         self.visit(node)
         if node.slot is None:
-            slot = self.slot(node.size, node.dtype)
+            slot = self.slot(node.size, node.dtype, spread(node.size))
             self.put(node, slot)
             node.slot = slot
         return node.slot
@@ -308,3 +312,52 @@ def _in_parts(node: Node) -> list[tuple[Node, int]]:
         parts += [(part, start + offset) for part, offset in _in_parts(piece)]
         start += piece.size
     return parts
+
+
+def aliases(stages: list[Any], inputs: list[Slot], outputs: list[Slot]) -> dict[int, int]:
+    """Returns inputs whose memory an output may take, as indices, so that less memory is touched.
+
+    The last stage writes the outputs. An input's memory may be overwritten if nothing reads it after that: what reads
+    it is in an earlier stage, in an earlier loop over lanes, or in the very iteration that overwrites the lanes read.
+    """
+    found: dict[int, int] = {}
+    if not stages or not isinstance(stages[-1], Pass):
+        return found
+    groups = stages[-1].by_size()
+    for n, output in enumerate(outputs):
+        if output.written_by != len(stages) - 1 or not output.size:
+            continue
+        writing = [g for g, (_, items) in enumerate(groups) if any(item.slot is output for item in items)]
+        for m, given in enumerate(inputs):
+            same = (given.size, given.dtype) == (output.size, output.dtype)
+            if m in found or not same or len(writing) != 1:
+                continue
+            offsets = {item.offset for item in groups[writing[0]][1] if item.slot is output}
+            reads = [_reads(items, given, len(stages) - 1) for _, items in groups]
+            if not any(reads[writing[0] + 1 :]) and reads[writing[0]] <= offsets:
+                found[m] = n
+                break
+    return found
+
+
+def _reads(items: list[Item], slot: Slot, index: int) -> set[int]:
+    """Returns at which offsets items of stage `index` read a slot; -1 for a single number, which all lanes read."""
+    found: set[int] = set()
+    seen: set[tuple[int, int]] = set()
+
+    def visit(node: Node, offset: int) -> None:
+        offset = 0 if node.size == 1 else offset
+        if (id(node), offset) in seen:
+            return
+        seen.add((id(node), offset))
+        if node.slot is not None and node.slot.written_by < index:
+            if node.slot is slot:
+                found.add(-1 if node.size == 1 else offset)
+            return
+        moved = offset_of_view(node) if node.primitive in ("slice", "split") else 0
+        for arg in node.args:
+            visit(arg, offset + (moved or 0))
+
+    for item in items:
+        visit(item.node, 0)
+    return found
