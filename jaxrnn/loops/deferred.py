@@ -281,12 +281,12 @@ class _Scan:
         ct_weights: list[Any] = [None] * len(inputs.weights)
         for n, ct in zip(step.other_weights, ct_others, strict=True):
             ct_weights[n] = None if ct is None else ct.astype(inputs.weights[n].dtype)
-        ct_initial = [
+        cts_of_initial: list[Any] = [
             None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
         ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
             ct_weights[n] = add(ct_weights[n], product.pull_w(a, ct, inputs.weights[n]))
-        return _Inputs(ct_weights, ct_state, ct_initial, ct_zs, None, None)
+        return _Inputs(ct_weights, ct_state, cts_of_initial, ct_zs, None, None)
 
 
 def _transposed(weights: Leaves) -> Leaves:
