@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
+JITTED = ("jit", "pjit")
+WITH_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "checkpoint", "remat2")
+
 
 class DependsOn(enum.IntEnum):
     """What a value of a traced step depends on. A value made of several has the highest of theirs."""
@@ -39,6 +42,8 @@ class Equation(NamedTuple):
 class Equations:
     """The equations of `function(*args)`, including those of nested calls of `jit`. Only avals of `args` are used.
 
+    With `inline`, functions with derivatives of their own count as the equations that they consist of.
+
     Attributes:
       equations: In an order in which they can be run.
       ins: For each argument, the places of its leaves.
@@ -48,7 +53,8 @@ class Equations:
       avals: The shape and dtype of each place.
     """
 
-    def __init__(self, function: Callable[..., Any], *args: Any):
+    def __init__(self, function: Callable[..., Any], *args: Any, inline: bool = False):
+        self._inlined = (*JITTED, *WITH_DERIVATIVES) if inline else JITTED
         closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
         self.equations: list[Equation] = []
         self.constants: dict[int, Any] = {}
@@ -104,13 +110,19 @@ class Equations:
 
         for eqn in jaxpr.eqns:
             read = [place_of(atom) for atom in eqn.invars]
-            if eqn.primitive.name in ("jit", "pjit"):
-                outs = self._inline(eqn.params["jaxpr"], read)
+            if eqn.primitive.name in self._inlined:
+                outs = self._inline(_called(eqn), read)
             else:
                 outs = [self.new_place(var.aval) for var in eqn.outvars]
                 self.equations.append(_equation(eqn, read, outs, jaxpr.debug_info.with_unknown_names()))
             places |= dict(zip(eqn.outvars, outs, strict=True))
         return [place_of(atom) for atom in jaxpr.outvars]
+
+
+def _called(eqn: Any) -> ClosedJaxpr:
+    """Returns the function that an equation calls."""
+    called = next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in eqn.params)
+    return called if isinstance(called, ClosedJaxpr) else ClosedJaxpr(called, [])
 
 
 def evaluate(equations: Iterable[Equation], values: dict[int, Any]) -> None:
