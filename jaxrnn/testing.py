@@ -165,7 +165,9 @@ def _check_state(cell: Cell, params: Any, xs: Any, last: Any) -> None:
 
 def _check_keys(cell: Cell, params: Any, xs: Any, without_key: Any, rtol: float) -> None:
     def run(key: Any, loop: Any = Scan()) -> Any:
-        return unroll(cell, params, xs, key=key, loop=loop)
+        batch_shape = xs.shape[1 : xs.ndim - cell.num_feature_axes]
+        plan = Plan(loop, batch_shape=batch_shape)  # `unroll` would trace equal calls once
+        return cell.run(params, xs, cell.initial_state(params, batch_shape), key, plan)
 
     key = jax.random.key(3)
     one, same, chunks = jax.jit(lambda key: (run(key), run(key), run(key, Scan(checkpoint_every=2))))(key)

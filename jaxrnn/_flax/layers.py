@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import Literal
 
 from jaxrnn._cache import cached
+from jaxrnn._tracing import Equations
 from jaxrnn.layer import Layer, Params, Plan
 from jaxrnn.loops import Scan
 
@@ -24,12 +24,12 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def depends(function: Callable[[Any], Any], x: Any) -> bool:
     """Returns whether the values of `function(x)` depend on the values of `x`, not only on its shapes and dtypes."""
-    jaxpr = jax.make_jaxpr(function)(x).jaxpr
-    needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    for eqn in reversed(jaxpr.eqns):
-        if not needed.isdisjoint(eqn.outvars):
-            needed |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
-    return not needed.isdisjoint(jaxpr.invars)
+    traced = Equations(function, x, inline=True)
+    needed = set(traced.outs)
+    for e in reversed(traced.equations):
+        if not needed.isdisjoint(e.outs):
+            needed.update(e.ins)
+    return not needed.isdisjoint(traced.ins[0])
 
 
 @cached

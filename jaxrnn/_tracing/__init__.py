@@ -31,7 +31,7 @@ Its equations fall into four groups:
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations, evaluate
 from jaxrnn._tracing.parts import StepParts, split_step
-from jaxrnn._tracing.precision import widen
+from jaxrnn._tracing.precision import is_narrow, widen
 from jaxrnn._tracing.product import Product
 from jaxrnn._tracing.traced_step import TracedStep
 from jaxrnn._tracing.unused_rows import ignoring_unused
@@ -45,6 +45,7 @@ __all__ = [
     "TracedStep",
     "evaluate",
     "ignoring_unused",
+    "is_narrow",
     "split_step",
     "widen",
 ]

@@ -17,8 +17,9 @@ def widen(tree: Any) -> Any:
     """
     if jax.default_backend() != "cpu":
         return tree
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if _is_narrow(x.dtype) else x, tree)
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if is_narrow(x.dtype) else x, tree)
 
 
-def _is_narrow(dtype: Any) -> bool:
+def is_narrow(dtype: Any) -> bool:
+    """Returns whether a dtype is a real one of less than 32 bits."""
     return jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn._tracing import is_narrow
 from jaxrnn.ops import spread_like
 
 Leaves = list[Array]
@@ -22,7 +23,7 @@ def inexact(leaves: Leaves) -> list[Any]:
 
 def in_float32(leaves: list[Any]) -> list[Any]:
     """Casts arrays of lower precision to `float32`, in which sums over steps are computed."""
-    return [None if x is None else x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in leaves]
+    return [x.astype(jnp.float32) if x is not None and is_narrow(x.dtype) else x for x in leaves]
 
 
 def without_integers(cts: Leaves) -> list[Any]:

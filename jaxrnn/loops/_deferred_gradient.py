@@ -187,12 +187,12 @@ class DeferredGradient:
         ct_weights: list[Any] = [None] * len(inputs.weights)
         for n, ct in zip(step.other_weights, ct_others, strict=True):
             ct_weights[n] = None if ct is None else ct.astype(inputs.weights[n].dtype)
-        ct_initial = [
+        cts_of_initial: list[Any] = [
             None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
         ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
             ct_weights[n] = add(ct_weights[n], product.pull_w(self._as_steps(a), self._as_steps(ct), inputs.weights[n]))
-        return Inputs(ct_weights, ct_state, ct_initial, ct_zs, None, None)
+        return Inputs(ct_weights, ct_state, cts_of_initial, ct_zs, None, None)
 
 
 def run_with(

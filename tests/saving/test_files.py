@@ -249,13 +249,15 @@ def test_known_functions_only_compute():
     known = [value for names in json_values.KNOWN.values() for value in names.values() if not isinstance(value, type)]
     functions = [value for value in known if not isinstance(value, type(jnp.float32))]
     assert 50 < len(functions) < 80
-    x = jax.ShapeDtypeStruct((2, 3), "float32")
+    x = jax.ShapeDtypeStruct((2, 4), "float32")
+    shapes = [(2, 4), (2, 8), (2, 2)]  # `concat` has twice the features, and `glu` half of them
     for function in functions:
         try:
             y = jax.eval_shape(function, x)
         except TypeError:
             y = jax.eval_shape(function, x, x)
-        assert (y.shape, y.dtype) in [((2, 3), x.dtype), ((2, 6), x.dtype)], function  # `concat` has twice the features
+        assert y.dtype == x.dtype
+        assert y.shape in shapes, function
 
 
 def test_a_file_cannot_write_files(path, monkeypatch):
