@@ -93,18 +93,23 @@ class Program(NamedTuple):
 
     def _call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         of_state, of_ys, of_totals = self.avals
-        results = [
-            *(_aval((rows, *a.shape), a.dtype) for a in of_state),
-            *(_aval((time, rows, *a.shape), a.dtype) for a in of_ys),
+        sizes = [[math.prod(aval.shape) for aval in group] for group in self.avals]
+        results = [  # flat, so that an output may take the memory of an input of another shape
+            *(_aval((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
+            *(_aval((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
             *of_totals,
             _aval((self.layout.size(rows),), jnp.uint8),
         ]
+        state = [x.reshape(rows, math.prod(x.shape[1:])) for x in state]
+        xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
         memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
         call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
         *outs, _ = call(np.array([time, rows], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
-        return outs[:n], outs[n:m], outs[m:]
+        last = [x.reshape(rows, *aval.shape) for x, aval in zip(outs[:n], of_state, strict=True)]
+        ys = [y.reshape(time, rows, *aval.shape) for y, aval in zip(outs[n:m], of_ys, strict=True)]
+        return last, ys, outs[m:]
 
 
 def _merge(x: Array, is_batched: bool, size: int, *, axis: int) -> Array:
