@@ -8,7 +8,17 @@ import pytest
 
 import jaxrnn
 from jaxrnn import loops
-from tests.support.cases import LINEAR_LOOPS, LOOPS, cases, cell_cases, examples, exported_layers, file_of, variants
+from tests.support.cases import (
+    LINEAR_LOOPS,
+    LOOPS,
+    NATIVE_LOOPS,
+    cases,
+    cell_cases,
+    examples,
+    exported_layers,
+    file_of,
+    variants,
+)
 
 LAYERS = exported_layers()
 ROOT = Path(jaxrnn.__file__).parents[1]
@@ -63,7 +73,7 @@ def test_parameters_and_state_of_a_cell_are_exported(name):
 
 def test_every_exported_loop_is_tested():
     kinds = {kind for kind in vars(loops).values() if inspect.isclass(kind) and issubclass(kind, loops.Loop)}
-    assert kinds - {loops.Loop} <= {type(loop) for loop in (LOOPS | LINEAR_LOOPS).values()}
+    assert kinds - {loops.Loop} <= {type(loop) for loop in (LOOPS | LINEAR_LOOPS | NATIVE_LOOPS).values()}
 
 
 def test_exported_names_are_unique_and_complete():

@@ -28,6 +28,11 @@ LINEAR_LOOPS = {  # every loop that runs a `LinearCell` only
     "associative-chunk": loops.AssociativeScan(chunk=4),
 }
 
+NATIVE_LOOPS = {  # every loop that computes in float32 and refuses some cells
+    "native": loops.Native(),
+    "native-checkpoint": loops.Native(checkpoint_every=4),
+}
+
 
 def exported_layers():
     """Every public class that is a layer, by name."""
