@@ -30,7 +30,7 @@ def check_cell(
     The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure,
     shapes and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a
     finite gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts
-    and with checkpoints give the same results. With a random key, equal keys give equal results, also if the steps run
+    and with checkpoints give the same results. With a random key, equal keys give equal results, even if the steps run
     in chunks, and a cell that is random draws from its key.
 
     Example:

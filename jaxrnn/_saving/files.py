@@ -86,11 +86,11 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] = ()) -> tuple[
     """Loads a layer and its parameters from a file that `save` wrote.
 
     The layer is equal to the one that was saved, and the parameters are JAX arrays with the same values and dtypes in
-    the same containers. A file that was damaged after it was written is refused.
+    the same containers. A damaged file raises an error.
 
-    Untrusted files are safe to load and to run. A file may name jaxrnn's layers, which check their arguments as always,
-    activations such as `jax.nn.relu` and other elementwise functions of JAX, and what is given as `classes`. The
-    parameters are arrays, and fit the layer. Nothing is unpickled or imported.
+    Untrusted files are safe to load and to run. A file may name only jaxrnn's layers, which check their
+    arguments as always, activations such as `jax.nn.relu` and other elementwise functions of JAX, and what is given as
+    `classes`. The parameters must be arrays that fit the layer. Nothing is unpickled or imported.
 
     Example:
       >>> import os, tempfile

@@ -58,7 +58,7 @@ def check_string(name: str, value: Any) -> None:
 
 
 def check_activations(cell: Any, library: str) -> None:
-    """Checks that a gated cell has the activations that are the only ones of a library."""
+    """Checks that a gated cell has the default activations, the only ones that some libraries have."""
     if not isinstance(cell, Elman) and (cell.activation is not tanh or cell.gate_activation is not sigmoid):
         raise TypeError(f"{cell} cannot be converted to {library}: its activations must be jnp.tanh and jax.nn.sigmoid")
 
