@@ -231,7 +231,7 @@ ERRORS = {
     ),
     "state, structure": (
         TypeError,
-        r"^state must have the structure of layer\..*, LSTMState\(h=\(2, 4\), c=\(2, 4\)\), but it is an array \(2, 4\)$",
+        r"^state .* have the structure of layer\..*, LSTMState\(h=\(2, 4\), c=\(2, 4\)\), but it is an array \(2, 4\)$",
         lambda: run_lstm(state=np.zeros((2, 4))),
     ),
     "state, a tuple": (
