@@ -89,7 +89,7 @@ def explaining_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return init(self, *args, **kwargs)
-        except ERRORS as error:
+        except Exception as error:  # also those of JAX's compiler, such as for negative sizes
             problem = None if _is_explained(error) else _explain_init(self, error, *args, **kwargs)
             if problem is None:
                 raise

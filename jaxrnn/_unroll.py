@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from jaxrnn._all_states import AllStates
 from jaxrnn._cache import is_hashable
-from jaxrnn._check import did_you_mean
+from jaxrnn._check import described, did_you_mean
 from jaxrnn._diagnosis import (
     as_array,
     check_leaves,
@@ -83,7 +83,7 @@ def unroll(
       ValueError: An argument has the wrong value or shape.
     """
     if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{did_you_mean(layer)}")
+        raise TypeError(f"layer must be a jaxrnn layer, but it is {described(layer)}{did_you_mean(layer)}")
     if not isinstance(loop, Loop):
         raise TypeError(f"loop must be a loop such as jaxrnn.loops.Scan(), but it is {loop!r}")
     if not isinstance(reverse, bool):
@@ -373,9 +373,16 @@ def _state(layer: Layer, params: Params, state: State | None, batch_shape: tuple
         return layer.initial_state(params, batch_shape)
     expected = jax.eval_shape(lambda p: layer.initial_state(p, batch_shape), params)
     if jax.tree.structure(state) != jax.tree.structure(expected):
+        shapes, wanted = (jax.tree.map(np.shape, tree) for tree in (state, expected))
+        given = (
+            "a random key: write key=key"
+            if is_key(state)
+            else f"an array {shapes}"
+            if hasattr(state, "shape")
+            else shapes
+        )
         raise TypeError(
-            f"state must have the structure of layer.initial_state(params, {batch_shape}), "
-            f"{jax.tree.structure(expected)}, but it has {jax.tree.structure(state)}"
+            f"state must have the structure of layer.initial_state(params, {batch_shape}), {wanted}, but it is {given}"
         )
     state = jax.tree.map(jnp.asarray, state)
     shapes, wanted = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (state, expected))

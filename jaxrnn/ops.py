@@ -367,8 +367,8 @@ def at_last(xs: Any, lengths: Any) -> Any:
 
     Args:
       xs: An array [time, *batch, ...], or a pytree of them, such as the states of all steps.
-      lengths: Integers [*batch] from 0 to time. For missing steps at other places, `hold(xs, mask)[-1]` is the entry at
-        the last present step.
+      lengths: Integers [*batch] from 0 to time. With a mask, `at_last(hold(xs, mask), lengths)` is the entry at the
+        last present step, and `hold(xs, mask)[-1]` is that without lengths. Outputs are zero at missing steps.
 
     Returns:
       An array [*batch, ...] for each array of `xs`; zero for sequences of length 0.

@@ -139,7 +139,12 @@ def _last_name(path: tuple[Any, ...]) -> str:
 
 
 def _check_value(cell: Cell) -> None:
-    again = pickle.loads(pickle.dumps(cell))
+    try:
+        again = pickle.loads(pickle.dumps(cell))
+    except Exception as error:
+        raise AssertionError(
+            f"a cell must be picklable: define its class and its functions at the top level of a module ({error})"
+        ) from error
     assert again == cell, "a cell must be equal to what is unpickled from it"
     assert hash(again) == hash(cell), "equal cells must have equal hashes"
     arrays = [name for name, value in vars(cell).items() if isinstance(value, jax.Array | np.ndarray)]

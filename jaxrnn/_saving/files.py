@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxrnn._check import did_you_mean
+from jaxrnn._check import described, did_you_mean
 from jaxrnn._names import names_along
 from jaxrnn._saving.fitting import check_fit, check_leaves
 from jaxrnn._saving.json_values import from_json, place_of, to_json, user_names
@@ -160,7 +160,9 @@ def _read_array(tensors: dict[str, Any], place: str, json: Any) -> Array:
 
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Layer | TreeCell):
-        raise TypeError(f"layer must be a jaxrnn layer or a cell over trees, but it is {layer!r}{did_you_mean(layer)}")
+        raise TypeError(
+            f"layer must be a jaxrnn layer or a cell over trees, but it is {described(layer)}{did_you_mean(layer)}"
+        )
 
 
 def _number_to_json(path: tuple[Any, ...], value: Any) -> Any:
