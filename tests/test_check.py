@@ -32,6 +32,7 @@ CHECKS = {  # check: how to call it, what it accepts, wrong kinds, values out of
     "instance": (check.instance, (str, "a word"), ["word"], [0, str], [], "a word"),
 }
 HELPERS = {
+    "described",
     "unmixed_input_size",
     "numbers",
     "did_you_mean",
