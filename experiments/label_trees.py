@@ -5,8 +5,8 @@ in logic. Networks train on shallow expressions and are tested on deeper ones to
 sequence network predicts a leaf's label at its symbol and an inner node's label at its closing bracket. --data reads
 train.txt, dev.txt and test.txt in the format of the Stanford Sentiment Treebank (Socher et al., 2013):
 (3 (2 It) (4 (4 great) (2 film))). With an odd number of classes, such as its five, the middle one is neutral, and the
-script also prints the binary accuracy: the nodes that are not neutral count, and a prediction is the side of the
-neutral class with the larger probability. For the test, each network has the parameters of its own best validation.
+script also prints the binary accuracy: neutral nodes are left out, and the prediction is the side, above or below
+neutral, that has the larger probability. Each network is tested with the parameters of its own best validation.
 """
 
 from __future__ import annotations

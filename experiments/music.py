@@ -155,7 +155,7 @@ def make_steps(options: Options, model: jaxrnn.Stack) -> Steps:
 
 
 def plateaus(losses: list[float], patience: int) -> int:
-    """Returns how often `patience` losses in a row were not lower than all before."""
+    """Returns how often `patience` losses in a row were not lower than all earlier ones."""
     lowest, waited, number = np.inf, 0, 0
     for loss in losses:
         lowest, waited = (loss, 0) if loss < lowest else (lowest, waited + 1)

@@ -142,6 +142,7 @@ from jaxrnn.wrappers import FastSlow, LearnedInitialState, Mogrifier, Multiplica
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx
 
+# So that `jax.export` can serialize functions of parameters and states.
 _register_named_tuples(cells, layers, wrappers, trees, weights)
 
 __version__ = "0.1.0"

@@ -17,11 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the list of cells or the page of one cell, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxrnn",
-        description="Name the cells of jaxrnn by family, say what those of a family are good for, or describe one: its "
-        "equations, its parameters at given sizes, its paper, the loops that can run it, and an example.",
+        description="List the cells of jaxrnn by family, the purposes of a family's cells, or the details of one cell: "
+        "its equations, its parameters at given sizes, its paper, the loops that can run it, and an example.",
         epilog="The default sizes are those of the cell's example.",
     )
-    parser.add_argument("cell", nargs="?", help="name of a cell such as LSTM, or of a family such as vanilla; or all")
+    parser.add_argument("cell", nargs="?", help="a cell such as LSTM, a family such as vanilla, or all")
     parser.add_argument("--hidden-size", type=int, metavar="INT", help="hidden size of the cell")
     parser.add_argument(
         "--input-size",
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show Greek letters
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # for example of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    except BrokenPipeError:  # for example with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what Python flushes at exit
     return 0
 
 

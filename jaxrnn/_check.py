@@ -29,6 +29,8 @@ class NamedArguments:
         if _has_dataclass_init(cls):
             fields = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
             required = [field.name for field in fields if not field.kw_only]
+            if "input_size" in kwargs and "input_size" not in cls.__dataclass_fields__ and hasattr(cls, "init"):  # type: ignore[attr-defined]
+                raise TypeError(f"{cls.__name__} takes no input_size: it is an argument of init")
             if len(args) > len(required):
                 named = [field.name for field in fields if field.kw_only]
                 raise TypeError(
@@ -157,6 +159,12 @@ def numbers(owner: Any, x: Any, what_it_does: str, remedy: str = "put an Embeddi
         raise TypeError(f"{owner} {what_it_does}, so it needs numbers, not symbols: {remedy}")
 
 
+def described(value: Any) -> str:
+    """Returns a value as it is printed, or only its kind if that takes several lines, as trees of arrays do."""
+    text = repr(value)
+    return f"of the type {type(value).__name__}" if "\n" in text else text
+
+
 def did_you_mean(value: Any) -> str:
     """Returns a hint for a class that was given in place of an instance."""
     return f": did you mean {value.__name__}(...)?" if isinstance(value, type) else ""
@@ -187,7 +195,7 @@ def _number(owner: Any, name: str, what: str, holds: Any) -> None:
 
 
 def _message(owner: Any, name: str, what: str) -> str:
-    return f"{type(owner).__name__}'s {name} must be {what}, but it is {getattr(owner, name)!r}"
+    return f"{type(owner).__name__}'s {name} must be {what}, but it is {described(getattr(owner, name))}"
 
 
 def _listed(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Explains why a layer could not run: which argument does not fit it.
 
-Nothing here runs unless there is an error or a step is traced, so that a compiled call pays nothing for it.
+Nothing here runs unless there is an error or a step is traced, so compiled calls do not get slower.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ERRORS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, N
 def check_parameters(layer: Any, params: Any, xs: Any) -> None:
     """Raises an error if the containers of the parameters are not those that the layer's `init` returns.
 
-    Arrays of another shape only fail if the layer cannot run with them: see `explain`.
+    Arrays of another shape raise an error only if the layer cannot run with them: see `explained`.
     """
     expected = expected_parameters(layer, _input_size(layer, xs))
     if expected is not None and (problem := _difference(layer, expected, params, "params", shapes=False)):
@@ -83,13 +83,13 @@ def _explain(layer: Any, params: Any, xs: Any, error: Exception) -> Exception | 
 
 
 def explaining_init(init: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps the `init` of a layer: an error says which argument caused it."""
+    """Wraps the `init` of a layer so that its errors say which argument caused them."""
 
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return init(self, *args, **kwargs)
-        except ERRORS as error:
+        except Exception as error:  # also those of JAX's compiler, such as for negative sizes
             problem = None if _is_explained(error) else _explain_init(self, error, *args, **kwargs)
             if problem is None:
                 raise
@@ -114,7 +114,7 @@ def _explain_init(layer: Any, error: Exception, key: Any = None, input_size: Any
 
 
 def explaining_initial_state(initial_state: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps the `initial_state` of a layer: its first argument must be parameters, not a shape."""
+    """Wraps the `initial_state` of a layer to check that it is given parameters and not only a shape."""
 
     @functools.wraps(initial_state)
     def wrapper(self: Any, params: Any, batch_shape: Any = (), dtype: Any = None) -> Any:
@@ -150,7 +150,7 @@ def _is_explained(error: Exception) -> bool:
 
 @cached
 def expected_parameters(layer: Any, input_size: Any) -> Any:
-    """Returns the shapes of the parameters that `init` draws, or None if it cannot be asked.
+    """Returns the shapes of the parameters that `init` draws, or None if it raises an error.
 
     For symbols, `input_size` is None. Axes that depend on it are then ANY.
     """
@@ -174,9 +174,9 @@ def _common_shape(a: Any, b: Any) -> SimpleNamespace:
 
 
 def reads_integers_as_features(layer: Any, params: Any, shape: tuple[int, ...]) -> bool:
-    """Returns whether the last axes of integers of this shape have the input size of the parameters.
+    """Returns whether integers of this shape look like features: their last axes have the input size of the parameters.
 
-    If there are at least two axes before them, they are more likely to be features than symbols.
+    There must be at least two axes before these. Otherwise the integers are more likely to be symbols.
     """
     axes = layer.num_feature_axes
     if axes == 0 or len(shape) < 2 + axes:

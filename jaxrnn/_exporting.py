@@ -10,9 +10,9 @@ from typing import Any
 import jax.export
 
 
-def register_named_tuples(*rooms: ModuleType) -> None:
+def register_named_tuples(*modules: ModuleType) -> None:
     """Registers all public NamedTuples of some modules, such as parameters and states, under `jaxrnn.<name>`."""
-    for kind in _named_tuples(rooms):
+    for kind in _named_tuples(modules):
         try:
             jax.export.register_namedtuple_serialization(kind, serialized_name=f"jaxrnn.{kind.__name__}")
         except ValueError as error:
@@ -21,12 +21,12 @@ def register_named_tuples(*rooms: ModuleType) -> None:
             return  # jaxrnn was imported before in this process, and a name can be registered only once
 
 
-def _named_tuples(rooms: tuple[ModuleType, ...]) -> Iterator[Any]:
-    for room in rooms:
-        for value in vars(room).values():
-            if inspect.ismodule(value) and value.__name__.startswith(f"{room.__name__}."):
+def _named_tuples(modules: tuple[ModuleType, ...]) -> Iterator[Any]:
+    for module in modules:
+        for value in vars(module).values():
+            if inspect.ismodule(value) and value.__name__.startswith(f"{module.__name__}."):
                 yield from _named_tuples((value,))
-            elif getattr(value, "__module__", None) == room.__name__ and _is_public_named_tuple(value):
+            elif getattr(value, "__module__", None) == module.__name__ and _is_public_named_tuple(value):
                 yield value
 
 

@@ -23,7 +23,7 @@ class Generated(NamedTuple):
 
     xs: Any  # the generated inputs [steps, *batch, ...]; zero after a sequence has ended
     ys: Any  # the outputs [steps, *batch, ...] from which they were made; zero after a sequence has ended
-    lengths: Array  # [*batch], how many inputs each sequence has, the one at which it ended included
+    lengths: Array  # [*batch], the number of inputs of each sequence, including the one that ended it
     state: State  # before the last generated input is read
 
 
@@ -41,8 +41,8 @@ def generate(
 ) -> Generated:
     """Runs a layer in a closed loop: after a prompt, each input is made from the output before it.
 
-    `feed` says how: it samples or chooses a symbol, or returns a prediction as it is. The layer runs without a random
-    key, and everything can be differentiated. Call it inside `jax.jit`.
+    `feed` computes it, for instance by sampling a symbol. Without `feed`, the output itself is the next input. The
+    layer runs without a random key, and everything can be differentiated. Call this function inside `jax.jit`.
 
     Example:
       >>> layer = jaxrnn.Stack(jaxrnn.GRU(16), jaxrnn.Dense(5))
@@ -77,10 +77,11 @@ def generate(
       state: The state before the prompt; None means `layer.initial_state`.
       steps: Number of inputs to generate, at least one.
       feed: A function of an output [*batch, ...] that returns the next input [*batch, ...]; with `key`, of an output
-        and a random key, which is `jax.random.split(key, steps)[n]` for the n-th input. None: the output is the input.
+        and a random key, which is `jax.random.split(key, steps)[n]` for the n-th input. None: the
+        next input is the output itself.
       stop: A function of an input [*batch, ...] that returns booleans [*batch]: whether a sequence ends with this
         input. From then on its state stays unchanged, and its inputs and outputs are zero. When all sequences have
-        ended, the steps that are left do not run the layer. None: no sequence ends before `steps`.
+        ended, the remaining steps do not run the layer. None: no sequence ends before `steps`.
       lengths: Lengths of the prompts, integers [*batch] of at least 1, or None if all of them have the full length.
       key: A random key for `feed`, or None.
 

@@ -4,8 +4,8 @@ The key of a step is a JAX random key that holds two keys: one that differs from
 draws, and one that is the same at all steps of the call. Splitting it splits both, so wrappers can give each cell keys
 of its own.
 
-Both are Threefry keys whatever the user's key is, because the numbers of a Threefry key do not depend on `jax.vmap`.
-Thus a loop that runs the steps in chunks draws the same numbers.
+Both are Threefry keys even if the user's key is not, because the numbers of a Threefry key do not depend on
+`jax.vmap`. A loop that runs the steps in chunks therefore draws the same numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def as_step_key(key: Array) -> Array:
 def call_key(key: Array) -> Array:
     """Returns the random key that is the same at all steps of one call of `unroll`, given the key of a step.
 
-    A cell draws from `key` what differs from step to step, and from `call_key(key)` what all steps share.
+    Use `key` for random numbers that differ from step to step, and `call_key(key)` for those that all steps share.
 
     Example:
       >>> class VariationalElman(jaxrnn.Elman):  # drops the same inputs at all steps

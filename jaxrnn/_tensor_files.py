@@ -96,7 +96,7 @@ def from_stored(tensors: dict[str, Any], name: str, dtype: str, shape: tuple[int
 
 
 def form_in_file(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """Returns the dtype, in the words of safetensors, and the shape of the tensor that holds an array."""
+    """Returns safetensors' name for the dtype, and the shape, of the tensor that holds an array."""
     stored_dtype, stored_shape = _stored_form(dtype, shape)
     return SAFETENSORS_NAMES[stored_dtype.name], stored_shape
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from jaxrnn._all_states import AllStates
 from jaxrnn._cache import is_hashable
-from jaxrnn._check import did_you_mean
+from jaxrnn._check import described, did_you_mean
 from jaxrnn._diagnosis import (
     as_array,
     check_leaves,
@@ -61,15 +61,15 @@ def unroll(
       state: The state before the first step; None means `layer.initial_state`. It keeps its dtype.
       lengths: Integers [*batch] from 0 to time. From its length on, a sequence's state stays unchanged and its
         output is zero. Padding values, even NaN and Inf, never affect outputs or gradients.
-      resets: Booleans [time, *batch]. True at t says that a new sequence begins at t in time, so that no state passes
-        between the steps t - 1 and t, in either direction: the state restarts from `layer.initial_state` before step t
+      resets: Booleans [time, *batch]. True at t means that a new sequence begins at t in time, so no state passes
+        between the steps t - 1 and t in either direction: the state restarts from `layer.initial_state` before step t
         is read, or with `reverse` before step t - 1 is read. Resets at or past a sequence's length have no effect. A
-        sequence of whose outputs none is used never affects gradients, even if it is NaN.
+        sequence whose outputs are not used never affects gradients, even if it is NaN.
       mask: Booleans [time, *batch], True where a step is present, for sequences with gaps or with padding at the
-        beginning. The result is that of the sequences without their missing steps: there the state waits, the output
-        is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset at a missing step
-        takes effect at the next present one, also if that is in the next call: if no present step follows, the state of
-        a causal layer is the one after the restart.
+        beginning. The result is that of the sequences without their missing steps. At a missing step the state stays
+        unchanged, the output is zero (`jaxrnn.hold` repeats the last one instead), and the input is never read. A reset
+        at a missing step takes effect at the next present step, even if that belongs to the next call: if no present
+        step follows, a causal layer returns the state after the restart.
       reverse: Whether to read the last step first. Outputs stay aligned with inputs, and padding stays at the end.
       key: A random key for dropout and similar layers. None means evaluation, in which nothing is random.
       loop: How to run, from `jaxrnn.loops`. It changes the cost, never the result.
@@ -83,7 +83,7 @@ def unroll(
       ValueError: An argument has the wrong value or shape.
     """
     if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{did_you_mean(layer)}")
+        raise TypeError(f"layer must be a jaxrnn layer, but it is {described(layer)}{did_you_mean(layer)}")
     if not isinstance(loop, Loop):
         raise TypeError(f"loop must be a loop such as jaxrnn.loops.Scan(), but it is {loop!r}")
     if not isinstance(reverse, bool):
@@ -112,7 +112,7 @@ def _run(
     mask: Array | None,
     key: Array | None,
 ) -> tuple[State, Any]:
-    """Runs a layer over arrays. All that follows from shapes and dtypes is checked here, once for each compilation."""
+    """Runs a layer over arrays. Shapes and dtypes are checked here, once for each compilation."""
     xs = jax.tree.map(jnp.asarray, xs)
     time, batch_shape = _time_and_batch(layer, xs)
     check_parameters(layer, params, xs)
@@ -170,8 +170,8 @@ def states_over_time(
 ) -> tuple[State, Any]:
     """Runs a layer over time, like `unroll`, and returns its states after all steps instead of the last one.
 
-    The gates of a cell follow from the state before each step and the projected input, for all steps at once. (With
-    `resets`, the state before a step at which a sequence begins is the initial one.)
+    The method `gates` of a cell computes the gates of all steps at once, from the state before each step and the
+    projected input. With `resets`, the state before the first step of each sequence is the initial one.
 
     Example:
       >>> layer = jaxrnn.Stack(jaxrnn.LSTM(64), jaxrnn.Bidirectional(jaxrnn.GRU(32)))
@@ -195,8 +195,8 @@ def states_over_time(
       params: Its parameters, from `layer.init`.
       xs: Inputs [time, *batch, features] or symbols [time, *batch].
       state: The state before the first step; None means `layer.initial_state`.
-      lengths: As in `unroll`. At and after its length, a sequence's state stays as it is: in reading order, so that
-        under `reverse`, where the padding comes first, the states in the padding are the one before the first step.
+      lengths: As in `unroll`. In the padding, the state stays that after a sequence's last step; with `reverse`, where
+        the padding is read first, it is the state before the first step.
       resets: As in `unroll`.
       reverse: Whether to read the last step first. States stay aligned with inputs, so the last state is the first
         entry.
@@ -240,9 +240,10 @@ def step(
       params: Its parameters.
       state: The state before the step; initially `layer.initial_state(params, batch_shape)`.
       x: Input [*batch, features], or integers [*batch].
-      resets: Booleans [*batch]. Where True, a new sequence begins: the state restarts before the input is read, even
-        if the step is missing.
-      mask: Booleans [*batch], True where the step is present. Elsewhere the state waits and the output is zero.
+      resets: Booleans [*batch], True where a new sequence begins: the state restarts before the input is read, even if
+        the step is missing.
+      mask: Booleans [*batch], True where the step is present. Elsewhere the state stays unchanged and the output is
+        zero.
       key: A random key. None means evaluation.
 
     Returns:
@@ -372,9 +373,16 @@ def _state(layer: Layer, params: Params, state: State | None, batch_shape: tuple
         return layer.initial_state(params, batch_shape)
     expected = jax.eval_shape(lambda p: layer.initial_state(p, batch_shape), params)
     if jax.tree.structure(state) != jax.tree.structure(expected):
+        shapes, wanted = (jax.tree.map(np.shape, tree) for tree in (state, expected))
+        given = (
+            "a random key: write key=key"
+            if is_key(state)
+            else f"an array {shapes}"
+            if hasattr(state, "shape")
+            else shapes
+        )
         raise TypeError(
-            f"state must have the structure of layer.initial_state(params, {batch_shape}), "
-            f"{jax.tree.structure(expected)}, but it has {jax.tree.structure(state)}"
+            f"state must have the structure of layer.initial_state(params, {batch_shape}), {wanted}, but it is {given}"
         )
     state = jax.tree.map(jnp.asarray, state)
     shapes, wanted = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (state, expected))

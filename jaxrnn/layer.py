@@ -131,7 +131,7 @@ class Layer(NamedArguments, abc.ABC):
     """A map from a sequence to a sequence that carries a state.
 
     A layer is a pytree without leaves, so that it can be an argument of a function under `jax.jit`, `jax.vmap` or
-    `jax.lax.scan`, and a part of a training state. An equal layer does not compile anew.
+    `jax.lax.scan`, and a part of a training state. Equal layers share one compilation.
 
     Example:
       >>> cell = jaxrnn.GRU(64)
@@ -168,7 +168,7 @@ class Layer(NamedArguments, abc.ABC):
         return self
 
     def __reduce__(self) -> Any:
-        """Pickles a layer by value, and functions such as `jnp.tanh` and `jnp.add`, which are objects, by name."""
+        """Pickles a layer by value, and callable objects such as `jnp.tanh` and `jnp.add` by name."""
         return _rebuild, (type(self), {name: _Named.of(value) for name, value in vars(self).items()})
 
     def __call__(self, params: Params, x: Any, *, key: Array | None = None) -> Any:
@@ -221,7 +221,7 @@ class Layer(NamedArguments, abc.ABC):
 
         Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state
         has a leading time axis and holds the states after all steps. `plan.run_loop` and the layers that combine others
-        do so; a layer that computes its state without a loop must do so, too.
+        do this; a layer that computes its state without a loop must do it itself.
         """
 
 
@@ -238,8 +238,8 @@ class Cell(Layer):
         Args:
           params: The parameters.
           x: Input [*batch, features], or integers [*batch]. Without a key, the time axis is one of the batch axes.
-          key: A random key of the step, for all functions of `jax.random`, or None in evaluation. From
-            `jaxrnn.call_key(key)` a cell draws what all steps of a call share.
+          key: A random key of the step, which all functions of `jax.random` accept, or None in evaluation.
+            `jaxrnn.call_key(key)` is the same at all steps of a call.
 
         Returns:
           A pytree of arrays [*batch, ...].
@@ -254,9 +254,9 @@ class Cell(Layer):
         """Returns the output of a step, given the state after it."""
 
     def comparable(self, one: State, other: State) -> tuple[State, State]:
-        """Returns equal states, whose arrays a wrapper may mix with each other.
+        """Returns both states in a form in which a wrapper such as `Zoneout` may mix their arrays.
 
-        A cell overrides this method if an array of its state has a meaning only together with another one, such as a
+        A cell overrides this method if an array of its state is meaningful only together with another one, such as a
         sum that is stored relative to a stabilizer.
         """
         return one, other
@@ -341,7 +341,7 @@ class _Named(NamedTuple):
 
     @staticmethod
     def of(value: Any) -> Any:
-        """Returns the name of an object that can be called and imported; pickle itself knows functions and classes."""
+        """Returns the name of a callable object if it can be imported. Pickle handles functions and classes itself."""
         module, name = getattr(value, "__module__", None), getattr(value, "__name__", "")
         is_object = callable(value) and not isinstance(value, type | types.FunctionType)
         if is_object and module and getattr(sys.modules.get(module), name, None) is value:

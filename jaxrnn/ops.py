@@ -238,7 +238,7 @@ def mod_relu(x: Array, b: Array) -> Array:
 
 
 def complex_dtype(dtype: Any) -> Any:
-    """Returns the dtype of complex numbers whose parts have a dtype, or float32 if there are none of so low precision.
+    """Returns the complex dtype whose parts have the given real dtype, but at least float32.
 
     Example:
       >>> jaxrnn.ops.complex_dtype(jnp.bfloat16)
@@ -248,7 +248,7 @@ def complex_dtype(dtype: Any) -> Any:
 
 
 def to_complex(real: Array, imaginary: Array | None = None) -> Array:
-    """Makes complex numbers of real ones, which are cast to at least float32.
+    """Makes complex numbers from their parts, which are cast to at least float32.
 
     Example:
       >>> jaxrnn.ops.to_complex(jnp.ones(2), jnp.array([0.0, 2.0])).tolist()
@@ -367,15 +367,15 @@ def at_last(xs: Any, lengths: Any) -> Any:
 
     Args:
       xs: An array [time, *batch, ...], or a pytree of them, such as the states of all steps.
-      lengths: Integers [*batch] from 0 to time. For missing steps at other places, `hold(xs, mask)[-1]` is the entry at
-        the last present step.
+      lengths: Integers [*batch] from 0 to time. With a mask, `at_last(hold(xs, mask), lengths)` is the entry at the
+        last present step, and `hold(xs, mask)[-1]` is that without lengths. Outputs are zero at missing steps.
 
     Returns:
       An array [*batch, ...] for each array of `xs`; zero for sequences of length 0.
 
     Raises:
       TypeError: `lengths` are not integers.
-      ValueError: `lengths` are not of the batch shape.
+      ValueError: `lengths` do not have the batch shape.
     """
     lengths = jnp.asarray(lengths)
     if not is_symbols(lengths):
@@ -411,8 +411,8 @@ def hold(xs: Any, mask: Any, *, reverse: bool = False) -> Any:
       A pytree like `xs`, with zeros where no present step came before. Entries at missing steps are never read.
 
     Raises:
-      TypeError: `mask` does not consist of booleans.
-      ValueError: `mask` is not of the shape [time, *batch].
+      TypeError: `mask` does not hold booleans.
+      ValueError: `mask` does not have the shape [time, *batch].
     """
     mask = jnp.asarray(mask)
     if mask.dtype != bool:

@@ -30,7 +30,7 @@ def check_cell(
     The cell is a value: it can be pickled, compared and hashed, and holds no arrays. Its state keeps its structure,
     shapes and dtypes. Unrolling it equals calling it step by step. Leading axes are batch axes. Every parameter has a
     finite gradient that is not zero. No output depends on later inputs. Runs under `jit`, under `vmap`, in two parts
-    and with checkpoints give the same results. With a random key, equal keys give equal results, also if the steps run
+    and with checkpoints give the same results. With a random key, equal keys give equal results, even if the steps run
     in chunks, and a cell that is random draws from its key.
 
     Example:
@@ -139,7 +139,12 @@ def _last_name(path: tuple[Any, ...]) -> str:
 
 
 def _check_value(cell: Cell) -> None:
-    again = pickle.loads(pickle.dumps(cell))
+    try:
+        again = pickle.loads(pickle.dumps(cell))
+    except Exception as error:
+        raise AssertionError(
+            f"a cell must be picklable: define its class and its functions at the top level of a module ({error})"
+        ) from error
     assert again == cell, "a cell must be equal to what is unpickled from it"
     assert hash(again) == hash(cell), "equal cells must have equal hashes"
     arrays = [name for name, value in vars(cell).items() if isinstance(value, jax.Array | np.ndarray)]

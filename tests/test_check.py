@@ -32,6 +32,7 @@ CHECKS = {  # check: how to call it, what it accepts, wrong kinds, values out of
     "instance": (check.instance, (str, "a word"), ["word"], [0, str], [], "a word"),
 }
 HELPERS = {
+    "described",
     "unmixed_input_size",
     "numbers",
     "did_you_mean",
@@ -100,6 +101,8 @@ def test_the_input_size_is_no_argument_of_a_cell():
         TypeError, match=r"^Scan takes nothing by position, but got \(8,\): write unroll and .* by name$"
     ):
         jaxrnn.loops.Scan(8)
+    with pytest.raises(TypeError, match=r"^LSTM takes no input_size: it is an argument of init$"):
+        jaxrnn.LSTM(input_size=3, hidden_size=8)
 
 
 def test_a_layer_of_the_user_may_write_its_own_init():

@@ -124,6 +124,11 @@ ERRORS = {
         "layer must be a jaxrnn layer, but it is 3$",
         lambda: unroll(3, None, XS),
     ),
+    "layer, after its parameters": (
+        TypeError,
+        "^layer must be a jaxrnn layer, but it is of the type LSTMParams$",
+        lambda: unroll(LSTM(4).init(jax.random.key(0), 3), LSTM(4), XS),
+    ),
     "states of a layer without a loop": (
         TypeError,
         r"^states_over_time needs .* LastStateOnly\(\)\) returns state\[1\]\['count'\] of shape \(2,\) instead of",
@@ -226,8 +231,18 @@ ERRORS = {
     ),
     "state, structure": (
         TypeError,
-        r"state must have the structure of layer.initial_state\(params, \(2,\)\)",
+        r"^state .* have the structure of layer\..*, LSTMState\(h=\(2, 4\), c=\(2, 4\)\), but it is an array \(2, 4\)",
         lambda: run_lstm(state=np.zeros((2, 4))),
+    ),
+    "state, a tuple": (
+        TypeError,
+        r"LSTMState\(h=\(2, 4\), c=\(2, 4\)\), but it is \(\(2, 4\), \(2, 4\)\)",
+        lambda: run_lstm(state=(np.zeros((2, 4)), np.zeros((2, 4)))),
+    ),
+    "state, a key": (
+        TypeError,
+        "but it is a random key: write key=key",
+        lambda: run_lstm(state=jax.random.key(0)),
     ),
     "state, shapes": (
         ValueError,

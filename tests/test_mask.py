@@ -222,3 +222,13 @@ def test_at_last_of_an_empty_sequence_never_reads_it():
     assert np.isfinite(grad).all()
     assert not grad[:, 1].any()
     assert grad[2, 2].all()
+
+
+def test_at_last_of_held_outputs_is_the_last_present_one():
+    lengths = np.array([7, 0, 3, 5])
+    ys = draw(TIME, BATCH, 2)
+    ys = np.where((MASK & (np.arange(TIME)[:, None] < lengths))[..., None], ys, 0)  # as unroll returns them
+    last = jaxrnn.at_last(hold(ys, MASK), lengths)
+    for n, length in enumerate(lengths):
+        present = [y for y, p in zip(ys[:length, n], MASK[:length, n], strict=True) if p]
+        np.testing.assert_array_equal(last[n], present[-1] if present else np.zeros(2))

@@ -202,6 +202,14 @@ class Random(Good):
         return super().project(params, x + jax.random.normal(k_noise, x.shape))
 
 
+def test_refuses_a_cell_that_cannot_be_pickled():
+    class Local(Good):
+        pass
+
+    with pytest.raises(AssertionError, match=r"^a cell must be picklable: define its class .* at the top level"):
+        check_cell(Local())
+
+
 def test_accepts_a_good_cell():
     check_cell(Good())
 

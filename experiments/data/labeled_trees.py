@@ -214,9 +214,9 @@ def accuracy_by_depth(examples: Examples, hits: np.ndarray, group: int) -> dict[
 
 
 def binary_accuracy(examples: Examples, positive: np.ndarray, neutral: int) -> tuple[float, float]:
-    """Returns how often labels are on the predicted side of the neutral label: of the roots, and of all nodes.
+    """Returns the binary accuracy of the roots and of all nodes: how often a label is on the predicted side of neutral.
 
-    Neutral nodes, and those that do not count, are left out. If no root is left, its accuracy is NaN.
+    Neutral nodes, and those that do not count, are left out. An accuracy is NaN if no node is left.
     """
     labels = examples.trees.labels[..., 0]
     right = positive == (labels > neutral)

@@ -87,9 +87,9 @@ class SequencePairs(NamedTuple):
 
 
 def error_rate(outputs: list[list[str]], targets: list[list[str]]) -> float:
-    """Returns the number of insertions, deletions and substitutions that make the targets of the outputs, per symbol.
+    """Returns the insertions, deletions and substitutions that turn the outputs into the targets, per target symbol.
 
-    It is the word error rate of words and the phoneme error rate of phonemes, and may be above 1.
+    This is the word error rate for words and the phoneme error rate for phonemes. It may be above 1.
     """
     errors = sum(edit_distance(output, target) for output, target in zip(outputs, targets, strict=True))
     return errors / max(1, sum(map(len, targets)))

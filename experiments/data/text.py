@@ -12,7 +12,7 @@ import numpy as np
 from support.errors import BadInputError
 from support.files import read_text
 
-LENGTH = 4_000_000  # characters of the standard library to train on: too many to learn by heart in a few minutes
+LENGTH = 4_000_000  # characters of the standard library to train on: too many to memorize in a few minutes
 SHORTER = 1_115_394  # characters of it for other purposes: as many as tinyshakespeare has
 VALIDATED = 150_000  # characters for validation, at most
 

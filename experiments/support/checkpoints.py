@@ -72,7 +72,7 @@ class Checkpoints:
 
     @property
     def damage(self) -> str:
-        """A line about damaged checkpoints and those that take their places; empty if there are none."""
+        """A line about damaged checkpoints and those used instead; empty if there are none."""
         if not self.damaged:
             return ""
         each = ", ".join(f"{step} ({reason})" for step, reason in self.damaged.items())
@@ -98,7 +98,7 @@ class Checkpoints:
         score = Score(loss, rows or [])
         unfinished = self.path / f"{step}.unfinished"
         try:
-            for rest in self.path.glob("*.unfinished"):  # of a process that was killed
+            for rest in self.path.glob("*.unfinished"):  # left by a process that was killed
                 shutil.rmtree(rest)
             unfinished.mkdir(parents=True)
             on_host = jax.device_get(tree)  # the run may be resumed, and its model used, on other devices
@@ -114,7 +114,7 @@ class Checkpoints:
                 self._of(damaged).rename(self.path / f"{damaged}.damaged")
                 del self.damaged[damaged]
             unfinished.rename(self._of(step))
-        except Exception as error:  # whatever Orbax raises, for example a ValueError for a full disk
+        except Exception as error:  # Orbax raises various errors, for example a ValueError for a full disk
             shutil.rmtree(unfinished, ignore_errors=True)
             raise OSError(getattr(error, "errno", None) or 0, reason(error), str(self._of(step))) from error
         self._sound[step] = score
@@ -131,7 +131,7 @@ class Checkpoints:
         state = (self._of(step) / "state").absolute()
         try:
             return ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(state, args=ocp.args.StandardRestore(like))
-        except Exception as error:  # whatever Orbax raises for a pytree of another structure
+        except Exception as error:  # Orbax raises various errors for a pytree of another structure
             raise BadInputError(f"cannot restore checkpoint {step} in {self.path}: {reason(error)}") from error
 
 

@@ -23,6 +23,6 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def end_quietly() -> NoReturn:
-    """Exits when nobody reads the output any more, as after `| head`."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    """Exits without a message when the reader of the output has closed it, as `| head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what Python flushes at exit
     sys.exit(PIPE_CLOSED)

@@ -16,7 +16,7 @@ from support.errors import BadInputError
 
 Devices = Literal["one", "all"]
 T = TypeVar("T")
-Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # the comment says what none means
+Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # comments explain the defaults
 
 
 @dataclass(frozen=True)

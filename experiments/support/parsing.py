@@ -56,6 +56,9 @@ class Filled:
             text = text.replace(paragraph, textwrap.fill(paragraph, width, break_on_hyphens=False))
         return self.stream.write(text)
 
+    def flush(self) -> None:
+        self.stream.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 

@@ -45,7 +45,7 @@ class Progress:
 
     Args:
       total: The number at which the bar is full.
-      form: What stands behind the bar. {desc} is the line that `update` shows.
+      form: Format of the text after the bar. {desc} is the line that is given to `update`.
     """
 
     silence = 30.0  # seconds without a line, at most
@@ -61,7 +61,7 @@ class Progress:
         self.update(min(clock.progress, 1.0), f"step {clock.step:,}: {line}{left(clock.seconds_left)}")
 
     def update(self, done: float, line: str) -> None:
-        """Shows how much is done, and a line about it."""
+        """Shows that `done` of the total is done, and a line of text."""
         if self._bar.disable:
             if time.monotonic() > self._last_line + self.silence:
                 self.say(f"{done / self._total:4.0%}  {line}")

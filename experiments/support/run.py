@@ -162,7 +162,7 @@ def refuse_differences(run_dir: Path, saved: dict[str, Any], given: dict[str, An
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """Reads config.json, and checks that it is as it was written."""
+    """Reads config.json, and verifies its checksum."""
     path = run_dir / "config.json"
     copies = [folder / "config.json" for folder in numbered_folders(run_dir / "checkpoints")]
     if not path.exists() and not copies:
@@ -178,13 +178,13 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 
 def parse_config(path: Path) -> dict[str, Any]:
-    """Reads a config.json. Raises a ValueError if it is not as it was written."""
+    """Reads a config.json. Raises a ValueError if it does not match its checksum."""
     try:
         config = json.loads(path.read_bytes())
         if config.pop("sha256") == digest_of(config):
             return config
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError):
-        pass  # it is something else, or nothing
+        pass  # not a config, or there is no file
     raise ValueError(f"{path} is damaged")
 
 

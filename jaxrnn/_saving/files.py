@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxrnn._check import did_you_mean
+from jaxrnn._check import described, did_you_mean
 from jaxrnn._names import names_along
 from jaxrnn._saving.fitting import check_fit, check_leaves
 from jaxrnn._saving.json_values import from_json, place_of, to_json, user_names
@@ -86,11 +86,11 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] = ()) -> tuple[
     """Loads a layer and its parameters from a file that `save` wrote.
 
     The layer is equal to the one that was saved, and the parameters are JAX arrays with the same values and dtypes in
-    the same containers. A file that was damaged after it was written is refused.
+    the same containers. A damaged file raises an error.
 
-    Untrusted files are safe to load and to run. A file may name jaxrnn's layers, which check their arguments as always,
-    activations such as `jax.nn.relu` and other elementwise functions of JAX, and what is given as `classes`. The
-    parameters are arrays, and fit the layer. Nothing is unpickled or imported.
+    Untrusted files are safe to load and to run. A file may name only jaxrnn's layers, which check their
+    arguments as always, activations such as `jax.nn.relu` and other elementwise functions of JAX, and what is given as
+    `classes`. The parameters must be arrays that fit the layer. Nothing is unpickled or imported.
 
     Example:
       >>> import os, tempfile
@@ -160,7 +160,9 @@ def _read_array(tensors: dict[str, Any], place: str, json: Any) -> Array:
 
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Layer | TreeCell):
-        raise TypeError(f"layer must be a jaxrnn layer or a cell over trees, but it is {layer!r}{did_you_mean(layer)}")
+        raise TypeError(
+            f"layer must be a jaxrnn layer or a cell over trees, but it is {described(layer)}{did_you_mean(layer)}"
+        )
 
 
 def _number_to_json(path: tuple[Any, ...], value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Checks that parameters are those of a layer, which is known without inputs only by drawing others."""
+"""Checks that parameters fit a layer.
+
+A file does not hold the input size, so `init` is traced for input sizes that the shapes of the parameters suggest.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _is_ours(value: Any) -> bool:
 
 
 def _ours() -> dict[str, Any]:
-    """Returns our dataclasses and NamedTuples, and our functions that their fields may hold.
+    """Returns jaxrnn's dataclasses and NamedTuples, and its functions that their fields may hold.
 
     These are the defaults of fields, and the activations and merges of converted layers.
     """
@@ -234,9 +234,9 @@ def _build(kind: Any, values: dict[str, Any], place: str) -> Any:
         needed = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
         if missing := needed & set(fields) - values.keys():
             raise ValueError(f"{kind.__name__} needs the field {', '.join(sorted(missing))}, which is missing")
-        if strangers := values.keys() - parameters.keys():
+        if untaken := values.keys() - parameters.keys():
             raise TypeError(
-                f"{kind.__name__}'s constructor must take all fields, but it lacks {', '.join(sorted(strangers))}: "
+                f"{kind.__name__}'s constructor must take all fields, but it lacks {', '.join(sorted(untaken))}: "
                 "give it a parameter of the same name"
             )
         unpacked = [name for name in values if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL]

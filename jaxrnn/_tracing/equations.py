@@ -42,7 +42,7 @@ class Equation(NamedTuple):
 class Equations:
     """The equations of `function(*args)`, including those of nested calls of `jit`. Only avals of `args` are used.
 
-    With `inline`, functions with derivatives of their own count as the equations that they consist of.
+    With `inline`, functions with custom derivatives are replaced by the equations that they consist of.
 
     Attributes:
       equations: In an order in which they can be run.

@@ -1,7 +1,7 @@
-"""Derivatives of a traced function that ignore what nothing depends on, even if it is NaN.
+"""Derivatives of a traced function that ignore unused values, even if they are NaN.
 
-A cotangent of zero says that a value is not used: a reset cuts it off, or the loss does not read it. JAX multiplies the
-cotangent by derivatives all the same, and zero times NaN is NaN. Where a parameter's gradient is a sum over steps and
+A cotangent of zero means that a value is not used: a reset cuts it off, or the loss does not read it. JAX still
+multiplies the cotangent by derivatives, and zero times NaN is NaN. Where a parameter's gradient is a sum over steps and
 sequences, a single NaN spoils it for all of them.
 
 Here the derivatives of a function are those of JAX, except that a cotangent of zero, in a product or an elementwise
@@ -28,7 +28,7 @@ from jaxrnn._tracing.equations import DependsOn, Equation, Equations
 from jaxrnn._tracing.precision import widen
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-# What multiplies a tangent by something computed from its inputs, element by element.
+# Primitives whose derivative multiplies each element of a tangent by a function of the same element of the inputs.
 ELEMENTWISE = frozenset(
     (
         *("mul", "div", "pow", "integer_pow", "square", "sqrt", "rsqrt", "cbrt", "abs", "max", "min", "clamp"),
@@ -36,9 +36,9 @@ ELEMENTWISE = frozenset(
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
     )
 )
-# Of these, what has a complex derivative.
+# Those of them that have a complex derivative.
 HOLOMORPHIC = ELEMENTWISE - {"abs", "max", "min", "clamp"}
-# What may be part of an elementwise function.
+# Other primitives that an elementwise function may contain.
 HARMLESS = frozenset(
     (
         *("add", "add_any", "sub", "neg", "select_n", "convert_element_type", "copy", "stop_gradient", "sign", "floor"),
@@ -79,7 +79,7 @@ def ignoring_unused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def equation_ignoring_unused(e: Equation) -> Callable[..., list[Any]]:
-    """Returns `e.run` with derivatives that ignore what is not used, given that all of its inputs have rows."""
+    """Returns `e.run` with derivatives that ignore unused values, given that all of its inputs have rows."""
     if not (e.primitive in PRODUCTS or _is_elementwise(e)):
         return e.run
 
@@ -97,7 +97,7 @@ def equation_ignoring_unused(e: Equation) -> Callable[..., list[Any]]:
 
 
 def keep_used_rows(e: Equation, operand: int, a: Array, ct: Array) -> Array:
-    """Sets NaN and infinity to zero in those rows of an operand of a product that only make unused rows of the product.
+    """Sets NaN and infinity to zero in those rows of a product's operand from which only unused rows are computed.
 
     Args:
       e: The product.
@@ -135,7 +135,7 @@ def _full(x: Any, tangent: Any) -> Any:
 
 
 def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: list[bool]) -> list[Any]:
-    """Returns the tangents of the results of an equation. None is zero."""
+    """Returns the tangents of the results of an equation; None means zero."""
     moving = [n for n, t in enumerate(tangents) if t is not None]
     if not moving:
         return [None] * len(e.outs)
@@ -167,7 +167,7 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
 
 
 def _directions(e: Equation, x: Array, t: Array) -> list[tuple[Array, Array]]:
-    """Returns directions, in which an elementwise operation is differentiated, and how far the tangent goes in each.
+    """Returns directions in which to differentiate an elementwise operation, and the tangent's component in each.
 
     A complex number may move in two directions, unless the operation is holomorphic.
     """

@@ -260,7 +260,7 @@ def find(name: str) -> type[Cell]:
         name: Name of a cell, such as "LSTM".
 
     Raises:
-        LookupError: There is no such cell. The message suggests names.
+        LookupError: There is no such cell. The message suggests similar names.
     """
     kinds = {kind.__name__: kind for kind in all()}
     by_lower_case = {each.lower(): kind for each, kind in kinds.items()}

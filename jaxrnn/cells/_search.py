@@ -9,11 +9,11 @@ from collections.abc import Collection
 from jaxrnn.cells._families import FAMILIES
 
 _OTHER_NAMES: dict[str, str] = dict.fromkeys(("rnn", "srn", "vanilla", "simple"), "Elman")
-_MOST = 3  # suggestions
+_MOST = 3  # more suggestions would not help
 
 
 def suggestions(name: str, names: Collection[str]) -> list[str]:
-    """Returns the most likely ones of `names` for a name that is not one of them: by case, family and distance."""
+    """Returns names that a misspelled or foreign name probably means, by its letters and by the families of cells."""
     by_lower = {each.lower(): each for each in names}
     given = re.sub(r"\W|_", "", name.lower())
     class_name = re.sub(r"(cell|layer|network|net)+$", "", given)  # of other libraries, such as LSTMCell
@@ -31,7 +31,7 @@ def suggestions(name: str, names: Collection[str]) -> list[str]:
 
 
 def question(found: list[str]) -> str:
-    """Returns the question whether one of the suggestions is meant."""
+    """Returns suggestions as a question: "did you mean A, B or C?"."""
     return f"did you mean {' or '.join(filter(None, [', '.join(found[:-1]), found[-1]]))}?"
 
 
@@ -40,7 +40,7 @@ def _containing(stem: str, names: Collection[str]) -> list[str]:
 
 
 def _described(stem: str, names: Collection[str]) -> list[str]:
-    """Returns the cells whose description, or the title of whose family, has a word."""
+    """Returns the cells with a word in their description or in the title of their family."""
     if len(stem) < 3:
         return []
     word = re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)

@@ -26,8 +26,8 @@ class JANETState(NamedTuple):
 
 
 class JANETGates(NamedTuple):
-    f: Array  # [*batch, hidden], the forget gate, σ(s)
-    i: Array  # what is written, 1 - σ(s - β)
+    f: Array  # [*batch, hidden], forget gate, σ(s)
+    i: Array  # input gate, 1 - σ(s - β)
     g: Array  # candidate
 
 

@@ -32,7 +32,7 @@ class MemoryControllerLSTMGates(NamedTuple):
     f: Array  # forget gate
     n: Array  # candidate
     o: Array  # output gate
-    m: Array  # gate of what drives the gates
+    m: Array  # output gate of the controller
 
 
 @dataclass(frozen=True)

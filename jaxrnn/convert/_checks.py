@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn._check import did_you_mean
+from jaxrnn._check import described, did_you_mean
 from jaxrnn.cells import Elman
 from jaxrnn.layer import Cell, Layer
 
@@ -58,7 +58,7 @@ def check_string(name: str, value: Any) -> None:
 
 
 def check_activations(cell: Any, library: str) -> None:
-    """Checks that a gated cell has the activations that are the only ones of a library."""
+    """Checks that a gated cell has the default activations, the only ones that some libraries have."""
     if not isinstance(cell, Elman) and (cell.activation is not tanh or cell.gate_activation is not sigmoid):
         raise TypeError(f"{cell} cannot be converted to {library}: its activations must be jnp.tanh and jax.nn.sigmoid")
 
@@ -66,7 +66,7 @@ def check_activations(cell: Any, library: str) -> None:
 def cannot_convert(layer: Any, library: str, convertible: Iterable[type]) -> TypeError:
     """Returns the error for a layer that is none of the layers that can be converted to a library."""
     if not isinstance(layer, Layer):
-        return TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{did_you_mean(layer)}")
+        return TypeError(f"layer must be a jaxrnn layer, but it is {described(layer)}{did_you_mean(layer)}")
     names = ", ".join(kind.__name__ for kind in convertible)
     reason = WHY_NOT.get(type(layer).__name__, f"only {names} can be converted")
     for field, parts in FIELDS_WITH_LAYERS.items():

@@ -12,7 +12,7 @@ import numpy as np
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 NAME = re.compile(rf"({'|'.join(PARTS)})(?:_l(\d+)(_reverse)?)?")
 
-# Arrays that a module may have in the place of a weight, by the role that they play in it.
+# Names of the arrays that a module may have instead of a plain weight, by the role of the array.
 WEIGHT = rf"(?P<weight>{NAME.pattern})"
 ROLES = {
     "plain": re.compile(rf"(?:module\.)?{WEIGHT}"),
@@ -78,7 +78,7 @@ def _end(name: str) -> int | None:
 
 
 def _effective_weight(name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns a weight, given the arrays that a module has in its place."""
+    """Returns a weight, given the arrays that the module has instead of it."""
     roles = set(arrays)
     if roles in ({"plain"}, {"raw"}, {"plain", "raw"}):
         return arrays["raw" if "raw" in roles else "plain"]

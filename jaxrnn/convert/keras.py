@@ -87,9 +87,9 @@ def from_keras(
     `reset_after=False`. A `Bidirectional` of these becomes a `Bidirectional`. The two biases of a GRU are added, except
     for the one inside the reset gate's product. With `use_bias=False`, the biases are zero.
 
-    Activations become fields of the layer. Before version 3, `hard_sigmoid` was another function in Keras, and until
-    version 2.3 it was the default of gates: configs that Keras wrote show which one is meant, and for others it is an
-    argument, as in `activations={"hard_sigmoid": jaxrnn.convert.keras.hard_sigmoid}`.
+    Activations become fields of the layer. Before Keras 3, `hard_sigmoid` was a different function, and before version
+    2.3 it was the default for gates. Configs written by Keras show which one is meant. For other configs it must be
+    given, as in `activations={"hard_sigmoid": jaxrnn.convert.keras.hard_sigmoid}`.
 
     Options about how to run or to train are ignored: `return_sequences`, `return_state`, `stateful`, `unroll`,
     `zero_output_for_mask`, `dropout`, `recurrent_dropout`, initializers, regularizers and constraints. A layer with

@@ -34,7 +34,7 @@ def from_torch(
 
     The weights are bit for bit the same. The two biases of PyTorch are added, except for the one inside the reset
     gate's product of a GRU. Of a module under weight normalization (either API of PyTorch), weight drop (AWD-LSTM) or
-    pruning, the weights are those with which it runs in evaluation. Other parametrizations must be removed first.
+    pruning, the weights are those that it uses in evaluation. Other parametrizations must be removed first.
 
     Example:
       >>> lstm = jaxrnn.LSTM(64)

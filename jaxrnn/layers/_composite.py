@@ -58,7 +58,7 @@ class Composite(Layer):
         return state[self._position(layer)]
 
     def replace_state(self, state: State, states: Mapping[int | Layer, State]) -> State:
-        """Returns a state in which some layers have another state.
+        """Returns a copy of a state in which the states of some layers are replaced.
 
         Example:
           >>> lstm = jaxrnn.LSTM(64)
@@ -74,8 +74,8 @@ class Composite(Layer):
           states: The new states by layer or by position.
 
         Raises:
-          TypeError: A new state has another structure than the one that it replaces.
-          ValueError: A layer is not found, or not unique, or a new state has other shapes.
+          TypeError: The structure of a new state differs from that of the one it replaces.
+          ValueError: A layer is missing or occurs several times, or a new state has other shapes.
         """
         replaced = list(state)
         for layer, new in states.items():

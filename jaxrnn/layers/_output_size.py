@@ -43,7 +43,7 @@ def output_size(layer: Layer, params: Params, input_size: Any) -> Any:
 def outputs(layer: Layer, params: Params, input_size: Any) -> Any:
     """Returns the shapes and dtypes of a layer's outputs for one step, [1, ...]."""
     if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a jaxrnn layer, but it is {layer!r}{check.did_you_mean(layer)}")
+        raise TypeError(f"layer must be a jaxrnn layer, but it is {check.described(layer)}{check.did_you_mean(layer)}")
     axes = input_size if isinstance(input_size, tuple) else (input_size,)
     message = (
         f"input_size must be a number of features or a tuple of sizes such as (28, 28, 3), but it is {input_size!r}"

@@ -1,4 +1,4 @@
-"""A function of every step."""
+"""A layer that applies a function to every step."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class DenselyConnected(Composite):
       (20, 2, 104)
 
     Args:
-      *layers: The layers. The first one reads only the input. A function such as `jax.nn.relu` is the layer
+      *layers: The layers. The first one reads only the input. A function such as `jax.nn.relu` becomes the layer
         `Activation(jax.nn.relu)`.
 
     References:

@@ -119,7 +119,7 @@ class Sliced(Layer):
             xs = jax.tree.map(self._slices_to_steps, last)
         whole = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=plan.batch_shape, all_states=plan.all_states)
         last_state, ys = self.layer.run(params[-1], xs, state, keys[-1], whole)
-        if plan.all_states:  # each repeated like the output of its part
+        if plan.all_states:  # a part's state is repeated over its steps, like its output
             last_state = hold_in_padding(cut.repeat_outputs(last_state), state, plan)
         return last_state, cut.repeat_outputs(ys)
 

@@ -28,7 +28,7 @@ class Stack(Composite):
       ((20, 2, 32), (2, 64))
 
     Args:
-      *layers: The layers. The first one reads the input. A function such as `jax.nn.relu` is the layer
+      *layers: The layers. The first one reads the input. A function such as `jax.nn.relu` becomes the layer
         `Activation(jax.nn.relu)`.
     """
 

@@ -18,7 +18,7 @@ def cast_like(tree: Any, other: Any) -> Any:
 def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = scan_any_length, **how: Any) -> Any:
     """Runs `scan` with `body(constants, carry, x) -> (carry, y)`, whose `x` and `y` are stacked as `widen` casts them.
 
-    So are the constants, and therefore the sums over all steps that are their gradients.
+    The constants are cast in the same way, so their gradients, which are sums over all steps, have that precision too.
     """
     wide_constants = widen(constants)
     avals = []

@@ -1,4 +1,4 @@
-"""A cell whose derivatives ignore what is not used."""
+"""A cell whose derivatives ignore unused steps and sequences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxrnn.layer import Cell
 
 
 class IgnoringUnused(NamedTuple):
-    """The functions of a cell, whose derivatives ignore steps and sequences that are not used, even if they are NaN."""
+    """The functions of a cell, with derivatives that ignore unused steps and sequences, even if they are NaN."""
 
     project: Callable[..., Any]
     step: Callable[..., Any]

@@ -57,6 +57,7 @@ def test_gradients_of_long_sequences_are_near_those_in_float32(loop, cell):
     found = jax.jit(jax.grad(loss), static_argnums=(2, 3))(params, xs, cell, loop)
     wide = cast(params, jnp.float32), cast(xs, jnp.float32)
     expected = jax.jit(jax.grad(loss), static_argnums=(2, 3))(*wide, cell, Scan())
+    few_roundings = 8 * 2.0**-8  # of values of 8 bits; without sums in float32 the error grows with the length
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.dtype == jnp.bfloat16
-        assert np.abs(one.astype(jnp.float32) - other).max() < 0.02 * np.abs(other).max()
+        assert np.abs(one.astype(jnp.float32) - other).max() < few_roundings * np.abs(other).max()
