@@ -172,9 +172,11 @@ def cudnn(cell: Any, params: Any) -> Layer:
 
 
 ANY = ""  # any cell of jaxrnn
+NATIVE = "jaxrnn Native"
 BUILDS: dict[str, dict[str, Build]] = {
     OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
     "jaxrnn Scan": {ANY: unrolled(jaxrnn.loops.Scan())},
+    NATIVE: {ANY: unrolled(jaxrnn.loops.Native())},
     "lax.scan": {ANY: textbook},
     "flax linen": {"LSTM": linen("LSTMCell"), "GRU": linen("GRUCell"), "Elman": linen("SimpleCell")},
     "flax linen, our loop": {
@@ -214,6 +216,8 @@ def knows(name: str, cell: str) -> bool:
 
 def unfit(name: str, precision: str) -> str | None:
     """Returns why a contender does not run on this machine, or in this precision; None if it does."""
+    if name == NATIVE and jax.default_backend() != "cpu":
+        return "needs a CPU"
     if name != "jax.experimental.rnn":
         return None
     if jax.default_backend() != "gpu":
@@ -223,5 +227,5 @@ def unfit(name: str, precision: str) -> str | None:
 
 def missing(name: str) -> str | None:
     """Returns the package that a contender needs and that is not installed; None if nothing is missing."""
-    package = NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
+    package = "llvmlite" if name == NATIVE else NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
     return package if package and importlib.util.find_spec(package) is None else None
