@@ -204,6 +204,8 @@ def _all_elementwise(jaxpr: Jaxpr) -> bool:
     def is_elementwise(eqn: Any) -> bool:
         if eqn.primitive.name in ("jit", "pjit"):
             return _all_elementwise(eqn.params["jaxpr"].jaxpr)
+        if eqn.primitive.name == "custom_jvp_call":  # a derivative may read the function's value
+            return _all_elementwise(eqn.params["call_jaxpr"].jaxpr)
         if eqn.primitive.name == "broadcast_in_dim":
             return eqn.invars[0].aval.shape == ()
         return eqn.primitive.name in ELEMENTWISE | HARMLESS
