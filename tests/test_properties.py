@@ -142,7 +142,7 @@ def test_a_run_can_be_cut_in_time(name, reverse, seed, lengths, resets, cut):
     for part in (late, early) if reverse else (early, late):
         state, ys_of_part = run(cell, params, state=state, reverse=reverse, **part)
         parts.append(ys_of_part)
-        if reverse and part is late and cut < TIME:  # a sequence that begins at the cut has been read
+        if reverse and part is late and 0 < cut < TIME:  # a sequence that begins at the cut has been read
             begin = resets[cut] & (cut < lengths)
             state = jaxrnn.ops.where(~begin, state, cell.initial_state(params, (3,)))
     assert_close((state, np.concatenate(parts[::-1] if reverse else parts)), (last, ys))

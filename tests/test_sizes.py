@@ -128,7 +128,8 @@ def test_every_loop_equals_calls_of_the_cell(name, size, reverse):
     params, xs = draw_params(cell, input_size=1), draw(time, *batch_shape, 1)
     state = draw_state(cell, params, batch_shape)
     lengths = np.full(batch_shape, time)
-    lengths[..., :1] = 0
+    if batch_shape:
+        lengths[..., :1] = 0
     resets = None if reverse else draw(time, *batch_shape) > 0.5
     run = partial(unroll, cell, lengths=lengths, resets=resets, reverse=reverse, loop=loop)
     found = value_and_gradients(run, (params, xs, state))

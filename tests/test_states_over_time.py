@@ -37,6 +37,9 @@ def step_by_step(layer, params, xs, state, lengths, resets, reverse):
     """The states after all steps, one call of `step` for each."""
     initial = layer.initial_state(params, (BATCH,))
     states = [None] * TIME
+    if reverse:  # a sequence that begins at t + 1 ends another one, whose last step, t, is read first
+        begins = resets & (np.arange(TIME)[:, None] < np.asarray(lengths))
+        resets = np.concatenate([begins[1:], np.zeros_like(begins[:1])])
     for t in reversed(range(TIME)) if reverse else range(TIME):
         before = jaxrnn.ops.where(jnp.asarray(~resets[t]), state, initial)
         after, _ = take_step(layer, params, before, xs[t])

@@ -148,7 +148,7 @@ def step(w, h, x):
 
 
 def first_state(w, batch_shape):
-    return jnp.zeros((*batch_shape, 4))
+    return jnp.zeros((*batch_shape, 4), w.dtype)
 
 
 def draw_matrix(key, input_size):

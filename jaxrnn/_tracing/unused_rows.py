@@ -31,7 +31,7 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 # Primitives whose derivative multiplies each element of a tangent by a function of the same element of the inputs.
 ELEMENTWISE = frozenset(
     (
-        *("mul", "div", "pow", "integer_pow", "square", "sqrt", "rsqrt", "cbrt", "abs", "max", "min", "clamp"),
+        *("mul", "div", "rem", "pow", "integer_pow", "square", "sqrt", "rsqrt", "cbrt", "abs", "max", "min", "clamp"),
         *("exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
     )
@@ -204,6 +204,8 @@ def _all_elementwise(jaxpr: Jaxpr) -> bool:
     def is_elementwise(eqn: Any) -> bool:
         if eqn.primitive.name in ("jit", "pjit"):
             return _all_elementwise(eqn.params["jaxpr"].jaxpr)
+        if eqn.primitive.name == "custom_jvp_call":  # a derivative may read the function's value
+            return _all_elementwise(eqn.params["call_jaxpr"].jaxpr)
         if eqn.primitive.name == "broadcast_in_dim":
             return eqn.invars[0].aval.shape == ()
         return eqn.primitive.name in ELEMENTWISE | HARMLESS

@@ -12,7 +12,7 @@ from jaxrnn.loops._any_length import scan_any_length
 
 def cast_like(tree: Any, other: Any) -> Any:
     """Casts the leaves of a pytree to the dtypes of those of another one."""
-    return jax.tree.map(lambda x, like: x.astype(like.dtype), tree, other)
+    return jax.tree.map(lambda x, like: x if x.dtype == like.dtype else x.astype(like.dtype), tree, other)
 
 
 def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = scan_any_length, **how: Any) -> Any:
