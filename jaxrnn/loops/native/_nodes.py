@@ -96,6 +96,9 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
             if e.primitive == "unstack":
                 nodes[place] = _unstacked(args[0], e.params["axis"], index)
                 continue
+            if e.primitive in REDUCTIONS and not e.params["axes"]:
+                nodes[place] = args[0]
+                continue
             if e.primitive in OPERATIONS:
                 args = [_broadcast(arg, aval.shape) for arg in args]
             nodes[place] = _simplified(Node(e.primitive, args, e.params, aval.shape, str(aval.dtype), index))

@@ -231,7 +231,7 @@ class Stages:
     def _reduce(self, node: Node) -> Slot:
         a, shape = node.args[0], node.args[0].shape
         axes = sorted(node.params["axes"])
-        self.store(a)
+        out = self.store(a)
         while axes:
             last = first = axes.pop()
             while axes and axes[-1] == first - 1:
@@ -242,7 +242,7 @@ class Stages:
             self._add(Reduction(node.primitive, a, extents, out))
             a = Node("input", [], {}, shape, node.dtype)
             a.slot, a.shared = out, False
-        return a.slot
+        return out
 
     def _move(self, node: Node) -> Slot:
         a, primitive = node.args[0], node.primitive
