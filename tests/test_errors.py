@@ -414,6 +414,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "associative_scan.py",
     "convert",
     "linen.py",
+    "native",
     "nnx.py",
     "testing.py",
     "trees",

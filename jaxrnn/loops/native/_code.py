@@ -89,7 +89,7 @@ class Code:
         kind = self.vector(IN_MEMORY[dtype])
         pointer = self.pointer(address, kind)
         if count is None:
-            value = self.b.load(pointer)
+            value: Any = self.b.load(pointer)
             value.align = SIZE[dtype]
         else:
             name = f"llvm.masked.load.v{self.host.lanes}{_suffix(IN_MEMORY[dtype])}.p0"
@@ -107,7 +107,8 @@ class Code:
         kind = self.vector(IN_MEMORY[dtype])
         pointer = self.pointer(address, kind)
         if count is None:
-            self.b.store(value, pointer).align = SIZE[dtype]
+            stored: Any = self.b.store(value, pointer)
+            stored.align = SIZE[dtype]
         else:
             name = f"llvm.masked.store.v{self.host.lanes}{_suffix(IN_MEMORY[dtype])}.p0"
             function = self.declare(name, VOID, [kind, kind.as_pointer(), I32, self.vector(I1)])

@@ -207,7 +207,9 @@ class Emitter:
         axes = [x for x, extent in enumerate(stage.extents) if extent != 1]
         if 0 in stage.extents:
             return
-        inner = axes[-1] if axes and stage.out_strides[axes[-1]] == 1 and stage.strides[axes[-1]] in (0, 1) else None
+        inner: Any = (
+            axes[-1] if axes and stage.out_strides[axes[-1]] == 1 and stage.strides[axes[-1]] in (0, 1) else None
+        )
 
         def write(axes: list[int], source: Any, target: Any, row: Any) -> None:
             if not axes:

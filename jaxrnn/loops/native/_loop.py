@@ -156,8 +156,7 @@ class _Writer:
         f = ir.Function(self.module, ir.FunctionType(VOID, [I64] * 3), "packing")
         c = Code(ir.IRBuilder(f.append_basic_block()), self.host)
         context, index, slices = f.args
-        if self.matrices:
-            fixed = self._fixed(c, context)
+        fixed = self._fixed(c, context)
         for stage, start in self.matrices.values():
             w = self._shared(c, context, stage.matrix.place[1])
             strides = (1, stage.k) if stage.transposed else (stage.n, 1)

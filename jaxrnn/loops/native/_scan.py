@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxrnn._tracing import DependsOn, Equations, evaluate
 from jaxrnn.loops.native._compile import register
@@ -192,9 +193,7 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
 
 def _scalars(traced: Equations) -> set[int]:
     """Returns the places of single numbers that are known at compile time."""
-    return {
-        p for p, value in traced.constants.items() if np.size(value) == 1 and not isinstance(value, jax.core.Tracer)
-    }
+    return {p for p, value in traced.constants.items() if np.size(value) == 1 and not isinstance(value, Tracer)}
 
 
 def _aval_of(traced: Equations, place: int) -> Any:

@@ -206,7 +206,8 @@ class Stages:
 
     def _contract(self, node: Node) -> Slot:
         (contracted, batched), (a, b) = node.params["dimension_numbers"], node.args
-        self.store(a), self.store(b)
+        for operand in (a, b):
+            self.store(operand)
         strides_a, strides_b = row_major(a.shape), row_major(b.shape)
         free_a = [x for x in range(len(a.shape)) if x not in (*contracted[0], *batched[0])]
         free_b = [x for x in range(len(b.shape)) if x not in (*contracted[1], *batched[1])]
