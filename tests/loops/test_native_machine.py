@@ -31,6 +31,7 @@ WORDS = {  # sizes of the fields of structs, in words of 64 bits
     "XLA_FFI_Attrs": 6,
     "XLA_FFI_Api_Version": 3,
     "XLA_FFI_Extension_Base": 3,
+    "XLA_FFI_InternalExtension": 3,
 }
 
 
@@ -50,7 +51,7 @@ def offset(struct, field):
     body = re.search(rf"struct {struct} {{(.*?)\n}};", header(), re.DOTALL).group(1)
     at = 0
     for line in re.sub(r"//[^\n]*", "", body).split(";"):
-        words = line.split()
+        words = [word for word in line.split() if word not in ("struct", "const")]
         if not words:
             continue
         name = words[-1].lstrip("*")
