@@ -49,7 +49,7 @@ def _compile(text: str, machine: Any) -> bytes:
 
 
 def _directory() -> Path:
-    """Returns where machine code is kept: a folder of the user that nobody else may write to."""
+    """Returns where machine code is kept: a folder that only the user may write to."""
     chosen = os.environ.get("JAXRNN_CACHE_DIR")
     root = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
     return root / "native"

@@ -108,7 +108,7 @@ def _define_drain(module: Any, host: Host) -> Any:
 
 
 def _define_leave(module: Any, host: Host, free: Any) -> Any:
-    """Defines `leave(job)`: frees the job if nobody else uses it."""
+    """Defines `leave(job)`: frees the job after its last user."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64]), "leave")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
