@@ -52,7 +52,7 @@ class Native(Loop):
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         check_available()
-        from jaxrnn.loops.native._nodes import UnsupportedError
+        from jaxrnn.loops.native._scan import UnsupportedError, like
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             given = state
@@ -60,8 +60,8 @@ class Native(Loop):
             axes = len(batch_shape)
             zs = steps.project(ProjectingCell(cell), params)
             params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
-            z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1 + axes :], z.dtype), zs)
-            of_row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), state)
+            z = jax.tree.map(lambda z: like(z, z.shape[1 + axes :], z.dtype), zs)
+            of_row = jax.tree.map(lambda leaf: like(leaf, leaf.shape[axes:], leaf.dtype), state)
             step = TracedStep(cell.step, params, of_row, z)
             run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
             leaves_read = leaves_read_by(cell.readout, params, of_row, z)

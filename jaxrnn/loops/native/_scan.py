@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._loop import Layout, Signature, define_handler
 from jaxrnn.loops.native._nodes import Node, UnsupportedError, build
 from jaxrnn.loops.native._stages import Stages, aliases
+from jaxrnn.ops import spread_like
 
 Leaves = list[Array]
 Body = Callable[[Leaves, Leaves, Leaves], tuple[Leaves, Leaves, Leaves]]
@@ -27,6 +29,8 @@ def native_scan(
     body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
 ) -> tuple[Leaves, Leaves, Leaves]:
     """Runs `state, ys, increments = body(shared, state, x)` for all rows and steps.
+
+    Its derivative is that of `lax.scan`. Loops have a backward pass of their own, so only second derivatives need it.
 
     Args:
       body: The step of one row: arrays of `state` and `x` without batch axes.
@@ -42,30 +46,56 @@ def native_scan(
     """
     num = len(batch_shape)
     of_row = [
-        [_aval(x.shape, x.dtype) for x in shared],
-        [_aval(x.shape[num:], x.dtype) for x in state],
-        [_aval(x.shape[1 + num :], x.dtype) for x in xs],
+        [like(x, x.shape, x.dtype) for x in shared],
+        [like(x, x.shape[num:], x.dtype) for x in state],
+        [like(x, x.shape[1 + num :], x.dtype) for x in xs],
     ]
-    program = _program(body, of_row, reverse)
     rows = math.prod(batch_shape)
-    shared = program.prepare(shared)
+    step = staged(body, of_row, reverse)
+    program = compiled(step)
+    closed = {p: value for p, value in step.traced.constants.items() if isinstance(value, Tracer)}
+
+    @jax.custom_vjp
+    def run(closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        return program.call(step.prepare(closed, shared), state, xs, time, rows)
+
+    def backward(saved: Any, cotangents: Any) -> Any:
+        _, pull = jax.vjp(partial(_as_scan, step, time=time), *saved)
+        return pull(cotangents)
+
+    run.defvjp(lambda *args: (run(*args), args), backward)
     state = [x.reshape(rows, *x.shape[num:]) for x in state]
     xs = [x.reshape(time, rows, *x.shape[1 + num :]) for x in xs]
-    outputs = program.call(shared, state, xs, time, rows)
-    last, ys, totals = outputs
+    last, ys, totals = run(closed, shared, state, xs)
     last = [x.reshape(*batch_shape, *x.shape[1:]) for x in last]
     ys = [y.reshape(time, *batch_shape, *y.shape[2:]) for y in ys]
     return last, ys, totals
 
 
-def _aval(shape: Any, dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
+def _as_scan(
+    step: Staged, closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves, *, time: int
+) -> tuple[Leaves, Leaves, Leaves]:
+    """Runs all steps by `lax.scan`, for state [rows, ...] and xs [time, rows, ...]."""
+
+    def one(state: Leaves, x: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        return step.evaluate(closed, shared, state, x)
+
+    def body(state: Leaves, x: Leaves) -> tuple[Leaves, Any]:
+        state, ys, increments = jax.vmap(one)(state, x)
+        return state, (ys, [i.sum(0) for i in increments])
+
+    last, (ys, increments) = jax.lax.scan(body, state, xs, length=time, reverse=step.reverse)
+    return last, ys, [i.sum(0) for i in increments]
+
+
+def like(tree: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Returns the type of an array that, inside `jax.shard_map`, varies over the mesh axes of the leaves of `tree`."""
+    return jax.eval_shape(lambda tree: spread_like(tree, jnp.zeros(shape, dtype)), tree)
 
 
 class Program(NamedTuple):
     """A compiled step."""
 
-    prepare: Callable[[Leaves], Leaves]  # computes what the handler reads of the shared arrays
     target: str
     layout: Layout
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
@@ -95,12 +125,13 @@ class Program(NamedTuple):
     def _call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         of_state, of_ys, of_totals = self.avals
         sizes = [[math.prod(aval.shape) for aval in group] for group in self.avals]
-        results = [  # flat, so that an output may take the memory of an input of another shape
-            *(_aval((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
-            *(_aval((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
-            *of_totals,
-            _aval((self.layout.size(rows),), jnp.uint8),
+        shapes = [  # flat, so that an output may take the memory of an input of another shape
+            *(((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
+            *(((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
+            *((aval.shape, aval.dtype) for aval in of_totals),
+            ((self.layout.size(rows),), jnp.uint8),
         ]
+        results = [like((shared, state, xs), shape, dtype) for shape, dtype in shapes]
         state = [x.reshape(rows, math.prod(x.shape[1:])) for x in state]
         xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
@@ -137,7 +168,40 @@ def _all_true(avals: Any) -> Any:
     return tuple([True] * len(group) for group in avals)
 
 
-def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | None = None) -> Program:
+class Staged(NamedTuple):
+    """The step of one row, divided into stages but not compiled."""
+
+    traced: Equations
+    once: list[Any]  # the equations that depend on nothing but shared arrays
+    needed: list[int]  # places of what the handler reads of the shared arrays and of what is computed from them
+    host: Host
+    stages: Stages
+    signature: Signature
+    avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
+    reverse: bool
+
+    def prepare(self, closed: dict[int, Array], shared: Leaves) -> Leaves:
+        """Returns what the handler reads of the shared arrays."""
+        values = self._values(closed, shared)
+        evaluate(self.once, values)
+        return [jnp.asarray(values[p]) for p in self.needed]
+
+    def evaluate(self, closed: dict[int, Array], *args: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        """Returns state, outputs and increments of one row, computed by JAX."""
+        values = self._values(closed, *args)
+        evaluate(self.traced.equations, values)
+        return jax.tree.unflatten(self.traced.out_tree, [values[p] for p in self.traced.outs])
+
+    def _values(self, closed: dict[int, Array], *args: Leaves) -> dict[int, Any]:
+        values = {**self.traced.constants, **closed}
+        for places, leaves in zip(self.traced.ins, args, strict=False):
+            values.update(zip(places, leaves, strict=True))
+        return values
+
+
+def staged(body: Body, of_row: list[list[Any]], reverse: bool) -> Staged:
+    """Traces the step of one row and divides it into stages; raises `UnsupportedError` if that is not possible."""
+    host = this_host()
     traced = Equations(body, *of_row, inline=True)
     kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
     of_places, of_equations = traced.dependencies(kinds)
@@ -146,7 +210,7 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
     read = {p for e in in_loop for p in e.ins}
     needed = sorted(p for p in read.union(traced.outs) if not of_places[p].varies and p not in _scalars(traced))
 
-    stages = Stages(host or this_host())
+    stages = Stages(host)
     nodes: dict[int, Node] = {}
 
     def input_node(place: int, kind: str, n: int, stride: int | None = None) -> None:
@@ -165,7 +229,6 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
     outs = build(traced, in_loop, nodes)
     structure = jax.tree.unflatten(traced.out_tree, range(len(outs)))
     groups = [[outs[n] for n in jax.tree.leaves(part)] for part in structure]
-    avals = [[_aval(node.shape, node.dtype) for node in group] for group in groups]
     kept: list[tuple[Node, Any, bool]] = []
     for kind, group in zip(("after", "out", "total"), groups, strict=True):
         for n, node in enumerate(group):
@@ -176,19 +239,18 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | No
     for node, slot, accumulate in kept:
         if node.size:
             stages.put(node, slot, accumulate=accumulate)
-
     signature = Signature(len(needed), len(traced.ins[1]), len(traced.ins[2]), len(groups[1]), len(groups[2]))
-    module, layout = define_handler(host or this_host(), stages, signature, reverse=reverse)
-    target = register(str(module), host or this_host())
+    of_state, of_ys, of_totals = ([jax.ShapeDtypeStruct(node.shape, node.dtype) for node in group] for group in groups)
+    return Staged(traced, once, needed, host, stages, signature, (of_state, of_ys, of_totals), reverse)
 
-    def prepare(shared: Leaves) -> Leaves:
-        values = {**traced.constants, **dict(zip(traced.ins[0], shared, strict=True))}
-        evaluate(once, values)
-        return [jnp.asarray(values[p]) for p in needed]
 
-    slots = {slot.place: slot for slot in stages.slots if slot.place}
-    ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
-    return Program(prepare, target, layout, tuple(avals), aliases(stages.stages, ins, ys))  # type: ignore[arg-type]
+def compiled(step: Staged) -> Program:
+    """Compiles a step."""
+    module, layout = define_handler(step.host, step.stages, step.signature, reverse=step.reverse)
+    slots = {slot.place: slot for slot in step.stages.slots if slot.place}
+    counts = {"in": step.signature.xs, "out": step.signature.ys}
+    ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in counts.items())
+    return Program(register(str(module), step.host), layout, step.avals, aliases(step.stages.stages, ins, ys))
 
 
 def _scalars(traced: Equations) -> set[int]:
