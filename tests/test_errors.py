@@ -362,7 +362,7 @@ ERRORS = {
     ),
     "forward mode": (
         TypeError,
-        r"Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops",
+        r"Deferred and Native have no forward-mode derivative: call unroll with loop=jaxrnn\.loops\.Scan",
         lambda: jax.jvp(lambda xs: run_lstm(xs, loop=loops.Deferred())[1], (XS,), (XS,)),
     ),
     "deferred": (

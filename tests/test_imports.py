@@ -26,7 +26,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_tracing": set(),
     "layer": {"ops", "_check", "_diagnosis", "_keys"},
     "cells": {"layer", "ops", "initializers", "_check"},
-    "loops": {"layer", "ops", "_tracing", "_check", "llvmlite"},
+    "loops": {"layer", "ops", "_tracing", "_cache", "_check", "llvmlite"},
     "_cache": set(),
     "_diagnosis": {"_cache"},
     "_all_states": {"layer"},

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn._tracing import TracedStep, widen
@@ -51,24 +53,11 @@ class Native(Loop):
         check.positive_or_none(self, "checkpoint_every")
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
-        check_available()
-        from jaxrnn.loops.native._scan import UnsupportedError, like
+        if why := unavailable():
+            raise TypeError(f"Native {why}: call unroll with loop=jaxrnn.loops.Deferred()")
+        from jaxrnn.loops.native._scan import UnsupportedError, native_scan
 
-        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            given = state
-            batch_shape = leading_shape(cell, steps.xs)[1:]
-            axes = len(batch_shape)
-            zs = steps.project(ProjectingCell(cell), params)
-            params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
-            z = jax.tree.map(lambda z: like(z, z.shape[1 + axes :], z.dtype), zs)
-            of_row = jax.tree.map(lambda leaf: like(leaf, leaf.shape[axes:], leaf.dtype), state)
-            step = TracedStep(cell.step, params, of_row, z)
-            run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
-            leaves_read = leaves_read_by(cell.readout, params, of_row, z)
-            loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
-            last, ys = run_with(loop, cell, params, steps, state, zs)
-            return cast_like(last, given), ys
-
+        run = partial(_run, cell, native_scan)
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run) if self.checkpoint_every else run
@@ -80,25 +69,79 @@ class Native(Loop):
             ) from None
 
 
-def check_available() -> None:
-    """Checks that the loop can run on this machine."""
-    if jax.default_backend() != "cpu":
-        raise TypeError(
-            f"Native runs on a CPU, but JAX's default backend is {jax.default_backend()!r}: "
-            "call unroll with loop=jaxrnn.loops.Deferred()"
-        )
+def unavailable() -> str | None:
+    """Returns why the loop cannot run on this machine, or None if it can."""
+    platform = jax.default_backend()
+    if platform != "cpu":
+        return f"runs on a CPU, but JAX's default backend is {platform!r}"
     if importlib.util.find_spec("llvmlite") is None:
-        raise ImportError(
-            "Native needs llvmlite: pip install 'jaxrnn[native]', or call unroll with loop=jaxrnn.loops.Deferred()"
-        )
+        return "needs llvmlite (pip install 'jaxrnn[native]')"
+    return None
+
+
+def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
+    """Returns what `Native` cannot run of a cell, forwards or backwards, or None if it can run all of it.
+
+    It traces the cell and compiles nothing, so the arguments may be shapes and dtypes.
+    """
+    from jaxrnn.loops.native._scan import UnsupportedError, scan_of_zeros
+
+    def run(params: Params, state: State, steps: Steps) -> Any:
+        return _run(cell, scan_of_zeros, params, state, steps)
+
+    def run_backwards(params: Params, state: State, steps: Steps) -> Any:
+        out, pull = jax.vjp(lambda params, state: run(params, state, steps), params, state)
+        return pull(jax.tree.map(_cotangent_of, out))
+
+    try:
+        jax.eval_shape(run, params, state, steps)
+    except UnsupportedError as error:
+        return str(error)
+    try:
+        jax.eval_shape(run_backwards, params, state, steps)
+    except UnsupportedError as error:
+        return f"{error} in the derivative"
+    except Exception as error:  # the cell has no derivative, but it may be run forwards
+        return f"the derivative ({str(error).splitlines()[0]})"
+    return None
+
+
+def _cotangent_of(x: Array) -> Any:
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else np.zeros(x.shape, jax.dtypes.float0)
+
+
+def _run(cell: Cell, scan: Any, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+    """Runs a cell with `native_scan` or another function of its signature."""
+    from jaxrnn.loops.native._scan import like
+
+    given = state
+    batch_shape = leading_shape(cell, steps.xs)[1:]
+    axes = len(batch_shape)
+    zs = steps.project(ProjectingCell(cell), params)
+    params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
+    z = jax.tree.map(lambda z: like(z, z.shape[1 + axes :], z.dtype), zs)
+    of_row = jax.tree.map(lambda leaf: like(leaf, leaf.shape[axes:], leaf.dtype), state)
+    step = TracedStep(cell.step, params, of_row, z)
+    run_rows = partial(_run_rows, scan=scan, batch_shape=batch_shape, time=steps.length)
+    leaves_read = leaves_read_by(cell.readout, params, of_row, z)
+    loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
+    last, ys = run_with(loop, cell, params, steps, state, zs)
+    return cast_like(last, given), ys
 
 
 def _run_rows(
-    body: Any, shared: Any, carry: Any, totals: Any, xs: Any, *, reverse: bool, batch_shape: tuple[int, ...], time: int
+    body: Any,
+    shared: Any,
+    carry: Any,
+    totals: Any,
+    xs: Any,
+    *,
+    reverse: bool,
+    scan: Any,
+    batch_shape: tuple[int, ...],
+    time: int,
 ) -> Any:
     """Runs `carry, increments, y = body(shared, carry, x)`, which is given for one row, and sums the increments."""
-    from jaxrnn.loops.native._scan import native_scan
-
     trees = [jax.tree.structure(tree) for tree in (shared, carry, xs)]
     result: list[Any] = []
 
@@ -110,7 +153,7 @@ def _run_rows(
     def as_given(flat_carry: Any, increments: Any, ys: Any) -> Any:
         return flat_carry, ys, increments
 
-    last, ys, sums = native_scan(
+    last, ys, sums = scan(
         lambda *args: as_given(*flat(*args)),
         *(jax.tree.leaves(tree) for tree in (shared, carry, xs)),
         batch_shape=batch_shape,

@@ -40,7 +40,7 @@ class Node:
 
     def __init__(self, primitive: str, args: list[Node], params: Any, shape: Any, dtype: str, index: int = 0):
         if dtype not in DTYPES:
-            raise UnsupportedError(f"{primitive} of {dtype}")
+            raise UnsupportedError(dtype if primitive == "input" else f"{primitive} of {dtype}")
         self.primitive, self.args, self.params = primitive, args, params
         self.shape, self.dtype, self.index = tuple(shape), dtype, index
         self.shared = all(arg.shared for arg in args)

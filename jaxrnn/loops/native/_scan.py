@@ -45,13 +45,8 @@ def native_scan(
       The last state, the outputs [time, *batch, ...], and the sums of the increments over steps and rows.
     """
     num = len(batch_shape)
-    of_row = [
-        [like(x, x.shape, x.dtype) for x in shared],
-        [like(x, x.shape[num:], x.dtype) for x in state],
-        [like(x, x.shape[1 + num :], x.dtype) for x in xs],
-    ]
     rows = math.prod(batch_shape)
-    step = staged(body, of_row, reverse)
+    step = staged(body, _of_row(shared, state, xs, num), reverse)
     program = compiled(step)
     closed = {p: value for p, value in step.traced.constants.items() if isinstance(value, Tracer)}
 
@@ -70,6 +65,27 @@ def native_scan(
     last = [x.reshape(*batch_shape, *x.shape[1:]) for x in last]
     ys = [y.reshape(time, *batch_shape, *y.shape[2:]) for y in ys]
     return last, ys, totals
+
+
+def scan_of_zeros(
+    body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
+) -> tuple[Leaves, Leaves, Leaves]:
+    """Returns zeros of the shapes that `native_scan` returns, and raises the errors that it raises."""
+    step = staged(body, _of_row(shared, state, xs, len(batch_shape)), reverse)
+    leading = (batch_shape, (time, *batch_shape), ())
+    return tuple(
+        [jnp.zeros((*axes, *aval.shape), aval.dtype) for aval in avals]
+        for axes, avals in zip(leading, step.avals, strict=True)
+    )  # type: ignore[return-value]
+
+
+def _of_row(shared: Leaves, state: Leaves, xs: Leaves, batch_axes: int) -> list[list[Any]]:
+    """Returns the types of one row's arguments."""
+    leading = (0, batch_axes, 1 + batch_axes)
+    return [
+        [like(x, x.shape[axes:], x.dtype) for x in leaves]
+        for axes, leaves in zip(leading, (shared, state, xs), strict=True)
+    ]
 
 
 def _as_scan(
@@ -263,4 +279,4 @@ def _aval_of(traced: Equations, place: int) -> Any:
     return jax.typeof(traced.constants[place]) if aval is None else aval
 
 
-__all__ = ["UnsupportedError", "native_scan"]
+__all__ = ["UnsupportedError", "like", "native_scan", "scan_of_zeros"]
