@@ -184,7 +184,10 @@ def _is_elementwise(e: Equation) -> bool:
 
 
 def _has_elementwise_rule(e: Equation) -> bool:
-    """Returns whether the user's derivative of an elementwise function is elementwise, too."""
+    """Returns whether the user's derivative of an elementwise function is elementwise, too.
+
+    A function may have no derivative, as long as nothing asks for it.
+    """
     avals = [var.aval for var in e.params["call_jaxpr"].jaxpr.invars]
     moving = [n for n, aval in enumerate(avals) if jnp.issubdtype(aval.dtype, jnp.inexact)]
 
@@ -197,7 +200,11 @@ def _has_elementwise_rule(e: Equation) -> bool:
 
         return jax.jvp(run, [ins[n] for n in moving], tangents)[1]
 
-    return _all_elementwise(jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving]).jaxpr)
+    try:
+        derivative = jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving])
+    except Exception:  # raised again by whoever differentiates the function
+        return False
+    return _all_elementwise(derivative.jaxpr)
 
 
 def _all_elementwise(jaxpr: Jaxpr) -> bool:
