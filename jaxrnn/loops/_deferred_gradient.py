@@ -167,7 +167,7 @@ class DeferredGradient:
                 ct_before = where(restarts, zeros(ct_before), ct_before)
             if valid is not None:
                 ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
-            return ct_before, (dropped, ct_w), Distinct.of([*ct_z, *ct_taps, *operands], known=before)
+            return ct_before, (dropped, ct_w), Distinct.of([*ct_z, *ct_taps, *operands], known=[*before, *z])
 
         ct_initial = zeros(in_float32(inexact(inputs.initial)))
         totals = (None if inputs.restarts is None else ct_initial, zeros(in_float32(inexact(other_weights))))
@@ -177,7 +177,8 @@ class DeferredGradient:
         ct_others = totals[1]
         ct_initial = ct_initial if totals[0] is None else totals[0]
 
-        stacked = out.restore(known=cast_like(states_before, inputs.state))
+        zs = [None if z is None else z.astype(aval.dtype) for z, aval in zip(inputs.zs, step.z_avals, strict=True)]
+        stacked = out.restore(known=[*cast_like(states_before, inputs.state), *zs])
         num_zs, num_products = len(step.z_avals), len(step.products)
         ct_zs, ct_products, operands = (
             stacked[:num_zs],
@@ -196,19 +197,26 @@ class DeferredGradient:
 
 
 def run_with(
-    loop: DeferredGradient, cell: Cell, params: Params, steps: Steps, state: State, zs: Any
+    loop: DeferredGradient, cell: Cell, params: Params, steps: Steps, state: State, inputs: Any, zs: Any
 ) -> tuple[State, Any]:
-    """Runs a cell over projected inputs; returns the last state and the outputs."""
+    """Runs a cell; returns the last state and the outputs.
+
+    Args:
+      loop: The loop over the steps.
+      cell, params, steps, state: As for any loop.
+      inputs: What the loop's step reads.
+      zs: The projected inputs, which the readout reads.
+    """
     leaves, tree = jax.tree.flatten(state)
-    inputs = Inputs(
+    given = Inputs(
         weights=loop.step.weights(params),
         state=leaves,
         initial=jax.tree.leaves(cell.initial_state(params)),
-        zs=jax.tree.leaves(zs),
+        zs=jax.tree.leaves(inputs),
         valid=steps.valid,
         restarts=steps.restarts,
     )
-    last, read_states = loop(inputs)
+    last, read_states = loop(given)
     states = [  # the loop does not store what the readout does not read
         spread_like(leaf, jnp.zeros((steps.length, *leaf.shape), leaf.dtype)) for leaf in leaves
     ]
@@ -217,13 +225,21 @@ def run_with(
     return tree.unflatten(last), ignoring_unused(cell.readout)(params, tree.unflatten(states), zs)
 
 
-def leaves_read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
-    """Returns the indices of the leaves of the state that the output depends on."""
-    jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
-    atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
-    first = len(jax.tree.leaves(params))
-    variables = jaxpr.invars[first : first + len(jax.tree.leaves(state))]
-    return [n for n, variable in enumerate(variables) if any(variable is atom for atom in atoms)]
+class OfReadout:
+    """What a readout reads.
+
+    Attributes:
+      leaves_read: The indices of the leaves of the state that the output depends on.
+      reads_input: Whether it depends on the projected input.
+    """
+
+    def __init__(self, readout: Any, params: Params, state: State, z: Any):
+        jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
+        atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
+        num_params, num_states = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
+        read = [any(variable is atom for atom in atoms) for variable in jaxpr.invars[num_params:]]
+        self.leaves_read = [n for n in range(num_states) if read[n]]
+        self.reads_input = any(read[num_states:])
 
 
 def _transposed(weights: Leaves) -> Leaves:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +15,13 @@ from jaxrnn import _check as check
 from jaxrnn._tracing import TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
 from jaxrnn.loops._chunks import run_in_chunks
-from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
+from jaxrnn.loops._deferred_gradient import DeferredGradient, OfReadout, run_with
 from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like
 from jaxrnn.loops.deferred import ProjectingCell
+
+
+ROWS_TO_PROJECT = 8  # With fewer rows, products over all steps have better tiles.
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,25 @@ class Native(Loop):
             given = state
             batch_shape = leading_shape(cell, steps.xs)[1:]
             axes = len(batch_shape)
-            zs = steps.project(ProjectingCell(cell), params)
-            params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
-            z = jax.tree.map(lambda z: jax.ShapeDtypeStruct(z.shape[1 + axes :], z.dtype), zs)
-            of_row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), state)
-            step = TracedStep(cell.step, params, of_row, z)
+            zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
+            params, state = widen((params, state))  # low precision is for memory, not for sums
+            of_row = _without(axes, state)
+            readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
+            if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
+                zs = inputs = widen(steps.project(ProjectingCell(cell), params))
+                run_step = cell.step
+            else:
+                zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
+
+                def run_step(params: Params, state: State, x: Any) -> State:
+                    return cell.step(params, state, cell.project(params, x))
+
+            step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
             run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
-            leaves_read = leaves_read_by(cell.readout, params, of_row, z)
-            loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
-            last, ys = run_with(loop, cell, params, steps, state, zs)
+            loop = DeferredGradient(
+                step, readout.leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes
+            )
+            last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
             return cast_like(last, given), ys
 
         params, state, xs = reverse_only((params, state, steps.xs))
@@ -91,6 +105,20 @@ def check_available() -> None:
         raise ImportError(
             "Native needs llvmlite: pip install 'jaxrnn[native]', or call unroll with loop=jaxrnn.loops.Deferred()"
         )
+
+
+def _without(axes: int, tree: Any) -> Any:
+    """Returns the shapes and dtypes of arrays without their first axes."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), tree)
+
+
+def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
+    """Returns whether the loop projects its inputs itself, a block of steps at a time, as the cell allows."""
+    from jaxrnn.loops.native._scan import can_run
+
+    if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < ROWS_TO_PROJECT:
+        return False
+    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
 
 
 def _run_rows(

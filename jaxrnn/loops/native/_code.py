@@ -53,7 +53,7 @@ class Code:
     # ---- control -----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    def loop(self, start: Any, stop: Any, step: Any = 1) -> Iterator[Any]:
         """Runs the body for start, start + step, ... below stop."""
         function, before = self.b.function, self.b.block
         head = function.append_basic_block("head")

@@ -30,21 +30,28 @@ def spread(stride: int) -> int:
 
 
 def define_product(module: Any, host: Host) -> Any:
-    """Defines `product(a, a_stride, packed, k, out, out_stride, rows, panels)`."""
+    """Defines `product(a, a_stride, a_step, packed, k, out, out_stride, out_step, rows, steps, panels)`.
+
+    Strides are in bytes, from row to row and from step to step. Every panel is read once for all steps.
+    """
     tiles = [_define_tile(module, host, rows) for rows in range(1, ROWS + 1)]
-    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 8), "product")
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 11), "product")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
-    a, a_stride, packed, k, out, out_stride, rows, panels = f.args
+    a, a_stride, a_step, packed, k, out, out_stride, out_step, rows, steps, panels = f.args
+    single = c.b.icmp_signed("==", rows, c.int(1))  # then the steps are the rows of tiles
+    a_stride, a_step = c.b.select(single, a_step, a_stride), c.b.select(single, a_stride, a_step)
+    out_stride, out_step = c.b.select(single, out_step, out_stride), c.b.select(single, out_stride, out_step)
+    rows, steps = c.b.select(single, steps, rows), c.b.select(single, rows, steps)
     blocks = c.b.sdiv(c.add(rows, ROWS - 1), c.int(ROWS))
-    with c.loop(0, panels) as panel:
+    with c.loop(0, panels) as panel, c.loop(0, steps) as step:
         columns = c.mul(panel, host.panel)
         weights = c.add(packed, c.mul(c.mul(columns, k), 4))
         with c.loop(0, blocks) as block:
             first = c.b.sdiv(c.mul(block, rows), blocks)
             count = c.b.sub(c.b.sdiv(c.mul(c.add(block, 1), rows), blocks), first)
-            at = c.add(a, c.mul(c.mul(first, a_stride), 4))
-            target = c.add(out, c.mul(c.add(c.mul(first, out_stride), columns), 4))
+            at = c.add(a, c.mul(first, a_stride), c.mul(step, a_step))
+            target = c.add(out, c.mul(first, out_stride), c.mul(step, out_step), c.mul(columns, 4))
             after = f.append_basic_block("after_tile")
             switch = c.b.switch(count, after)
             for n, tile in enumerate(tiles, start=1):
@@ -59,7 +66,7 @@ def define_product(module: Any, host: Host) -> Any:
 
 
 def _define_tile(module: Any, host: Host, rows: int) -> Any:
-    """Defines `tile(a, a_stride, panel, k, out, out_stride)` for a number of rows."""
+    """Defines `tile(a, a_stride, panel, k, out, out_stride)` for a number of rows, with strides in bytes."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), f"tile_{rows}")
     f.linkage = "internal"
     f.attributes.add("noinline")
@@ -76,7 +83,7 @@ def _define_tile(module: Any, host: Host, rows: int) -> Any:
     weights = [c.load(c.add(row_of_panel, 4 * host.lanes * v), "float32") for v in vectors]
     new = []
     for r in range(rows):
-        x = c.load_scalar(c.add(a, c.mul(c.add(c.mul(a_stride, r), n), 4)), "float32")
+        x = c.load_scalar(c.add(a, c.mul(a_stride, r), c.mul(n, 4)), "float32")
         new.append([c.fma(x, weights[v], sums[r][v]) for v in vectors])
     following = c.add(n, 1)
     n.add_incoming(following, body)
@@ -88,7 +95,7 @@ def _define_tile(module: Any, host: Host, rows: int) -> Any:
     c.b.position_at_end(after)
     for r in range(rows):
         for v in vectors:
-            c.store(new[r][v], c.add(out, c.mul(c.add(c.mul(out_stride, r), host.lanes * v), 4)), "float32")
+            c.store(new[r][v], c.add(out, c.mul(out_stride, r), 4 * host.lanes * v), "float32")
     c.b.ret_void()
     return f
 

@@ -95,18 +95,19 @@ class Program(NamedTuple):
     def _call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         of_state, of_ys, of_totals = self.avals
         sizes = [[math.prod(aval.shape) for aval in group] for group in self.avals]
+        block = self.layout.block(time, rows)
         results = [  # flat, so that an output may take the memory of an input of another shape
             *(_aval((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
             *(_aval((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
             *of_totals,
-            _aval((self.layout.size(rows),), jnp.uint8),
+            _aval((self.layout.size(rows, block),), jnp.uint8),
         ]
         state = [x.reshape(rows, math.prod(x.shape[1:])) for x in state]
         xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
         memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
         call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
-        *outs, _ = call(np.array([time, rows], np.int32), *shared, *state, *xs)
+        *outs, _ = call(np.array([time, rows, block], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
         last = [x.reshape(rows, *aval.shape) for x, aval in zip(outs[:n], of_state, strict=True)]
         ys = [y.reshape(time, rows, *aval.shape) for y, aval in zip(outs[n:m], of_ys, strict=True)]
@@ -137,58 +138,76 @@ def _all_true(avals: Any) -> Any:
     return tuple([True] * len(group) for group in avals)
 
 
-def _program(body: Body, of_row: list[list[Any]], reverse: bool, host: Host | None = None) -> Program:
-    traced = Equations(body, *of_row, inline=True)
-    kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
-    of_places, of_equations = traced.dependencies(kinds)
-    once = [e for e, d in zip(traced.equations, of_equations, strict=True) if not d.varies and not e.effects]
-    in_loop = [e for e, d in zip(traced.equations, of_equations, strict=True) if d.varies or e.effects]
-    read = {p for e in in_loop for p in e.ins}
-    needed = sorted(p for p in read.union(traced.outs) if not of_places[p].varies and p not in _scalars(traced))
+def can_run(function: Any, shared: Any, x: Any) -> bool:
+    """Returns whether `function(shared, x)`, for the `x` of one row, can be a part of a step."""
 
-    stages = Stages(host or this_host())
-    nodes: dict[int, Node] = {}
+    def body(shared: Any, state: None, x: Any) -> Any:
+        return [], jax.tree.leaves(function(shared, x)), []
 
-    def input_node(place: int, kind: str, n: int, stride: int | None = None) -> None:
-        aval = _aval_of(traced, place)
-        node = Node("input", [], {}, aval.shape, str(aval.dtype))
-        node.shared = kind == "shared"
-        node.slot = stages.slot(node.size, node.dtype, stride, place=(kind, n))
-        nodes[place] = node
+    try:
+        _Opened(body, [shared, None, x], this_host())
+    except UnsupportedError:
+        return False
+    return True
 
-    for n, place in enumerate(needed):
-        input_node(place, "shared", n, stride=0)
-    for n, place in enumerate(traced.ins[1]):
-        input_node(place, "before", n)
-    for n, place in enumerate(traced.ins[2]):
-        input_node(place, "in", n)
-    outs = build(traced, in_loop, nodes)
-    structure = jax.tree.unflatten(traced.out_tree, range(len(outs)))
-    groups = [[outs[n] for n in jax.tree.leaves(part)] for part in structure]
-    avals = [[_aval(node.shape, node.dtype) for node in group] for group in groups]
-    kept: list[tuple[Node, Any, bool]] = []
-    for kind, group in zip(("after", "out", "total"), groups, strict=True):
-        for n, node in enumerate(group):
-            stride = 0 if kind == "total" else None
-            kept.append((node, stages.slot(node.size, node.dtype, stride, place=(kind, n)), kind == "total"))
-    for node, _, _ in kept:
-        stages.visit_parts(node)
-    for node, slot, accumulate in kept:
-        if node.size:
-            stages.put(node, slot, accumulate=accumulate)
 
-    signature = Signature(len(needed), len(traced.ins[1]), len(traced.ins[2]), len(groups[1]), len(groups[2]))
-    module, layout = define_handler(host or this_host(), stages, signature, reverse=reverse)
-    target = register(str(module), host or this_host())
+class _Opened:
+    """The body of a loop, divided into stages.
 
-    def prepare(shared: Leaves) -> Leaves:
-        values = {**traced.constants, **dict(zip(traced.ins[0], shared, strict=True))}
-        evaluate(once, values)
-        return [jnp.asarray(values[p]) for p in needed]
+    Attributes:
+      stages: Its stages.
+      needed: How many arrays that the parameters determine the stages read.
+      groups: The results of one row: state, outputs and increments.
+    """
 
+    def __init__(self, body: Any, of_row: list[Any], host: Host):
+        self._traced = traced = Equations(body, *of_row, inline=True)
+        kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
+        of_places, of_equations = traced.dependencies(kinds)
+        varies = [d.varies or e.effects for e, d in zip(traced.equations, of_equations, strict=True)]
+        self._once = [e for e, flag in zip(traced.equations, varies, strict=True) if not flag]
+        in_loop = [e for e, flag in zip(traced.equations, varies, strict=True) if flag]
+        read = {p for e in in_loop for p in e.ins}.union(traced.outs)
+        self.needed = sorted(p for p in read if not of_places[p].varies and p not in _scalars(traced))
+
+        self.stages = Stages(host)
+        nodes: dict[int, Node] = {}
+        for kind, places in (("shared", self.needed), ("before", traced.ins[1]), ("in", traced.ins[2])):
+            for n, place in enumerate(places):
+                aval = _aval_of(traced, place)
+                node = Node("input", [], {}, aval.shape, str(aval.dtype))
+                node.shared = kind == "shared"
+                node.slot = self.stages.slot(node.size, node.dtype, 0 if node.shared else None, place=(kind, n))
+                nodes[place] = node
+        outs = build(traced, in_loop, nodes)
+        structure = jax.tree.unflatten(traced.out_tree, range(len(outs)))
+        self.groups = [[outs[n] for n in jax.tree.leaves(part)] for part in structure]
+        results: list[tuple[Node, Any, bool]] = []
+        for kind, group in zip(("after", "out", "total"), self.groups, strict=True):
+            for n, node in enumerate(group):
+                stride = 0 if kind == "total" else None
+                slot = self.stages.slot(node.size, node.dtype, stride, place=(kind, n))
+                results.append((node, slot, kind == "total"))
+        self.stages.keep(results)
+
+    def prepare(self, shared: Leaves) -> Leaves:
+        """Computes what the stages need of the shared arrays."""
+        values = {**self._traced.constants, **dict(zip(self._traced.ins[0], shared, strict=True))}
+        evaluate(self._once, values)
+        return [jnp.asarray(values[p]) for p in self.needed]
+
+
+def _program(body: Body, of_row: list[list[Any]], reverse: bool) -> Program:
+    host = this_host()
+    opened = _Opened(body, of_row, host)
+    stages, groups = opened.stages, opened.groups
+    signature = Signature(len(opened.needed), len(of_row[1]), len(of_row[2]), len(groups[1]), len(groups[2]))
+    module, layout = define_handler(host, stages, signature, reverse=reverse)
+    target = register(str(module), host)
     slots = {slot.place: slot for slot in stages.slots if slot.place}
     ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
-    return Program(prepare, target, layout, tuple(avals), aliases(stages.stages, ins, ys))  # type: ignore[arg-type]
+    avals = tuple([_aval(node.shape, node.dtype) for node in group] for group in groups)
+    return Program(opened.prepare, target, layout, avals, aliases(stages.stages, stages.phases(), ins, ys))  # type: ignore[arg-type]
 
 
 def _scalars(traced: Equations) -> set[int]:
