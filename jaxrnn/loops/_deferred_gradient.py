@@ -42,6 +42,22 @@ class Inputs(NamedTuple):
     restarts: Array | None
 
 
+class Before(NamedTuple):
+    """The states before all steps, of which those after the other steps are at hand."""
+
+    first: Array  # [*batch, ...], before the step that runs first
+    after: Array  # [time, *batch, ...], after each step
+    reverse: bool  # whether the last step runs first
+
+    def stacked(self) -> Array:
+        first = self.first[None].astype(self.after.dtype)
+        parts = [self.after[1:], first] if self.reverse else [first, self.after[:-1]]
+        return jnp.concatenate(parts)[: self.after.shape[0]]  # there may be no steps
+
+
+OfMatrix = Callable[[Array | Before, Array], Array]
+
+
 class Saved(NamedTuple):
     """What the forward pass saves for the backward pass. `zs` has None where a leaf is not needed."""
 
@@ -62,6 +78,7 @@ class DeferredGradient:
       run: How to run `carry, increments, y = body(shared, carry, x)` over the steps.
       transpose: Whether to transpose the weights once, before the backward loop.
       batch_axes: How many batch axes the arrays have that the traced step does not have.
+      of_matrix: How to compute the gradient of a matrix, as for `Product.pull_w`; None leaves it to XLA.
     """
 
     step: TracedStep
@@ -70,6 +87,7 @@ class DeferredGradient:
     run: RunLoop
     transpose: bool
     batch_axes: int = 0
+    of_matrix: OfMatrix | None = None
 
     def __call__(self, inputs: Inputs) -> tuple[Leaves, Leaves]:
         @jax.custom_vjp
@@ -115,19 +133,27 @@ class DeferredGradient:
         """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
         return self.leaves_read if restarts is None else []
 
-    def _states_before(self, saved: Saved) -> Leaves:
+    def _states_before(self, saved: Saved) -> list[Array | Before]:
         """Returns the states before all steps."""
         before = list(saved.before)
         for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
-            first = saved.inputs.state[n][None].astype(after.dtype)
-            parts = [after[1:], first] if self.reverse else [first, after[:-1]]
-            before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
+            before[n] = Before(saved.inputs.state[n], after, self.reverse)
         return before
+
+    def _gradient_of_weight(self, product: Product, a: Array | Before, ct: Array, w: Array) -> Array:
+        if isinstance(a, Before):
+            in_rows = product.is_of_matrix and a.first.ndim == 1 + self.batch_axes
+            if self.of_matrix and in_rows and a.first.dtype == a.after.dtype == ct.dtype == jnp.float32:
+                first, after = (x.reshape(-1, x.shape[-1]) for x in (a.first, a.after))
+                return self.of_matrix(Before(first, after, a.reverse), self._as_steps(ct)).astype(w.dtype)
+            a = a.stacked()
+        return product.pull_w(self._as_steps(a), self._as_steps(ct), w, self.of_matrix)
 
     def _backward(self, saved: Saved, ct_last: Leaves, ct_read_states: Leaves) -> Inputs:
         """Returns the cotangents of the inputs."""
         step, inputs = self.step, saved.inputs
         states_before = self._states_before(saved)
+        stacked_before = [x.stacked() if isinstance(x, Before) else x for x in states_before]
         ct_last, ct_read_states = without_integers(ct_last), without_integers(ct_read_states)
         in_memory = _transposed(inputs.weights) if self.transpose else inputs.weights
         other_weights = [inputs.weights[n] for n in step.other_weights]
@@ -171,14 +197,17 @@ class DeferredGradient:
 
         ct_initial = zeros(in_float32(inexact(inputs.initial)))
         totals = (None if inputs.restarts is None else ct_initial, zeros(in_float32(inexact(other_weights))))
-        xs = (inputs.zs, inputs.valid, inputs.restarts, states_before, saved.values, ct_read_states)
+        xs = (inputs.zs, inputs.valid, inputs.restarts, stacked_before, saved.values, ct_read_states)
         shared = (in_memory, other_weights)
         ct_state, totals, out = self.run(body, shared, ct_last, totals, xs, reverse=not self.reverse)
         ct_others = totals[1]
         ct_initial = ct_initial if totals[0] is None else totals[0]
 
         zs = [None if z is None else z.astype(aval.dtype) for z, aval in zip(inputs.zs, step.z_avals, strict=True)]
-        stacked = out.restore(known=[*cast_like(states_before, inputs.state), *zs])
+        states_before = [
+            x if isinstance(x, Before) else x.astype(s.dtype) for x, s in zip(states_before, inputs.state, strict=True)
+        ]
+        stacked = out.restore(known=[*states_before, *zs])
         num_zs, num_products = len(step.z_avals), len(step.products)
         ct_zs, ct_products, operands = (
             stacked[:num_zs],
@@ -192,7 +221,7 @@ class DeferredGradient:
             None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
         ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
-            ct_weights[n] = add(ct_weights[n], product.pull_w(self._as_steps(a), self._as_steps(ct), inputs.weights[n]))
+            ct_weights[n] = add(ct_weights[n], self._gradient_of_weight(product, a, ct, inputs.weights[n]))
         return Inputs(ct_weights, ct_state, cts_of_initial, ct_zs, None, None)
 
 

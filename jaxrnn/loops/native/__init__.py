@@ -57,6 +57,7 @@ class Native(Loop):
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         check_available()
         from jaxrnn.loops.native._nodes import UnsupportedError
+        from jaxrnn.loops.native._weight_gradient import weight_gradient
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             given = state
@@ -78,7 +79,13 @@ class Native(Loop):
             step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
             run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
             loop = DeferredGradient(
-                step, readout.leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes
+                step,
+                readout.leaves_read,
+                steps.reverse,
+                run_rows,
+                transpose=False,
+                batch_axes=axes,
+                of_matrix=weight_gradient,
             )
             last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
             return cast_like(last, given), ys

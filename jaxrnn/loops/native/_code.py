@@ -98,6 +98,13 @@ class Code:
             value = self.b.call(function, arguments)
         return self._from_memory(value, dtype)
 
+    def prefetch(self, address: Any) -> None:
+        """Asks for memory that will be read and written soon."""
+        byte = I8.as_pointer()
+        function = self.declare("llvm.prefetch.p0", VOID, [byte, I32, I32, I32])
+        write, near, data = (ir.Constant(I32, n) for n in (1, 3, 1))
+        self.b.call(function, [self.pointer(address, I8), write, near, data])
+
     def load_scalar(self, address: Any, dtype: str) -> Any:
         """Loads one number into all lanes."""
         return self.splat(self._from_memory(self.b.load(self.pointer(address, IN_MEMORY[dtype])), dtype))

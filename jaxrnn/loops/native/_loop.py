@@ -39,6 +39,7 @@ class Layout:
     bytes_per_row: int = 0
     bytes_per_row_of_block: int = 0
     fixed: int = 0
+    in_blocks: bool = False
 
     def per_row(self, slot: Slot) -> int:
         """Reserves memory for a slot and returns where it begins, in bytes per row."""
@@ -57,7 +58,7 @@ class Layout:
 
     def block(self, time: int, rows: int) -> int:
         """Returns how many steps make a block: enough rows for each thread to read a matrix for many of them."""
-        if not self.bytes_per_row_of_block:
+        if not self.in_blocks:
             return max(time, 1)
         return max(1, min(time, -(-ROWS_OF_BLOCK // max(rows, 1))))
 
@@ -89,7 +90,7 @@ class _Writer:
         self.num_args = s.shared + s.state + s.xs
         self.num_results = s.state + s.ys + s.totals + 1
         self.phases = stages.phases()
-        self.layout = Layout()
+        self.layout = Layout(in_blocks=bool(self.phases.early or self.phases.late))
         self.starts = {id(slot): self.layout.per_row(slot) for slot in stages.slots if slot.place is None}
         self.before = self._state_slots("before")
         self.states = {n: (self.layout.per_row(slot), self.layout.per_row(slot)) for n, slot in self.before.items()}

@@ -50,7 +50,7 @@ def native_scan(
     rows = math.prod(batch_shape)
     shared = program.prepare(shared)
     state = [x.reshape(rows, *x.shape[num:]) for x in state]
-    xs = [x.reshape(time, rows, *x.shape[1 + num :]) for x in xs]
+    xs = [xs[n].reshape(time, rows, *xs[n].shape[1 + num :]) for n in program.ins]
     outputs = program.call(shared, state, xs, time, rows)
     last, ys, totals = outputs
     last = [x.reshape(*batch_shape, *x.shape[1:]) for x in last]
@@ -66,6 +66,7 @@ class Program(NamedTuple):
     """A compiled step."""
 
     prepare: Callable[[Leaves], Leaves]  # computes what the handler reads of the shared arrays
+    ins: list[int]  # which inputs it reads
     target: str
     layout: Layout
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
@@ -156,7 +157,8 @@ class _Opened:
 
     Attributes:
       stages: Its stages.
-      needed: How many arrays that the parameters determine the stages read.
+      needed: The places of what they read that the parameters determine.
+      ins: The indices of the inputs that they read.
       groups: The results of one row: state, outputs and increments.
     """
 
@@ -170,9 +172,12 @@ class _Opened:
         read = {p for e in in_loop for p in e.ins}.union(traced.outs)
         self.needed = sorted(p for p in read if not of_places[p].varies and p not in _scalars(traced))
 
+        self.ins = [n for n, place in enumerate(traced.ins[2]) if place in read]
+
         self.stages = Stages(host)
         nodes: dict[int, Node] = {}
-        for kind, places in (("shared", self.needed), ("before", traced.ins[1]), ("in", traced.ins[2])):
+        read_ins = [traced.ins[2][n] for n in self.ins]
+        for kind, places in (("shared", self.needed), ("before", traced.ins[1]), ("in", read_ins)):
             for n, place in enumerate(places):
                 aval = _aval_of(traced, place)
                 node = Node("input", [], {}, aval.shape, str(aval.dtype))
@@ -201,13 +206,13 @@ def _program(body: Body, of_row: list[list[Any]], reverse: bool) -> Program:
     host = this_host()
     opened = _Opened(body, of_row, host)
     stages, groups = opened.stages, opened.groups
-    signature = Signature(len(opened.needed), len(of_row[1]), len(of_row[2]), len(groups[1]), len(groups[2]))
+    signature = Signature(len(opened.needed), len(of_row[1]), len(opened.ins), len(groups[1]), len(groups[2]))
     module, layout = define_handler(host, stages, signature, reverse=reverse)
     target = register(str(module), host)
     slots = {slot.place: slot for slot in stages.slots if slot.place}
     ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
     avals = tuple([_aval(node.shape, node.dtype) for node in group] for group in groups)
-    return Program(opened.prepare, target, layout, avals, aliases(stages.stages, stages.phases(), ins, ys))  # type: ignore[arg-type]
+    return Program(opened.prepare, opened.ins, target, layout, avals, aliases(stages.stages, stages.phases(), ins, ys))  # type: ignore[arg-type]
 
 
 def _scalars(traced: Equations) -> set[int]:

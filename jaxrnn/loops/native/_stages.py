@@ -410,7 +410,8 @@ def aliases(stages: list[Any], phases: Phases, inputs: list[Slot], outputs: list
             continue
         groups = stages[at].by_size()
         writing = [g for g, (_, items) in enumerate(groups) if any(item.slot is output for item in items)]
-        after = [(k, stage) for k, stage in [*phases.in_loop, *phases.late] if k > at or (k, stage) in phases.late]
+        elsewhere = [*phases.early, *phases.late]  # the caller's own arrays, as a rule, which must not be copied
+        after = [(k, stage) for k, stage in phases.in_loop if k > at] + elsewhere
         for m, given in enumerate(inputs):
             same = (given.size, given.dtype) == (output.size, output.dtype)
             if m in found or not same or len(writing) != 1:
