@@ -17,7 +17,8 @@ from jaxrnn._tracing.equations import DependsOn, Equation, Equations, evaluate
 from jaxrnn._tracing.product import Product
 from jaxrnn._tracing.unused_rows import equation_ignoring_unused
 
-LINEAR = ("add", "reshape", "slice", "split")  # results of these on products and inputs can be saved in place of them
+# Results of these on products, inputs and parameters can be saved in place of the products and inputs.
+LINEAR = ("add", "reshape", "slice", "split")
 
 Multiply = Callable[[Product, Array, Array], Array]
 
@@ -66,7 +67,7 @@ class TracedStep:
         self.other_weights = [n for n, p in enumerate(self._weights) if p in read_elementwise.union(self._outs)]
         self.reads_state_elementwise = not read_elementwise.isdisjoint(states)
         self.z_avals = [avals[p] for p in zs]
-        self._saved = self._places_to_save(zs)
+        self._saved = self._places_to_save(zs, [p for p, kind in enumerate(of_places) if not kind.varies])
         self.z_kept = [n for n, p in enumerate(zs) if p in self._saved]
 
     def weights(self, params: Any) -> list[Array]:
@@ -115,14 +116,22 @@ class TracedStep:
             values.update((p, at_saved(x) if p in self._saved else x) for p, x in zip(e.outs, outs, strict=True))
         return jax.tree.unflatten(self._out_tree, [values[p] for p in self._outs])
 
-    def _places_to_save(self, zs: list[int]) -> set[int]:
-        """Returns the places from which everything nonlinear can be computed again without a product."""
+    def _places_to_save(self, zs: list[int], fixed: list[int]) -> set[int]:
+        """Returns the places from which everything nonlinear can be computed again without a product.
+
+        Args:
+          zs: The places of the inputs.
+          fixed: The places that are the same at every step.
+        """
+        known = set(fixed)
         linear = {p for p, aval in zip(zs, self.z_avals, strict=True) if jnp.issubdtype(aval.dtype, jnp.inexact)}
         linear |= {e.outs[0] for e, product in self._in_loop if product}
         saved = set(zs) - linear
         linear_equations = []
         for e, _ in self._in_loop:
-            if e.primitive in LINEAR and linear.issuperset(e.ins):
+            if known.issuperset(e.ins):  # a parameter that is enlarged in the loop
+                known.update(e.outs)
+            elif e.primitive in LINEAR and linear.union(known).issuperset(e.ins):
                 linear.update(e.outs)
                 linear_equations.append(e)
             else:

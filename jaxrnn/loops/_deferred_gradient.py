@@ -42,6 +42,22 @@ class Inputs(NamedTuple):
     restarts: Array | None
 
 
+class Before(NamedTuple):
+    """The states before all steps, of which those after the other steps are at hand."""
+
+    first: Array  # [*batch, ...], before the step that runs first
+    after: Array  # [time, *batch, ...], after each step
+    reverse: bool  # whether the last step runs first
+
+    def stacked(self) -> Array:
+        first = self.first[None].astype(self.after.dtype)
+        parts = [self.after[1:], first] if self.reverse else [first, self.after[:-1]]
+        return jnp.concatenate(parts)[: self.after.shape[0]]  # there may be no steps
+
+
+OfMatrix = Callable[[Array | Before, Array], Array]
+
+
 class Saved(NamedTuple):
     """What the forward pass saves for the backward pass. `zs` has None where a leaf is not needed."""
 
@@ -62,6 +78,7 @@ class DeferredGradient:
       run: How to run `carry, increments, y = body(shared, carry, x)` over the steps.
       transpose: Whether to transpose the weights once, before the backward loop.
       batch_axes: How many batch axes the arrays have that the traced step does not have.
+      of_matrix: How to compute the gradient of a matrix, as for `Product.pull_w`; None leaves it to XLA.
     """
 
     step: TracedStep
@@ -70,6 +87,7 @@ class DeferredGradient:
     run: RunLoop
     transpose: bool
     batch_axes: int = 0
+    of_matrix: OfMatrix | None = None
 
     def __call__(self, inputs: Inputs) -> tuple[Leaves, Leaves]:
         @jax.custom_vjp
@@ -115,19 +133,27 @@ class DeferredGradient:
         """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
         return self.leaves_read if restarts is None else []
 
-    def _states_before(self, saved: Saved) -> Leaves:
+    def _states_before(self, saved: Saved) -> list[Array | Before]:
         """Returns the states before all steps."""
         before = list(saved.before)
         for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
-            first = saved.inputs.state[n][None].astype(after.dtype)
-            parts = [after[1:], first] if self.reverse else [first, after[:-1]]
-            before[n] = jnp.concatenate(parts)[: after.shape[0]]  # there may be no steps
+            before[n] = Before(saved.inputs.state[n], after, self.reverse)
         return before
+
+    def _gradient_of_weight(self, product: Product, a: Array | Before, ct: Array, w: Array) -> Array:
+        if isinstance(a, Before):
+            in_rows = product.is_of_matrix and a.first.ndim == 1 + self.batch_axes
+            if self.of_matrix and in_rows and a.first.dtype == a.after.dtype == ct.dtype == jnp.float32:
+                first, after = (x.reshape(-1, x.shape[-1]) for x in (a.first, a.after))
+                return self.of_matrix(Before(first, after, a.reverse), self._as_steps(ct)).astype(w.dtype)
+            a = a.stacked()
+        return product.pull_w(self._as_steps(a), self._as_steps(ct), w, self.of_matrix)
 
     def _backward(self, saved: Saved, ct_last: Leaves, ct_read_states: Leaves) -> Inputs:
         """Returns the cotangents of the inputs."""
         step, inputs = self.step, saved.inputs
         states_before = self._states_before(saved)
+        stacked_before = [x.stacked() if isinstance(x, Before) else x for x in states_before]
         ct_last, ct_read_states = without_integers(ct_last), without_integers(ct_read_states)
         in_memory = _transposed(inputs.weights) if self.transpose else inputs.weights
         other_weights = [inputs.weights[n] for n in step.other_weights]
@@ -167,17 +193,21 @@ class DeferredGradient:
                 ct_before = where(restarts, zeros(ct_before), ct_before)
             if valid is not None:
                 ct_before = add_all(ct_before, where(valid, zeros(ct_after), ct_after))
-            return ct_before, (dropped, ct_w), Distinct.of([*ct_z, *ct_taps, *operands], known=before)
+            return ct_before, (dropped, ct_w), Distinct.of([*ct_z, *ct_taps, *operands], known=[*before, *z])
 
         ct_initial = zeros(in_float32(inexact(inputs.initial)))
         totals = (None if inputs.restarts is None else ct_initial, zeros(in_float32(inexact(other_weights))))
-        xs = (inputs.zs, inputs.valid, inputs.restarts, states_before, saved.values, ct_read_states)
+        xs = (inputs.zs, inputs.valid, inputs.restarts, stacked_before, saved.values, ct_read_states)
         shared = (in_memory, other_weights)
         ct_state, totals, out = self.run(body, shared, ct_last, totals, xs, reverse=not self.reverse)
         ct_others = totals[1]
         ct_initial = ct_initial if totals[0] is None else totals[0]
 
-        stacked = out.restore(known=cast_like(states_before, inputs.state))
+        zs = [None if z is None else z.astype(aval.dtype) for z, aval in zip(inputs.zs, step.z_avals, strict=True)]
+        states_before = [
+            x if isinstance(x, Before) else x.astype(s.dtype) for x, s in zip(states_before, inputs.state, strict=True)
+        ]
+        stacked = out.restore(known=[*states_before, *zs])
         num_zs, num_products = len(step.z_avals), len(step.products)
         ct_zs, ct_products, operands = (
             stacked[:num_zs],
@@ -191,24 +221,31 @@ class DeferredGradient:
             None if ct is None else ct.astype(x.dtype) for ct, x in zip(ct_initial, inputs.initial, strict=True)
         ]
         for n, product, a, ct in zip(step.weight_of_product, step.products, operands, ct_products, strict=True):
-            ct_weights[n] = add(ct_weights[n], product.pull_w(self._as_steps(a), self._as_steps(ct), inputs.weights[n]))
+            ct_weights[n] = add(ct_weights[n], self._gradient_of_weight(product, a, ct, inputs.weights[n]))
         return Inputs(ct_weights, ct_state, cts_of_initial, ct_zs, None, None)
 
 
 def run_with(
-    loop: DeferredGradient, cell: Cell, params: Params, steps: Steps, state: State, zs: Any
+    loop: DeferredGradient, cell: Cell, params: Params, steps: Steps, state: State, inputs: Any, zs: Any
 ) -> tuple[State, Any]:
-    """Runs a cell over projected inputs; returns the last state and the outputs."""
+    """Runs a cell; returns the last state and the outputs.
+
+    Args:
+      loop: The loop over the steps.
+      cell, params, steps, state: As for any loop.
+      inputs: What the loop's step reads.
+      zs: The projected inputs, which the readout reads.
+    """
     leaves, tree = jax.tree.flatten(state)
-    inputs = Inputs(
+    given = Inputs(
         weights=loop.step.weights(params),
         state=leaves,
         initial=jax.tree.leaves(cell.initial_state(params)),
-        zs=jax.tree.leaves(zs),
+        zs=jax.tree.leaves(inputs),
         valid=steps.valid,
         restarts=steps.restarts,
     )
-    last, read_states = loop(inputs)
+    last, read_states = loop(given)
     states = [  # the loop does not store what the readout does not read
         spread_like(leaf, jnp.zeros((steps.length, *leaf.shape), leaf.dtype)) for leaf in leaves
     ]
@@ -217,13 +254,21 @@ def run_with(
     return tree.unflatten(last), ignoring_unused(cell.readout)(params, tree.unflatten(states), zs)
 
 
-def leaves_read_by(readout: Any, params: Params, state: State, z: Any) -> list[int]:
-    """Returns the indices of the leaves of the state that the output depends on."""
-    jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
-    atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
-    first = len(jax.tree.leaves(params))
-    variables = jaxpr.invars[first : first + len(jax.tree.leaves(state))]
-    return [n for n, variable in enumerate(variables) if any(variable is atom for atom in atoms)]
+class OfReadout:
+    """What a readout reads.
+
+    Attributes:
+      leaves_read: The indices of the leaves of the state that the output depends on.
+      reads_input: Whether it depends on the projected input.
+    """
+
+    def __init__(self, readout: Any, params: Params, state: State, z: Any):
+        jaxpr = jax.make_jaxpr(readout)(params, state, z).jaxpr
+        atoms = [*jaxpr.outvars, *(atom for eqn in jaxpr.eqns for atom in eqn.invars)]
+        num_params, num_states = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
+        read = [any(variable is atom for atom in atoms) for variable in jaxpr.invars[num_params:]]
+        self.leaves_read = [n for n in range(num_states) if read[n]]
+        self.reads_input = any(read[num_states:])
 
 
 def _transposed(weights: Leaves) -> Leaves:

@@ -16,7 +16,7 @@ from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._any_length import scan_any_length
 from jaxrnn.loops._chunks import run_in_chunks
 from jaxrnn.loops._cotangents import sum_to
-from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
+from jaxrnn.loops._deferred_gradient import DeferredGradient, OfReadout, run_with
 from jaxrnn.loops._prefetch import prefetching_scan
 from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import stacking_scan
@@ -67,9 +67,9 @@ class Deferred(Loop):
             # Weights are transposed once and not at every step; a single row is multiplied by their columns in place.
             has_rows = any(size != 1 for leaf in jax.tree.leaves(state) for size in leaf.shape[:-1])
             run = partial(_run_scan, step=step, length=steps.length, unroll=self.unroll)
-            leaves_read = leaves_read_by(cell.readout, params, state, z)
+            leaves_read = OfReadout(cell.readout, params, state, z).leaves_read
             loop = DeferredGradient(step, leaves_read, steps.reverse, run, transpose=has_rows)
-            return run_with(loop, cell, params, steps, state, zs)
+            return run_with(loop, cell, params, steps, state, zs, zs)
 
         def run_blocks(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             return run_in_chunks(run_block, self.block or _block_size(cell, params, steps), params, state, steps)

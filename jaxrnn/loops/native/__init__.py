@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -16,10 +17,12 @@ from jaxrnn import _check as check
 from jaxrnn._tracing import TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
 from jaxrnn.loops._chunks import run_in_chunks
-from jaxrnn.loops._deferred_gradient import DeferredGradient, leaves_read_by, run_with
+from jaxrnn.loops._deferred_gradient import DeferredGradient, OfReadout, run_with
 from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like
 from jaxrnn.loops.deferred import ProjectingCell
+
+ROWS_TO_PROJECT = 8  # With fewer rows, products over all steps have better tiles.
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Native(Loop):
         if why := unavailable():
             raise TypeError(f"Native {why}: call unroll with loop=jaxrnn.loops.Deferred()")
         from jaxrnn.loops.native._scan import UnsupportedError, native_scan
+        from jaxrnn.loops.native._weight_gradient import weight_gradient
 
-        run = partial(_run, cell, native_scan)
+        run = partial(_run, cell, native_scan, weight_gradient)
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run) if self.checkpoint_every else run
@@ -87,7 +91,7 @@ def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | Non
     from jaxrnn.loops.native._scan import UnsupportedError, scan_of_zeros
 
     def run(params: Params, state: State, steps: Steps) -> Any:
-        return _run(cell, scan_of_zeros, params, state, steps)
+        return _run(cell, scan_of_zeros, None, params, state, steps)
 
     def run_backwards(params: Params, state: State, steps: Steps) -> Any:
         out, pull = jax.vjp(lambda params, state: run(params, state, steps), params, state)
@@ -110,23 +114,46 @@ def _cotangent_of(x: Array) -> Any:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else np.zeros(x.shape, jax.dtypes.float0)
 
 
-def _run(cell: Cell, scan: Any, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-    """Runs a cell with `native_scan` or another function of its signature."""
-    from jaxrnn.loops.native._scan import like
-
+def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+    """Runs a cell with `native_scan` and `weight_gradient`, or other functions of their signatures."""
     given = state
     batch_shape = leading_shape(cell, steps.xs)[1:]
     axes = len(batch_shape)
-    zs = steps.project(ProjectingCell(cell), params)
-    params, state, zs = widen((params, state, zs))  # low precision is for memory, not for sums
-    z = jax.tree.map(lambda z: like(z, z.shape[1 + axes :], z.dtype), zs)
-    of_row = jax.tree.map(lambda leaf: like(leaf, leaf.shape[axes:], leaf.dtype), state)
-    step = TracedStep(cell.step, params, of_row, z)
+    zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
+    params, state = widen((params, state))  # low precision is for memory, not for sums
+    of_row = _without(axes, state)
+    readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
+    if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
+        zs = inputs = widen(steps.project(ProjectingCell(cell), params))
+        run_step = cell.step
+    else:
+        zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
+
+        def run_step(params: Params, state: State, x: Any) -> State:
+            return cell.step(params, state, cell.project(params, x))
+
+    step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
     run_rows = partial(_run_rows, scan=scan, batch_shape=batch_shape, time=steps.length)
-    leaves_read = leaves_read_by(cell.readout, params, of_row, z)
-    loop = DeferredGradient(step, leaves_read, steps.reverse, run_rows, transpose=False, batch_axes=axes)
-    last, ys = run_with(loop, cell, params, steps, state, zs)
+    how: Any = {"transpose": False, "batch_axes": axes, "of_matrix": of_matrix}
+    loop = DeferredGradient(step, readout.leaves_read, steps.reverse, run_rows, **how)
+    last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
     return cast_like(last, given), ys
+
+
+def _without(axes: int, tree: Any) -> Any:
+    """Returns the types of arrays without their first axes."""
+    from jaxrnn.loops.native._scan import like
+
+    return jax.tree.map(lambda x: like(x, x.shape[axes:], x.dtype), tree)
+
+
+def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
+    """Returns whether the loop projects its inputs itself, a block of steps at a time, as the cell allows."""
+    from jaxrnn.loops.native._scan import can_run
+
+    if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < ROWS_TO_PROJECT:
+        return False
+    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
 
 
 def _run_rows(

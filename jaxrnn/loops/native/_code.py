@@ -53,7 +53,7 @@ class Code:
     # ---- control -----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    def loop(self, start: Any, stop: Any, step: Any = 1) -> Iterator[Any]:
         """Runs the body for start, start + step, ... below stop."""
         function, before = self.b.function, self.b.block
         head = function.append_basic_block("head")
@@ -97,6 +97,13 @@ class Code:
             arguments = [pointer, ir.Constant(I32, SIZE[dtype]), self._mask(count), ir.Constant(kind, None)]
             value = self.b.call(function, arguments)
         return self._from_memory(value, dtype)
+
+    def prefetch(self, address: Any) -> None:
+        """Asks for memory that will be read and written soon."""
+        byte = I8.as_pointer()
+        function = self.declare("llvm.prefetch.p0", VOID, [byte, I32, I32, I32])
+        write, near, data = (ir.Constant(I32, n) for n in (1, 3, 1))
+        self.b.call(function, [self.pointer(address, I8), write, near, data])
 
     def load_scalar(self, address: Any, dtype: str) -> Any:
         """Loads one number into all lanes."""

@@ -10,7 +10,7 @@ from jaxrnn.loops.native._code import I32, I64, SIZE, Code, ir
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._nodes import VIEWS, Node, offset_of_view
 from jaxrnn.loops.native._product import padded
-from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot
+from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot, stored
 
 IDENTITY = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0}
 COMBINE = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "mul"}
@@ -18,6 +18,8 @@ COMBINE = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduc
 
 class Emitter:
     """Writes stages for the rows from `first` to `last`.
+
+    Products may run over several steps at once; `step_stride` is the distance in bytes of a slot from step to step.
 
     Args:
       code: Where to write.
@@ -34,9 +36,12 @@ class Emitter:
         product: Any,
         first: Any,
         last: Any,
+        steps: Any = 1,
+        step_stride: Callable[[Slot], Any] = lambda slot: 0,
     ):
         self.code, self._base, self._packed, self._product = code, base, packed, product
         self._first, self._last = first, last
+        self._steps, self._step_stride = steps, step_stride
         self._index = 0  # of the stage that is being written
 
     def write(self, index: int, stage: Any) -> None:
@@ -63,7 +68,8 @@ class Emitter:
         for part in range(stage.parts):
             a = self.address(stage.a, self._first, part * stage.k)
             out = self.address(stage.out, self._first, part * stage.n)
-            arguments = (a, stage.a.stride, self._packed(stage), stage.k, out, stage.out.stride, rows, panels)
+            strides = [(4 * slot.stride, self._step_stride(slot)) for slot in (stage.a, stage.out)]
+            arguments = (a, *strides[0], self._packed(stage), stage.k, out, *strides[1], rows, self._steps, panels)
             c.b.call(self._product, [c.int(x) for x in arguments])
 
     def _write_pass(self, stage: Pass) -> None:
@@ -121,7 +127,7 @@ class Emitter:
     def _write_reduction(self, stage: Reduction) -> None:
         c = self.code
         outer, n, inner = stage.extents
-        a, dtype = _stored(stage.a), stage.out.dtype
+        a, dtype = stored(stage.a), stage.out.dtype
         identity = self._identity(stage.primitive, dtype)
         with c.loop(self._first, self._last) as row, c.loop(0, outer) as i:
 
@@ -203,7 +209,7 @@ class Emitter:
 
     def _write_move(self, stage: Move) -> None:
         c = self.code
-        a, dtype = _stored(stage.a), stage.out.dtype
+        a, dtype = stored(stage.a), stage.out.dtype
         axes = [x for x, extent in enumerate(stage.extents) if extent != 1]
         if 0 in stage.extents:
             return
@@ -246,7 +252,7 @@ class Emitter:
         c = self.code
         if 0 in stage.extents:
             return
-        a, b = _stored(stage.a), _stored(stage.b)
+        a, b = stored(stage.a), stored(stage.b)
         axes = [x for x, extent in enumerate(stage.extents) if extent != 1]
         out_strides = [math.prod(stage.extents[x + 1 :]) for x in range(len(stage.extents))]
         inner = axes[-1] if axes else None
@@ -294,12 +300,6 @@ class Emitter:
 
         with c.loop(self._first, self._last) as row:
             write(axes, 0, 0, 0, row)
-
-
-def _stored(node: Node) -> Slot:
-    while node.slot is None:  # a view of what is stored
-        node = node.args[0]
-    return node.slot
 
 
 def _i32(x: int) -> Any:

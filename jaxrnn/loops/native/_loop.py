@@ -14,12 +14,16 @@ from jaxrnn.loops.native._stages import Product, Slot, Stages
 from jaxrnn.loops.native._threads import define_num_threads, define_parallel
 
 MOST_SLICES = 64  # the most threads that one call uses
+ROWS_OF_BLOCK = 256  # of all threads together
 SMALL = 200_000  # elementary operations that are not worth a second thread
 HANDLER = "handler"
 
 
 class Signature(NamedTuple):
-    """The arguments and results of the handler: `sizes, *shared, *state, *xs -> *state, *ys, *totals, workspace`."""
+    """The arguments and results of the handler: `sizes, *shared, *state, *xs -> *state, *ys, *totals, workspace`.
+
+    The sizes are the numbers of steps, of rows, and of steps in a block.
+    """
 
     shared: int
     state: int
@@ -30,16 +34,21 @@ class Signature(NamedTuple):
 
 @dataclass
 class Layout:
-    """Where the workspace has what. Its size depends on the number of rows."""
+    """Where the workspace has what. Its size depends on the number of rows, and of steps in a block."""
 
     bytes_per_row: int = 0
+    bytes_per_row_of_block: int = 0
     fixed: int = 0
+    in_blocks: bool = False
 
     def per_row(self, slot: Slot) -> int:
         """Reserves memory for a slot and returns where it begins, in bytes per row."""
-        start = self.bytes_per_row
-        self.bytes_per_row += _aligned(slot.stride * SIZE[slot.dtype])
-        return start
+        size = _aligned(slot.stride * SIZE[slot.dtype])
+        if slot.of_block:
+            self.bytes_per_row_of_block += size
+            return self.bytes_per_row_of_block - size
+        self.bytes_per_row += size
+        return self.bytes_per_row - size
 
     def once(self, size: int) -> int:
         """Reserves `size` bytes and returns where they begin, after all memory of rows."""
@@ -47,8 +56,14 @@ class Layout:
         self.fixed += _aligned(size)
         return start
 
-    def size(self, rows: int) -> int:
-        return max(64, self.bytes_per_row * rows + self.fixed)
+    def block(self, time: int, rows: int) -> int:
+        """Returns how many steps make a block: enough rows for each thread to read a matrix for many of them."""
+        if not self.in_blocks:
+            return max(time, 1)
+        return max(1, min(time, -(-ROWS_OF_BLOCK // max(rows, 1))))
+
+    def size(self, rows: int, block: int) -> int:
+        return max(64, (self.bytes_per_row + block * self.bytes_per_row_of_block) * rows + self.fixed)
 
 
 def _aligned(size: int) -> int:
@@ -64,8 +79,8 @@ def define_handler(host: Host, stages: Stages, signature: Signature, *, reverse:
 
 
 class _Writer:
-    # the context of a call, in words: time, rows, then the addresses of arguments, results and the workspace
-    TIME, ROWS, FIRST = 0, 1, 2
+    # the context of a call, in words: the sizes, then the addresses of arguments, results and the workspace
+    TIME, ROWS, BLOCK, FIRST = 0, 1, 2, 3
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
         self.module, self.host, self.stages, self.signature, self.reverse = module, host, stages, signature, reverse
@@ -74,7 +89,8 @@ class _Writer:
         s = signature
         self.num_args = s.shared + s.state + s.xs
         self.num_results = s.state + s.ys + s.totals + 1
-        self.layout = Layout()
+        self.phases = stages.phases()
+        self.layout = Layout(in_blocks=bool(self.phases.early or self.phases.late))
         self.starts = {id(slot): self.layout.per_row(slot) for slot in stages.slots if slot.place is None}
         self.before = self._state_slots("before")
         self.states = {n: (self.layout.per_row(slot), self.layout.per_row(slot)) for n, slot in self.before.items()}
@@ -97,9 +113,9 @@ class _Writer:
         context = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, words)), I64)
         sizes = frames.buffer(c, frame, frames.ARGS, 0)
         i32 = ir.IntType(32)
-        time, rows = (c.b.sext(c.b.load(c.pointer(c.add(sizes, 4 * n), i32)), I64) for n in range(2))
-        c.store_word(time, c.add(context, 8 * self.TIME))
-        c.store_word(rows, c.add(context, 8 * self.ROWS))
+        time, rows, block = (c.b.sext(c.b.load(c.pointer(c.add(sizes, 4 * n), i32)), I64) for n in range(3))
+        for n, size in ((self.TIME, time), (self.ROWS, rows), (self.BLOCK, block)):
+            c.store_word(size, c.add(context, 8 * n))
         for n in range(self.num_args):
             c.store_word(frames.buffer(c, frame, frames.ARGS, 1 + n), c.add(context, 8 * (self.FIRST + n)))
         for n in range(self.num_results):
@@ -149,8 +165,9 @@ class _Writer:
         return self._result(c, context, self.num_results - 1)
 
     def _fixed(self, c: Code, context: Any) -> Any:
-        rows = self._word(c, context, self.ROWS)
-        return c.add(self._workspace(c, context), c.mul(rows, self.layout.bytes_per_row))
+        rows, block = self._word(c, context, self.ROWS), self._word(c, context, self.BLOCK)
+        per_row = c.add(c.mul(block, self.layout.bytes_per_row_of_block), self.layout.bytes_per_row)
+        return c.add(self._workspace(c, context), c.mul(rows, per_row))
 
     def _define_packing(self) -> Any:
         f = ir.Function(self.module, ir.FunctionType(VOID, [I64] * 3), "packing")
@@ -199,13 +216,27 @@ class _Writer:
         shared = {n: self._shared(c, context, n) for n in range(self.signature.shared)}
         xs = {n: self._x(c, context, n) for n in range(self.signature.xs)}
         results = {n: self._result(c, context, n) for n in range(self.num_results)}
-        with c.loop(0, time) as count:
+        block = self._word(c, context, self.BLOCK)
+        packed = {key: c.add(fixed, start) for key, (_, start) in self.matrices.items()}
+        sign = -1 if self.reverse else 1
+
+        def step_stride(slot: Slot) -> Any:
+            """Returns the distance in bytes from step to step."""
+            moves = slot.of_block or (slot.place and slot.place[0] in ("in", "out"))
+            size = SIZE[slot.dtype] * (slot.stride if slot.of_block else sign * slot.size)
+            return c.mul(rows, size) if moves else 0
+
+        def emitter(count: Any, begin: Any, steps: Any = 1) -> Emitter:
+            """Returns what writes stages for step `count` of a block that begins with step `begin`."""
             now = c.b.sub(c.b.sub(time, c.int(1)), count) if self.reverse else count
             odd = c.b.and_(count, c.int(1))
             even = c.b.xor(odd, c.int(1))
             step = c.mul(now, rows)
 
             def base(slot: Slot) -> Any:
+                if slot.of_block:
+                    of_row = c.add(c.mul(block, self.starts[id(slot)]), self.layout.bytes_per_row)
+                    return c.add(workspace, c.mul(rows, of_row), c.mul(c.b.sub(count, begin), step_stride(slot)))
                 if slot.place is None:
                     return c.add(workspace, c.mul(rows, self.starts[id(slot)]))
                 kind, n = slot.place
@@ -223,12 +254,34 @@ class _Writer:
                 return zero_totals[n]
 
             bases: dict[int, Any] = {id(slot): base(slot) for slot in self.stages.slots}
-            packed = {key: c.add(fixed, start) for key, (_, start) in self.matrices.items()}
-            emitter = Emitter(
-                c, lambda slot: bases[id(slot)], lambda p: packed[self._matrix(p)], self.product, first, last
+            return Emitter(
+                c,
+                base=lambda slot: bases[id(slot)],
+                packed=lambda product: packed[self._matrix(product)],
+                product=self.product,
+                first=first,
+                last=last,
+                steps=steps,
+                step_stride=step_stride,
             )
-            for n, stage in enumerate(self.stages.stages):
-                emitter.write(n, stage)
+
+        def write_for_block(stages: list[tuple[int, Any]], begin: Any, end: Any) -> None:
+            for n, stage in stages:
+                if isinstance(stage, Product):
+                    emitter(begin, begin, c.b.sub(end, begin)).write(n, stage)
+                else:
+                    with c.loop(begin, end) as count:
+                        emitter(count, begin).write(n, stage)
+
+        with c.loop(0, time, block) as begin:
+            end = c.add(begin, block)
+            end = c.b.select(c.b.icmp_signed("<", end, time), end, time)
+            write_for_block(self.phases.early, begin, end)
+            with c.loop(begin, end) as count:
+                at_step = emitter(count, begin)
+                for n, stage in self.phases.in_loop:
+                    at_step.write(n, stage)
+            write_for_block(self.phases.late, begin, end)
         for n, slot in self.before.items():
             copy_rows(results[n], state_buffer(n, c.b.and_(time, c.int(1))), slot)
         c.b.ret_void()

@@ -6,6 +6,7 @@ the panel is loaded once for all rows of the tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxrnn.loops.native._code import F32, I64, VOID, Code, ir
@@ -30,42 +31,90 @@ def spread(stride: int) -> int:
 
 
 def define_product(module: Any, host: Host) -> Any:
-    """Defines `product(a, a_stride, packed, k, out, out_stride, rows, panels)`."""
-    tiles = [_define_tile(module, host, rows) for rows in range(1, ROWS + 1)]
-    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 8), "product")
+    """Defines `product(a, a_stride, a_step, packed, k, out, out_stride, out_step, rows, steps, panels)`.
+
+    Strides are in bytes, from row to row and from step to step. Every panel is read once for all steps.
+    """
+    tiles = define_tiles(module, host)
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 11), "product")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
-    a, a_stride, packed, k, out, out_stride, rows, panels = f.args
-    blocks = c.b.sdiv(c.add(rows, ROWS - 1), c.int(ROWS))
-    with c.loop(0, panels) as panel:
+    a, a_stride, a_step, packed, k, out, out_stride, out_step, rows, steps, panels = f.args
+    single = c.b.icmp_signed("==", rows, c.int(1))  # then the steps are the rows of tiles
+    a_stride, a_step = c.b.select(single, a_step, a_stride), c.b.select(single, a_stride, a_step)
+    out_stride, out_step = c.b.select(single, out_step, out_stride), c.b.select(single, out_stride, out_step)
+    rows, steps = c.b.select(single, steps, rows), c.b.select(single, rows, steps)
+    with c.loop(0, panels) as panel, c.loop(0, steps) as step:
         columns = c.mul(panel, host.panel)
         weights = c.add(packed, c.mul(c.mul(columns, k), 4))
-        with c.loop(0, blocks) as block:
-            first = c.b.sdiv(c.mul(block, rows), blocks)
-            count = c.b.sub(c.b.sdiv(c.mul(c.add(block, 1), rows), blocks), first)
-            at = c.add(a, c.mul(c.mul(first, a_stride), 4))
-            target = c.add(out, c.mul(c.add(c.mul(first, out_stride), columns), 4))
-            after = f.append_basic_block("after_tile")
-            switch = c.b.switch(count, after)
-            for n, tile in enumerate(tiles, start=1):
-                case = f.append_basic_block(f"rows_{n}")
-                switch.add_case(c.int(n), case)
-                c.b.position_at_end(case)
-                c.b.call(tile, [at, a_stride, weights, k, target, out_stride])
-                c.b.branch(after)
-            c.b.position_at_end(after)
+        at, target = c.add(a, c.mul(step, a_step)), c.add(out, c.mul(step, out_step), c.mul(columns, 4))
+        for_tiles(
+            c,
+            tiles,
+            rows,
+            lambda first: [
+                *(c.add(at, c.mul(first, a_stride)), a_stride, weights),
+                *(k, c.add(target, c.mul(first, out_stride)), out_stride),
+            ],
+        )
     c.b.ret_void()
     return f
 
 
-def _define_tile(module: Any, host: Host, rows: int) -> Any:
-    """Defines `tile(a, a_stride, panel, k, out, out_stride)` for a number of rows."""
-    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), f"tile_{rows}")
+def for_tiles(
+    c: Code, tiles: list[Any], rows: Any, arguments: Callable[[Any], list[Any]], *, equal: bool = True
+) -> None:
+    """Divides rows into tiles, and calls `tile(*arguments(first row))` for each of them.
+
+    The tiles are either about equal, or as large as possible except for the last one.
+    """
+    f = c.b.function
+    blocks = c.b.sdiv(c.add(rows, ROWS - 1), c.int(ROWS))
+
+    def start(block: Any) -> Any:
+        if equal:
+            return c.b.sdiv(c.mul(block, rows), blocks)
+        whole = c.mul(block, ROWS)
+        return c.b.select(c.b.icmp_signed("<", whole, rows), whole, rows)
+
+    with c.loop(0, blocks) as block:
+        first = start(block)
+        count = c.b.sub(start(c.add(block, 1)), first)
+        values = arguments(first)
+        after = f.append_basic_block("after_tile")
+        switch = c.b.switch(count, after)
+        for n, tile in enumerate(tiles, start=1):
+            case = f.append_basic_block(f"rows_{n}")
+            switch.add_case(c.int(n), case)
+            c.b.position_at_end(case)
+            c.b.call(tile, values)
+            c.b.branch(after)
+        c.b.position_at_end(after)
+
+
+def define_tiles(module: Any, host: Host, *, transposed: bool = False) -> list[Any]:
+    """Defines `tile(a, a_stride, panel, k, out, out_stride)` for each number of rows, with strides in bytes.
+
+    If `transposed`, the rows of a tile are columns of `a`, and what is in `out` is added to the result.
+    """
+    return [_define_tile(module, host, rows, transposed) for rows in range(1, ROWS + 1)]
+
+
+def _define_tile(module: Any, host: Host, rows: int, transposed: bool) -> Any:
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), f"{'transposed_' if transposed else ''}tile_{rows}")
     f.linkage = "internal"
     f.attributes.add("noinline")
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
     a, a_stride, panel, k, out, out_stride = f.args
     vectors, before = range(host.panel_vectors), c.b.block
+
+    def target(r: int, v: int) -> Any:
+        return c.add(out, c.mul(out_stride, r), 4 * host.lanes * v)
+
+    if transposed:  # what is in `out` is read after the sum, and asked for now
+        for r in range(rows):
+            for v in vectors:
+                c.prefetch(target(r, v))
     body, after = f.append_basic_block("sum"), f.append_basic_block("store")
     c.b.branch(body)
     c.b.position_at_end(body)
@@ -76,7 +125,8 @@ def _define_tile(module: Any, host: Host, rows: int) -> Any:
     weights = [c.load(c.add(row_of_panel, 4 * host.lanes * v), "float32") for v in vectors]
     new = []
     for r in range(rows):
-        x = c.load_scalar(c.add(a, c.mul(c.add(c.mul(a_stride, r), n), 4)), "float32")
+        at = c.add(a, c.mul(n, a_stride), 4 * r) if transposed else c.add(a, c.mul(a_stride, r), c.mul(n, 4))
+        x = c.load_scalar(at, "float32")
         new.append([c.fma(x, weights[v], sums[r][v]) for v in vectors])
     following = c.add(n, 1)
     n.add_incoming(following, body)
@@ -88,7 +138,8 @@ def _define_tile(module: Any, host: Host, rows: int) -> Any:
     c.b.position_at_end(after)
     for r in range(rows):
         for v in vectors:
-            c.store(new[r][v], c.add(out, c.mul(c.add(c.mul(out_stride, r), host.lanes * v), 4)), "float32")
+            total = c.b.fadd(c.load(target(r, v), "float32"), new[r][v]) if transposed else new[r][v]
+            c.store(total, target(r, v), "float32")
     c.b.ret_void()
     return f
 

@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from jaxrnn._tracing import DependsOn, Equations, evaluate
 from jaxrnn.loops.native._compile import register
-from jaxrnn.loops.native._host import Host, this_host
+from jaxrnn.loops.native._host import this_host
 from jaxrnn.loops.native._loop import Layout, Signature, define_handler
 from jaxrnn.loops.native._nodes import Node, UnsupportedError, build
 from jaxrnn.loops.native._stages import Stages, aliases
@@ -46,13 +46,13 @@ def native_scan(
     """
     num = len(batch_shape)
     rows = math.prod(batch_shape)
-    step = staged(body, _of_row(shared, state, xs, num), reverse)
-    program = compiled(step)
+    step = Opened(body, _of_row(shared, state, xs, num), reverse)
+    program = _compiled(step)
     closed = {p: value for p, value in step.traced.constants.items() if isinstance(value, Tracer)}
 
     @jax.custom_vjp
     def run(closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves) -> tuple[Leaves, Leaves, Leaves]:
-        return program.call(step.prepare(closed, shared), state, xs, time, rows)
+        return program.call(step.prepare(closed, shared), state, [xs[n] for n in step.ins], time, rows)
 
     def backward(saved: Any, cotangents: Any) -> Any:
         _, pull = jax.vjp(partial(_as_scan, step, time=time), *saved)
@@ -71,7 +71,7 @@ def scan_of_zeros(
     body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
 ) -> tuple[Leaves, Leaves, Leaves]:
     """Returns zeros of the shapes that `native_scan` returns, and raises the errors that it raises."""
-    step = staged(body, _of_row(shared, state, xs, len(batch_shape)), reverse)
+    step = Opened(body, _of_row(shared, state, xs, len(batch_shape)), reverse)
     leading = (batch_shape, (time, *batch_shape), ())
     return tuple(
         [jnp.zeros((*axes, *aval.shape), aval.dtype) for aval in avals]
@@ -89,7 +89,7 @@ def _of_row(shared: Leaves, state: Leaves, xs: Leaves, batch_axes: int) -> list[
 
 
 def _as_scan(
-    step: Staged, closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves, *, time: int
+    step: Opened, closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves, *, time: int
 ) -> tuple[Leaves, Leaves, Leaves]:
     """Runs all steps by `lax.scan`, for state [rows, ...] and xs [time, rows, ...]."""
 
@@ -141,11 +141,12 @@ class Program(NamedTuple):
     def _call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         of_state, of_ys, of_totals = self.avals
         sizes = [[math.prod(aval.shape) for aval in group] for group in self.avals]
+        block = self.layout.block(time, rows)
         shapes = [  # flat, so that an output may take the memory of an input of another shape
             *(((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
             *(((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
             *((aval.shape, aval.dtype) for aval in of_totals),
-            ((self.layout.size(rows),), jnp.uint8),
+            ((self.layout.size(rows, block),), jnp.uint8),
         ]
         results = [like((shared, state, xs), shape, dtype) for shape, dtype in shapes]
         state = [x.reshape(rows, math.prod(x.shape[1:])) for x in state]
@@ -153,7 +154,7 @@ class Program(NamedTuple):
         first = 1 + len(shared) + len(state)
         memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
         call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
-        *outs, _ = call(np.array([time, rows], np.int32), *shared, *state, *xs)
+        *outs, _ = call(np.array([time, rows, block], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
         last = [x.reshape(rows, *aval.shape) for x, aval in zip(outs[:n], of_state, strict=True)]
         ys = [y.reshape(time, rows, *aval.shape) for y, aval in zip(outs[n:m], of_ys, strict=True)]
@@ -184,22 +185,61 @@ def _all_true(avals: Any) -> Any:
     return tuple([True] * len(group) for group in avals)
 
 
-class Staged(NamedTuple):
-    """The step of one row, divided into stages but not compiled."""
+class Opened:
+    """The body of a loop, divided into stages but not compiled.
 
-    traced: Equations
-    once: list[Any]  # the equations that depend on nothing but shared arrays
-    needed: list[int]  # places of what the handler reads of the shared arrays and of what is computed from them
-    host: Host
-    stages: Stages
-    signature: Signature
-    avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
-    reverse: bool
+    Attributes:
+      host: The processor.
+      traced: The equations of the body.
+      stages: Its stages.
+      needed: The places of what they read that the parameters determine.
+      ins: The indices of the inputs that they read.
+      groups: The results of one row: state, outputs and increments.
+      reverse: Whether the last step is the first.
+    """
+
+    def __init__(self, body: Any, of_row: list[Any], reverse: bool = False):
+        self.host, self.reverse = this_host(), reverse
+        self.traced = traced = Equations(body, *of_row, inline=True)
+        kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
+        of_places, of_equations = traced.dependencies(kinds)
+        varies = [d.varies or e.effects for e, d in zip(traced.equations, of_equations, strict=True)]
+        self._once = [e for e, flag in zip(traced.equations, varies, strict=True) if not flag]
+        in_loop = [e for e, flag in zip(traced.equations, varies, strict=True) if flag]
+        read = {p for e in in_loop for p in e.ins}.union(traced.outs)
+        self.needed = sorted(p for p in read if not of_places[p].varies and p not in _scalars(traced))
+        self.ins = [n for n, place in enumerate(traced.ins[2]) if place in read]
+
+        self.stages = Stages(self.host)
+        nodes: dict[int, Node] = {}
+        read_ins = [traced.ins[2][n] for n in self.ins]
+        for kind, places in (("shared", self.needed), ("before", traced.ins[1]), ("in", read_ins)):
+            for n, place in enumerate(places):
+                aval = _aval_of(traced, place)
+                node = Node("input", [], {}, aval.shape, str(aval.dtype))
+                node.shared = kind == "shared"
+                node.slot = self.stages.slot(node.size, node.dtype, 0 if node.shared else None, place=(kind, n))
+                nodes[place] = node
+        outs = build(traced, in_loop, nodes)
+        structure = jax.tree.unflatten(traced.out_tree, range(len(outs)))
+        self.groups = [[outs[n] for n in jax.tree.leaves(part)] for part in structure]
+        results: list[tuple[Node, Any, bool]] = []
+        for kind, group in zip(("after", "out", "total"), self.groups, strict=True):
+            for n, node in enumerate(group):
+                stride = 0 if kind == "total" else None
+                slot = self.stages.slot(node.size, node.dtype, stride, place=(kind, n))
+                results.append((node, slot, kind == "total"))
+        self.stages.keep(results)
+
+    @property
+    def avals(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """The types of one row's state, outputs and increments."""
+        return tuple([jax.ShapeDtypeStruct(node.shape, node.dtype) for node in group] for group in self.groups)  # type: ignore[return-value]
 
     def prepare(self, closed: dict[int, Array], shared: Leaves) -> Leaves:
-        """Returns what the handler reads of the shared arrays."""
+        """Returns what the stages need of the shared arrays."""
         values = self._values(closed, shared)
-        evaluate(self.once, values)
+        evaluate(self._once, values)
         return [jnp.asarray(values[p]) for p in self.needed]
 
     def evaluate(self, closed: dict[int, Array], *args: Leaves) -> tuple[Leaves, Leaves, Leaves]:
@@ -215,58 +255,28 @@ class Staged(NamedTuple):
         return values
 
 
-def staged(body: Body, of_row: list[list[Any]], reverse: bool) -> Staged:
-    """Traces the step of one row and divides it into stages; raises `UnsupportedError` if that is not possible."""
-    host = this_host()
-    traced = Equations(body, *of_row, inline=True)
-    kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
-    of_places, of_equations = traced.dependencies(kinds)
-    once = [e for e, d in zip(traced.equations, of_equations, strict=True) if not d.varies and not e.effects]
-    in_loop = [e for e, d in zip(traced.equations, of_equations, strict=True) if d.varies or e.effects]
-    read = {p for e in in_loop for p in e.ins}
-    needed = sorted(p for p in read.union(traced.outs) if not of_places[p].varies and p not in _scalars(traced))
+def can_run(function: Any, shared: Any, x: Any) -> bool:
+    """Returns whether `function(shared, x)`, for the `x` of one row, can be a part of a step."""
 
-    stages = Stages(host)
-    nodes: dict[int, Node] = {}
+    def body(shared: Any, state: None, x: Any) -> Any:
+        return [], jax.tree.leaves(function(shared, x)), []
 
-    def input_node(place: int, kind: str, n: int, stride: int | None = None) -> None:
-        aval = _aval_of(traced, place)
-        node = Node("input", [], {}, aval.shape, str(aval.dtype))
-        node.shared = kind == "shared"
-        node.slot = stages.slot(node.size, node.dtype, stride, place=(kind, n))
-        nodes[place] = node
-
-    for n, place in enumerate(needed):
-        input_node(place, "shared", n, stride=0)
-    for n, place in enumerate(traced.ins[1]):
-        input_node(place, "before", n)
-    for n, place in enumerate(traced.ins[2]):
-        input_node(place, "in", n)
-    outs = build(traced, in_loop, nodes)
-    structure = jax.tree.unflatten(traced.out_tree, range(len(outs)))
-    groups = [[outs[n] for n in jax.tree.leaves(part)] for part in structure]
-    kept: list[tuple[Node, Any, bool]] = []
-    for kind, group in zip(("after", "out", "total"), groups, strict=True):
-        for n, node in enumerate(group):
-            stride = 0 if kind == "total" else None
-            kept.append((node, stages.slot(node.size, node.dtype, stride, place=(kind, n)), kind == "total"))
-    for node, _, _ in kept:
-        stages.visit_parts(node)
-    for node, slot, accumulate in kept:
-        if node.size:
-            stages.put(node, slot, accumulate=accumulate)
-    signature = Signature(len(needed), len(traced.ins[1]), len(traced.ins[2]), len(groups[1]), len(groups[2]))
-    of_state, of_ys, of_totals = ([jax.ShapeDtypeStruct(node.shape, node.dtype) for node in group] for group in groups)
-    return Staged(traced, once, needed, host, stages, signature, (of_state, of_ys, of_totals), reverse)
+    try:
+        Opened(body, [shared, None, x])
+    except UnsupportedError:
+        return False
+    return True
 
 
-def compiled(step: Staged) -> Program:
-    """Compiles a step."""
-    module, layout = define_handler(step.host, step.stages, step.signature, reverse=step.reverse)
-    slots = {slot.place: slot for slot in step.stages.slots if slot.place}
-    counts = {"in": step.signature.xs, "out": step.signature.ys}
-    ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in counts.items())
-    return Program(register(str(module), step.host), layout, step.avals, aliases(step.stages.stages, ins, ys))
+def _compiled(step: Opened) -> Program:
+    stages, groups = step.stages, step.groups
+    num_states = len(step.traced.ins[1])
+    signature = Signature(len(step.needed), num_states, len(step.ins), len(groups[1]), len(groups[2]))
+    module, layout = define_handler(step.host, stages, signature, reverse=step.reverse)
+    slots = {slot.place: slot for slot in stages.slots if slot.place}
+    ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
+    in_place = aliases(stages.stages, stages.phases(), ins, ys)
+    return Program(register(str(module), step.host), layout, step.avals, in_place)
 
 
 def _scalars(traced: Equations) -> set[int]:
@@ -279,4 +289,4 @@ def _aval_of(traced: Equations, place: int) -> Any:
     return jax.typeof(traced.constants[place]) if aval is None else aval
 
 
-__all__ = ["UnsupportedError", "like", "native_scan", "scan_of_zeros"]
+__all__ = ["UnsupportedError", "can_run", "like", "native_scan", "scan_of_zeros"]

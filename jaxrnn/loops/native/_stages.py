@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._host import Host
 from jaxrnn.loops.native._nodes import REDUCTIONS, VIEWS, Node, UnsupportedError, is_in_order, offset_of_view, row_major
-from jaxrnn.loops.native._product import row_stride, spread
+from jaxrnn.loops.native._product import padded, row_stride, spread
 
 
 @dataclass(eq=False)
@@ -29,6 +29,7 @@ class Slot:
     stride: int
     place: Any = None  # ("shared" | "before" | "after" | "in" | "out" | "total", index), or None for scratch memory
     written_by: int = -1
+    of_block: bool = False  # scratch memory that keeps the values of all steps of a block
 
 
 class Product(NamedTuple):
@@ -60,6 +61,14 @@ class Item(NamedTuple):
     slot: Slot
     offset: int
     accumulate: bool = False
+
+
+class Phases(NamedTuple):
+    """What runs for a whole block of steps before and after its steps, as stages with their indices."""
+
+    early: list[tuple[int, Any]]
+    in_loop: list[tuple[int, Any]]
+    late: list[tuple[int, Any]]
 
 
 class Reduction(NamedTuple):
@@ -117,6 +126,7 @@ class Stages:
         self.stages: list[Any] = []
         self.slots: list[Slot] = []
         self._visited: set[int] = set()
+        self._homes: dict[int, Slot] = {}  # of nodes that are results of the step, and need no other memory
         self._closed = False  # whether the last pass takes no more items
 
     def slot(self, size: int, dtype: str, stride: int | None = None, place: Any = None) -> Slot:
@@ -130,15 +140,43 @@ class Stages:
             return self.store(node.args[0])
         self.visit(node)
         if node.slot is None:
-            slot = self.slot(node.size, node.dtype, spread(node.size))
+            slot = self._homes.get(id(node)) or self.slot(node.size, node.dtype, spread(node.size))
             self.put(node, slot)
             node.slot = slot
         return node.slot
 
-    def visit_parts(self, node: Node) -> None:
-        """Visits the pieces of what `put` will store."""
-        for part, _ in _in_parts(node):
-            self.visit(part)
+    def keep(self, results: list[tuple[Node, Slot, bool]]) -> None:
+        """Stores results in given slots, or adds them, each as soon as everything that it is made of is known."""
+        for node, slot, _ in results:
+            node = _viewed(node)
+            if slot.place[0] == "out" and node.slot is None and node.primitive != "constant":
+                self._homes.setdefault(id(node), slot)
+        waiting = [result for result in results if result[0].size]
+        while waiting:
+            ready = [result for result in waiting if self._is_ready(result[0])]
+            waiting = [result for result in waiting if result not in ready]
+            for node, slot, accumulate in ready:
+                if _viewed(node).slot is not slot:
+                    self.put(node, slot, accumulate=accumulate)
+            for node in [_viewed(node) for node, *_ in ready]:
+                if node.slot is None and id(node) in self._homes:
+                    node.slot = self._homes[id(node)]
+                    self._closed |= node.primitive == "concatenate"  # what reads it runs after all lanes are stored
+            if waiting:
+                for part, _ in _in_parts(waiting[0][0]):
+                    self.visit(part)
+
+    def _is_ready(self, node: Node) -> bool:
+        """Returns whether a node can be stored without another stage before it."""
+        seen: set[int] = set()
+
+        def ready(node: Node) -> bool:
+            if id(node) in seen or node.slot is not None or node.primitive in ("input", "constant"):
+                return True
+            seen.add(id(node))
+            return is_lanewise(node) and all(map(ready, node.args))
+
+        return all(ready(part) for part, _ in _in_parts(node))
 
     def put(self, node: Node, slot: Slot, *, accumulate: bool = False) -> None:
         """Stores a node in a given slot."""
@@ -163,10 +201,10 @@ class Stages:
             for arg in node.args:
                 self.visit(arg)
         elif primitive == "concatenate" and is_in_order(node):
-            slot = self.slot(node.size, node.dtype)
+            slot = self._homes.get(id(node)) or self.slot(node.size, node.dtype)
             self.put(node, slot)
             node.slot = slot
-            self._closed = True  # what reads it runs after all lanes of it are stored
+            self._closed = True  # what reads it runs after all lanes are stored
         else:
             node.slot = self._move(node)
 
@@ -200,7 +238,9 @@ class Stages:
         a = self.store(row)
         if k == 0 or n == 0:
             raise UnsupportedError("dot_general of an empty matrix")
-        out = self.slot(parts * n, "float32", row_stride(parts, n, self._host))
+        out = self._homes.get(id(node))
+        if out is None or n != padded(n, self._host):  # tiles write whole panels
+            out = self.slot(parts * n, "float32", row_stride(parts, n, self._host))
         self._add(Product(a, self.store(matrix), axis == 1, parts, k, n, out))
         return out
 
@@ -291,6 +331,44 @@ class Stages:
         self._add(Move(a, start, strides, out, out_start, out_strides, extents))
         return out
 
+    def phases(self) -> Phases:
+        """Divides the stages into those that run at every step and those that run once for a block of steps.
+
+        A product of inputs runs before the steps of a block, with all that it needs, and one whose result only the
+        caller reads after them. The matrix is then read once per block.
+        """
+        reads = [slots_read(stage, n) for n, stage in enumerate(self.stages)]
+        writes = [slots_written(stage) for stage in self.stages]
+
+        def others(n: int, slots: list[list[Slot]], slot: Slot) -> list[int]:
+            return [m for m, found in enumerate(slots) if m != n and any(slot is other for other in found)]
+
+        def of_inputs(slot: Slot, known: set[int]) -> bool:
+            if slot.place is not None:
+                return slot.place[0] in ("shared", "in")
+            return known.issuperset(others(-1, writes, slot))
+
+        possible: set[int] = set()
+        for n, stage in enumerate(self.stages):
+            scratch = all(slot.place is None for slot in writes[n])
+            if scratch and not isinstance(stage, Fill) and all(of_inputs(slot, possible) for slot in reads[n]):
+                possible.add(n)
+        early: set[int] = set()
+        for n in sorted(possible, reverse=True):
+            feeds = any(early.intersection(others(n, reads, slot)) for slot in writes[n])
+            if isinstance(self.stages[n], Product) or feeds:
+                early.add(n)
+        late = {
+            n
+            for n, stage in enumerate(self.stages)
+            if isinstance(stage, Product) and stage.out.place and not others(n, reads, stage.out)
+            if stage.a.place is None or stage.a.place[0] in ("in", "out")
+        }
+        for slot in [slot for n in early for slot in writes[n]] + [slot for n in late for slot in reads[n]]:
+            slot.of_block = slot.place is None
+        groups = early, set(range(len(self.stages))) - early - late, late
+        return Phases(*([(n, self.stages[n]) for n in sorted(group)] for group in groups))
+
 
 def is_lanewise(node: Node) -> bool:
     """Returns whether lane j of a node needs nothing but lanes j + constant of its arguments, or single numbers."""
@@ -315,35 +393,73 @@ def _in_parts(node: Node) -> list[tuple[Node, int]]:
     return parts
 
 
-def aliases(stages: list[Any], inputs: list[Slot], outputs: list[Slot]) -> dict[int, int]:
+def aliases(stages: list[Any], phases: Phases, inputs: list[Slot], outputs: list[Slot]) -> dict[int, int]:
     """Returns inputs whose memory an output may take, as indices, so that less memory is touched.
 
-    The last stage writes the outputs. An input's memory may be overwritten if nothing reads it after that: what reads
-    it is in an earlier stage, in an earlier loop over lanes, or in the very iteration that overwrites the lanes read.
+    An input's memory may be overwritten if nothing reads it after that: what reads it is in an earlier stage, in an
+    earlier loop over lanes, or in the very iteration that overwrites the lanes read.
     """
     found: dict[int, int] = {}
-    if not stages or not isinstance(stages[-1], Pass):
-        return found
-    groups = stages[-1].by_size()
     for n, output in enumerate(outputs):
-        if output.written_by != len(stages) - 1 or not output.size:
+        writers = [k for k, stage in enumerate(stages) if any(slot is output for slot in slots_written(stage))]
+        if len(writers) != 1 or not output.size:
             continue
+        (at,) = writers
+        if at not in [k for k, _ in phases.in_loop] or not isinstance(stages[at], Pass):
+            continue
+        groups = stages[at].by_size()
         writing = [g for g, (_, items) in enumerate(groups) if any(item.slot is output for item in items)]
+        elsewhere = [*phases.early, *phases.late]  # the caller's own arrays, as a rule, which must not be copied
+        after = [(k, stage) for k, stage in phases.in_loop if k > at] + elsewhere
         for m, given in enumerate(inputs):
             same = (given.size, given.dtype) == (output.size, output.dtype)
             if m in found or not same or len(writing) != 1:
                 continue
+            if any(slot is given for k, stage in after for slot in slots_read(stage, k)):
+                continue
             offsets = {item.offset for item in groups[writing[0]][1] if item.slot is output}
-            reads = [_reads(items, given, len(stages) - 1) for _, items in groups]
+            reads = [
+                {offset for slot, offset in _reads([item.node for item in items], at) if slot is given}
+                for _, items in groups
+            ]
             if not any(reads[writing[0] + 1 :]) and reads[writing[0]] <= offsets:
                 found[m] = n
                 break
     return found
 
 
-def _reads(items: list[Item], slot: Slot, index: int) -> set[int]:
-    """Returns at which offsets items of stage `index` read a slot; -1 for a single number, which all lanes read."""
-    found: set[int] = set()
+def slots_written(stage: Any) -> list[Slot]:
+    return [item.slot for item in stage.items] if isinstance(stage, Pass) else [stage.out]
+
+
+def slots_read(stage: Any, index: int) -> list[Slot]:
+    """Returns the slots that stage `index` reads."""
+    if isinstance(stage, Product):
+        return [stage.a, stage.matrix]
+    if isinstance(stage, Contraction):
+        return [stored(stage.a), stored(stage.b)]
+    if isinstance(stage, (Reduction, Move)):
+        return [stored(stage.a)]
+    nodes = [item.node for item in stage.items] if isinstance(stage, Pass) else [stage.value]
+    return [slot for slot, _ in _reads(nodes, index)]
+
+
+def stored(node: Node) -> Slot:
+    """Returns the slot of what a node is a view of."""
+    while node.slot is None:
+        node = node.args[0]
+    return node.slot
+
+
+def _viewed(node: Node) -> Node:
+    while node.primitive in VIEWS and node.slot is None:
+        node = node.args[0]
+    return node
+
+
+def _reads(nodes: list[Node], index: int) -> list[tuple[Slot, int]]:
+    """Returns which slots nodes of stage `index` read at which offsets; -1 for a number that all lanes read."""
+    found: list[tuple[Slot, int]] = []
     seen: set[tuple[int, int]] = set()
 
     def visit(node: Node, offset: int) -> None:
@@ -352,13 +468,12 @@ def _reads(items: list[Item], slot: Slot, index: int) -> set[int]:
             return
         seen.add((id(node), offset))
         if node.slot is not None and node.slot.written_by < index:
-            if node.slot is slot:
-                found.add(-1 if node.size == 1 else offset)
+            found.append((node.slot, -1 if node.size == 1 else offset))
             return
         moved = offset_of_view(node) if node.primitive in ("slice", "split") else 0
         for arg in node.args:
             visit(arg, offset + (moved or 0))
 
-    for item in items:
-        visit(item.node, 0)
+    for node in nodes:
+        visit(node, 0)
     return found
