@@ -80,7 +80,7 @@ class Auto(Loop):
         why = _why_not_native(cell, params, steps, state)
         if why is None:
             return Choice(cell, Native(checkpoint_every=self.checkpoint_every), "it can run all of it")
-        return Choice(cell, Deferred(checkpoint_every=self.checkpoint_every), f"Native {why}")
+        return Choice(cell, Deferred(checkpoint_every=self.checkpoint_every), why)
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class _Recording(Loop):
 
 def _why_not_native(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
     """Returns why `Native` does not run a cell, or None if it does."""
-    if why := unavailable():
-        return why
+    if error := unavailable():
+        return str(error)
     if jax.device_count() > 1 and not _inside_shard_map():
-        return "does not divide a call among devices, except inside jax.shard_map"
+        return "Native does not divide a call among devices, except inside jax.shard_map"
     leaves, tree = jax.tree.flatten((params, steps, state))
     if not all(isinstance(size, int) for leaf in leaves for size in leaf.shape):
-        return "needs sizes that are known, but under jax.export some are symbolic"
+        return "Native needs sizes that are known, but under jax.export some are symbolic"
     operation = _refusal(cell, tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-    return operation and f"cannot run {operation}"
+    return operation and f"Native cannot run {operation}"
 
 
 def _inside_shard_map() -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+import re
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -56,8 +59,8 @@ class Native(Loop):
         check.positive_or_none(self, "checkpoint_every")
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
-        if why := unavailable():
-            raise TypeError(f"Native {why}: call unroll with loop=jaxrnn.loops.Deferred()")
+        if error := unavailable():
+            raise type(error)(f"{error}: call unroll with loop=jaxrnn.loops.Deferred()")
         from jaxrnn.loops.native._scan import UnsupportedError, native_scan
         from jaxrnn.loops.native._weight_gradient import weight_gradient
 
@@ -73,14 +76,23 @@ class Native(Loop):
             ) from None
 
 
-def unavailable() -> str | None:
+def unavailable() -> Exception | None:
     """Returns why the loop cannot run on this machine, or None if it can."""
     platform = jax.default_backend()
     if platform != "cpu":
-        return f"runs on a CPU, but JAX's default backend is {platform!r}"
+        return TypeError(f"Native runs on a CPU, but JAX's default backend is {platform!r}")
     if importlib.util.find_spec("llvmlite") is None:
-        return "needs llvmlite (pip install 'jaxrnn[native]')"
+        return ImportError("Native needs llvmlite (pip install 'jaxrnn[native]')")
+    if (major := _ffi_major()) != 0:
+        return ImportError(f"Native needs version 0 of XLA's FFI, but jaxlib has version {major}")
     return None
+
+
+@functools.cache
+def _ffi_major() -> int:
+    """Returns the major version of the interface between XLA and the generated code; others have another layout."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    return int(re.findall(r"#define XLA_FFI_API_MAJOR (\d+)", header.read_text())[0])
 
 
 def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
