@@ -14,6 +14,7 @@ from jaxrnn._cache import cached
 from jaxrnn.layer import Cell, Layer, Loop, Params, Plan, State, Steps, leading_shape
 from jaxrnn.loops.deferred import Deferred
 from jaxrnn.loops.native import Native, refusal, unavailable
+from jaxrnn.ops import spread_like
 
 
 class Choice(NamedTuple):
@@ -71,6 +72,7 @@ class Auto(Loop):
         def run(params: Params, xs: Any) -> Any:
             batch_shape = leading_shape(layer, xs)[1:]
             state = layer.initial_state(params, batch_shape)
+            params, xs, state = spread_like((params, xs), (params, xs, state))
             return layer.run(params, xs, state, key, Plan(recording, batch_shape=batch_shape))
 
         jax.eval_shape(run, params, xs)
