@@ -17,7 +17,7 @@ from jaxrnn.loops.native._vector import define_vector_product, define_vector_pro
 
 MOST_SLICES = 64  # the most threads that one call uses
 MOST_MEMBERS = 8  # the most threads that share a single row
-SMALL_STEP = 40_000  # multiplications of one row that are not worth a second thread
+SMALL_STEP = 60_000  # multiplications of one row that are not worth a second thread
 ROWS_OF_BLOCK = 256  # of all threads together
 SMALL = 200_000  # elementary operations that are not worth a second thread
 WORTH_WAITING = 2**17  # multiplications for which a thread gives way once while it waits for others
@@ -107,7 +107,8 @@ class _Writer:
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
         self.module, self.host, self.stages, self.signature, self.reverse = module, host, stages, signature, reverse
-        self.product, self.pack = define_product(module, host), define_pack(module, host)
+        self.product = define_product(module, host)
+        self.pack = {transposed: define_pack(module, host, transposed=transposed) for transposed in (False, True)}
         self.vector_product = define_vector_product(module, host)
         self.vector_product_transposed = define_vector_product_transposed(module, host)
         self.parallel, self.num_threads = define_parallel(module, host), define_num_threads(module, host)
@@ -235,9 +236,8 @@ class _Writer:
         fixed = self._fixed(c, context)
         for stage, start in self.matrices.values():
             w = self._shared(c, context, stage.matrix.place[1])
-            strides = (1, stage.k) if stage.transposed else (stage.n, 1)
-            arguments = (w, *strides, stage.k, stage.n, c.add(fixed, self.layout.fixed, start), index, slices)
-            c.b.call(self.pack, [c.int(x) for x in arguments])
+            arguments = (w, stage.k, stage.n, c.add(fixed, self.layout.fixed, start), index, slices)
+            c.b.call(self.pack[stage.transposed], [c.int(x) for x in arguments])
         c.b.ret_void()
         return f
 
