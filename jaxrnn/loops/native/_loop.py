@@ -10,6 +10,7 @@ from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native._code import I64, SIZE, VOID, Code, ir
 from jaxrnn.loops.native._emit import Emitter
 from jaxrnn.loops.native._host import Host
+from jaxrnn.loops.native._huge_pages import use_huge_pages
 from jaxrnn.loops.native._product import define_pack, define_product, padded
 from jaxrnn.loops.native._stages import Product, Slot, Stages
 from jaxrnn.loops.native._threads import define_meet, define_num_threads, define_parallel, define_team
@@ -156,6 +157,7 @@ class _Writer:
             address = c.add(context, 8 * (self.FIRST + self.num_args + n))
             c.store_word(frames.buffer(c, frame, frames.RESULTS, n), address)
 
+        self._use_huge_pages(c, context)
         available = c.b.call(self.num_threads, [frame])
         single = c.b.icmp_signed("==", rows, c.int(1))
         with c.b.if_else(single) as (one_row, several_rows):
@@ -173,6 +175,17 @@ class _Writer:
         c.b.branch(done)
         c.b.position_at_end(done)
         c.b.ret(c.int(0))
+
+    def _use_huge_pages(self, c: Code, context: Any) -> None:
+        """Asks for large pages for outputs and packed matrices."""
+        time, rows = self._word(c, context, self.TIME), self._word(c, context, self.ROWS)
+        for slot in self.stages.slots:
+            if slot.place and slot.place[0] == "out":
+                size = c.mul(c.mul(time, rows), slot.size * SIZE[slot.dtype])
+                use_huge_pages(c, self._result(c, context, self.signature.state + slot.place[1]), size)
+        packed = c.add(self._fixed(c, context), self.layout.fixed)
+        several = c.b.icmp_signed(">", rows, c.int(1))
+        use_huge_pages(c, packed, c.b.select(several, c.int(self.layout.packed), c.int(0)))
 
     def _write_single_row(self, c: Code, run: Any, frame: Any, context: Any, threads: Any) -> None:
         """Runs all steps of a single row, in several threads if that pays."""
