@@ -9,7 +9,6 @@ from typing import Any
 from jaxrnn.loops.native._code import I32, I64, SIZE, Code, ir
 from jaxrnn.loops.native._elementwise import OPERATIONS
 from jaxrnn.loops.native._nodes import VIEWS, Node, offset_of_view
-from jaxrnn.loops.native._product import padded
 from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot, stored
 
 IDENTITY = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0}
@@ -24,22 +23,20 @@ class Emitter:
     Args:
       code: Where to write.
       base: The address of a slot's first row.
-      packed: The address of the packed matrix of a product.
-      product: The function that multiplies rows by a packed matrix.
+      multiply: Writes the product of one vector of each row, given its addresses and strides.
     """
 
     def __init__(
         self,
         code: Code,
         base: Callable[[Slot], Any],
-        packed: Callable[[Product], Any],
-        product: Any,
+        multiply: Callable[..., None],
         first: Any,
         last: Any,
         steps: Any = 1,
         step_stride: Callable[[Slot], Any] = lambda slot: 0,
     ):
-        self.code, self._base, self._packed, self._product = code, base, packed, product
+        self.code, self._base, self._multiply = code, base, multiply
         self._first, self._last = first, last
         self._steps, self._step_stride = steps, step_stride
         self._index = 0  # of the stage that is being written
@@ -62,15 +59,11 @@ class Emitter:
         return c.add(self._base(slot), c.mul(c.add(c.mul(row, slot.stride), *offset), SIZE[slot.dtype]))
 
     def _write_product(self, stage: Product) -> None:
-        c = self.code
-        rows = c.b.sub(self._last, self._first)
-        panels = padded(stage.n, c.host) // c.host.panel
+        strides = [(4 * slot.stride, self._step_stride(slot)) for slot in (stage.a, stage.out)]
         for part in range(stage.parts):
             a = self.address(stage.a, self._first, part * stage.k)
             out = self.address(stage.out, self._first, part * stage.n)
-            strides = [(4 * slot.stride, self._step_stride(slot)) for slot in (stage.a, stage.out)]
-            arguments = (a, *strides[0], self._packed(stage), stage.k, out, *strides[1], rows, self._steps, panels)
-            c.b.call(self._product, [c.int(x) for x in arguments])
+            self._multiply(stage, a, strides[0], out, strides[1], self._steps)
 
     def _write_pass(self, stage: Pass) -> None:
         """Computes all items of one length in one loop over the lanes, and shares what they have in common."""

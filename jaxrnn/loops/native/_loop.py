@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,20 +10,25 @@ from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native._code import I64, SIZE, VOID, Code, ir
 from jaxrnn.loops.native._emit import Emitter
 from jaxrnn.loops.native._host import Host
+from jaxrnn.loops.native._huge_pages import use_huge_pages
 from jaxrnn.loops.native._product import define_pack, define_product, padded
 from jaxrnn.loops.native._stages import Product, Slot, Stages
-from jaxrnn.loops.native._threads import define_num_threads, define_parallel
+from jaxrnn.loops.native._threads import define_meet, define_num_threads, define_parallel, define_team
+from jaxrnn.loops.native._vector import define_vector_product, define_vector_product_transposed
 
 MOST_SLICES = 64  # the most threads that one call uses
+MOST_MEMBERS = 8  # the most threads that share a single row
+SMALL_STEP = 60_000  # multiplications of one row that are not worth a second thread
 ROWS_OF_BLOCK = 256  # of all threads together
 SMALL = 200_000  # elementary operations that are not worth a second thread
+WORTH_WAITING = 2**17  # multiplications for which a thread gives way once while it waits for others
 HANDLER = "handler"
 
 
 class Signature(NamedTuple):
     """The arguments and results of the handler: `sizes, *shared, *state, *xs -> *state, *ys, *totals, workspace`.
 
-    The sizes are the numbers of steps, of rows, and of steps in a block.
+    The sizes are the numbers of steps, of rows, of steps in a block, and of rows for which there is memory.
     """
 
     shared: int
@@ -39,6 +45,7 @@ class Layout:
     bytes_per_row: int = 0
     bytes_per_row_of_block: int = 0
     fixed: int = 0
+    packed: int = 0  # after all others; not needed for a single row
     in_blocks: bool = False
 
     def per_row(self, slot: Slot) -> int:
@@ -56,14 +63,31 @@ class Layout:
         self.fixed += _aligned(size)
         return start
 
+    def for_matrix(self, size: int) -> int:
+        """Reserves `size` bytes for a packed matrix and returns where they begin."""
+        start = self.packed
+        self.packed += _aligned(size)
+        return start
+
     def block(self, time: int, rows: int) -> int:
         """Returns how many steps make a block: enough rows for each thread to read a matrix for many of them."""
         if not self.in_blocks:
             return max(time, 1)
         return max(1, min(time, -(-ROWS_OF_BLOCK // max(rows, 1))))
 
+    def rows(self, rows: int) -> int:
+        """Returns for how many rows there must be memory: one for each member of a team."""
+        return min(MOST_MEMBERS, os.cpu_count() or 1) if rows == 1 else rows
+
     def size(self, rows: int, block: int) -> int:
-        return max(64, (self.bytes_per_row + block * self.bytes_per_row_of_block) * rows + self.fixed)
+        size = (self.bytes_per_row + block * self.bytes_per_row_of_block) * self.rows(rows) + self.fixed
+        return max(64, size if rows == 1 else size + self.packed)
+
+
+def _smallest(c: Code, x: Any, *others: Any) -> Any:
+    for y in others:
+        x = c.b.select(c.b.icmp_signed("<", x, y), x, y)
+    return x
 
 
 def _aligned(size: int) -> int:
@@ -80,25 +104,33 @@ def define_handler(host: Host, stages: Stages, signature: Signature, *, reverse:
 
 class _Writer:
     # the context of a call, in words: the sizes, then the addresses of arguments, results and the workspace
-    TIME, ROWS, BLOCK, FIRST = 0, 1, 2, 3
+    TIME, ROWS, BLOCK, ROWS_IN_MEMORY, MEETING, FIRST = 0, 1, 2, 3, 4, 5
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
         self.module, self.host, self.stages, self.signature, self.reverse = module, host, stages, signature, reverse
-        self.product, self.pack = define_product(module, host), define_pack(module, host)
+        self.product = define_product(module, host)
+        self.pack = {transposed: define_pack(module, host, transposed=transposed) for transposed in (False, True)}
+        self.vector_product = define_vector_product(module, host)
+        self.vector_product_transposed = define_vector_product_transposed(module, host)
         self.parallel, self.num_threads = define_parallel(module, host), define_num_threads(module, host)
+        self.team, self.meet = define_team(module, host), define_meet(module, host)
         s = signature
         self.num_args = s.shared + s.state + s.xs
         self.num_results = s.state + s.ys + s.totals + 1
         self.phases = stages.phases()
         self.layout = Layout(in_blocks=bool(self.phases.early or self.phases.late))
         self.starts = {id(slot): self.layout.per_row(slot) for slot in stages.slots if slot.place is None}
+        products = [stage for _, stage in self.phases.in_loop if isinstance(stage, Product)]
+        self.of_team = {id(stage.out): stage.out for stage in products}  # what members of a team compute together
+        outs = [slot for slot in stages.slots if slot.place and slot.place[0] == "out"]
+        self.own = {id(slot): self.layout.per_row(slot) for slot in outs if id(slot) not in self.of_team}
         self.before = self._state_slots("before")
         self.states = {n: (self.layout.per_row(slot), self.layout.per_row(slot)) for n, slot in self.before.items()}
         self.matrices: dict[Any, tuple[Product, int]] = {}
         for stage in stages.stages:
             if isinstance(stage, Product) and (key := self._matrix(stage)) not in self.matrices:
                 size = 4 * stage.k * padded(stage.n, host)
-                self.matrices[key] = (stage, self.layout.once(size))
+                self.matrices[key] = (stage, self.layout.for_matrix(size))
         self.totals = {slot.place[1]: slot for slot in stages.slots if slot.place and slot.place[0] == "total"}
         self.total_starts = {n: self.layout.once(MOST_SLICES * _aligned(4 * t.size)) for n, t in self.totals.items()}
 
@@ -113,32 +145,73 @@ class _Writer:
         context = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, words)), I64)
         sizes = frames.buffer(c, frame, frames.ARGS, 0)
         i32 = ir.IntType(32)
-        time, rows, block = (c.b.sext(c.b.load(c.pointer(c.add(sizes, 4 * n), i32)), I64) for n in range(3))
-        for n, size in ((self.TIME, time), (self.ROWS, rows), (self.BLOCK, block)):
-            c.store_word(size, c.add(context, 8 * n))
+        time, rows, _, rows_in_memory = numbers = [
+            c.b.sext(c.b.load(c.pointer(c.add(sizes, 4 * n), i32)), I64) for n in range(4)
+        ]
+        for place, number in zip((self.TIME, self.ROWS, self.BLOCK, self.ROWS_IN_MEMORY), numbers, strict=True):
+            c.store_word(number, c.add(context, 8 * place))
+        c.store_word(0, c.add(context, 8 * self.MEETING))
         for n in range(self.num_args):
             c.store_word(frames.buffer(c, frame, frames.ARGS, 1 + n), c.add(context, 8 * (self.FIRST + n)))
         for n in range(self.num_results):
             address = c.add(context, 8 * (self.FIRST + self.num_args + n))
             c.store_word(frames.buffer(c, frame, frames.RESULTS, n), address)
 
-        threads = c.b.call(self.num_threads, [frame])
-        for most in (c.int(MOST_SLICES), rows):
-            threads = c.b.select(c.b.icmp_signed("<", threads, most), threads, most)
-        work = c.mul(c.mul(time, rows), self._cost())
-        small = c.b.or_(c.b.icmp_signed("<", work, c.int(SMALL)), c.b.icmp_signed("<", threads, c.int(1)))
-        threads = c.b.select(small, c.int(1), threads)
-        for body in (pack, run):
-            c.b.call(self.parallel, [frame, c.b.ptrtoint(body, I64), context, threads])
-        self._write_totals(c, context, threads)
+        self._use_huge_pages(c, context)
+        available = c.b.call(self.num_threads, [frame])
+        single = c.b.icmp_signed("==", rows, c.int(1))
+        with c.b.if_else(single) as (one_row, several_rows):
+            with one_row:
+                self._write_single_row(c, run, frame, context, _smallest(c, available, rows_in_memory))
+                self._write_totals(c, context, c.int(1))
+            with several_rows:
+                threads = _smallest(c, available, c.int(MOST_SLICES), rows)
+                work = c.mul(c.mul(time, rows), self._cost())
+                small = c.b.or_(c.b.icmp_signed("<", work, c.int(SMALL)), c.b.icmp_signed("<", threads, c.int(1)))
+                threads = c.b.select(small, c.int(1), threads)
+                for body in (pack, run):
+                    c.b.call(self.parallel, [frame, c.b.ptrtoint(body, I64), context, threads])
+                self._write_totals(c, context, threads)
         c.b.branch(done)
         c.b.position_at_end(done)
         c.b.ret(c.int(0))
 
+    def _use_huge_pages(self, c: Code, context: Any) -> None:
+        """Asks for large pages for outputs and packed matrices."""
+        time, rows = self._word(c, context, self.TIME), self._word(c, context, self.ROWS)
+        for slot in self.stages.slots:
+            if slot.place and slot.place[0] == "out":
+                size = c.mul(c.mul(time, rows), slot.size * SIZE[slot.dtype])
+                use_huge_pages(c, self._result(c, context, self.signature.state + slot.place[1]), size)
+        packed = c.add(self._fixed(c, context), self.layout.fixed)
+        several = c.b.icmp_signed(">", rows, c.int(1))
+        use_huge_pages(c, packed, c.b.select(several, c.int(self.layout.packed), c.int(0)))
+
+    def _write_single_row(self, c: Code, run: Any, frame: Any, context: Any, threads: Any) -> None:
+        """Runs all steps of a single row, in several threads if that pays."""
+
+        def alone() -> None:
+            c.b.call(run, [context, c.int(0), c.int(1)])
+
+        if self._products() < SMALL_STEP:
+            alone()
+            return
+        with c.b.if_else(c.b.icmp_signed(">", threads, c.int(1))) as (several, one):
+            with several:
+                time = self._word(c, context, self.TIME)
+                patience = c.b.sdiv(c.mul(time, self._products()), c.int(WORTH_WAITING))
+                meeting = c.add(context, 8 * self.MEETING)
+                c.b.call(self.team, [frame, c.b.ptrtoint(run, I64), context, threads, meeting, patience])
+            with one:
+                alone()
+
+    def _products(self) -> int:
+        """Returns the number of multiplications of a step and row in products."""
+        return sum(s.parts * s.k * s.n for s in self.stages.stages if isinstance(s, Product))
+
     def _cost(self) -> int:
         """Returns the number of elementary operations of a step and row, roughly."""
-        products = sum(s.parts * s.k * s.n for s in self.stages.stages if isinstance(s, Product))
-        return products + 20 * sum(slot.size for slot in self.stages.slots if slot.stride)
+        return self._products() + 20 * sum(slot.size for slot in self.stages.slots if slot.stride)
 
     def _state_slots(self, kind: str) -> dict[int, Slot]:
         return {slot.place[1]: slot for slot in self.stages.slots if slot.place and slot.place[0] == kind}
@@ -165,7 +238,7 @@ class _Writer:
         return self._result(c, context, self.num_results - 1)
 
     def _fixed(self, c: Code, context: Any) -> Any:
-        rows, block = self._word(c, context, self.ROWS), self._word(c, context, self.BLOCK)
+        rows, block = self._word(c, context, self.ROWS_IN_MEMORY), self._word(c, context, self.BLOCK)
         per_row = c.add(c.mul(block, self.layout.bytes_per_row_of_block), self.layout.bytes_per_row)
         return c.add(self._workspace(c, context), c.mul(rows, per_row))
 
@@ -176,9 +249,8 @@ class _Writer:
         fixed = self._fixed(c, context)
         for stage, start in self.matrices.values():
             w = self._shared(c, context, stage.matrix.place[1])
-            strides = (1, stage.k) if stage.transposed else (stage.n, 1)
-            arguments = (w, *strides, stage.k, stage.n, c.add(fixed, start), index, slices)
-            c.b.call(self.pack, [c.int(x) for x in arguments])
+            arguments = (w, stage.k, stage.n, c.add(fixed, self.layout.fixed, start), index, slices)
+            c.b.call(self.pack[stage.transposed], [c.int(x) for x in arguments])
         c.b.ret_void()
         return f
 
@@ -187,22 +259,38 @@ class _Writer:
         c = Code(ir.IRBuilder(f.append_basic_block()), self.host)
         context, index, slices = f.args
         time, rows = self._word(c, context, self.TIME), self._word(c, context, self.ROWS)
-        first = c.b.sdiv(c.mul(index, rows), slices)
-        last = c.b.sdiv(c.mul(c.add(index, 1), rows), slices)
+        rows_in_memory = self._word(c, context, self.ROWS_IN_MEMORY)
+        meeting = self._word(c, context, self.MEETING)
+        in_team = c.b.icmp_unsigned("!=", meeting, c.int(0))
+        first = c.b.select(in_team, c.int(0), c.b.sdiv(c.mul(index, rows), slices))
+        last = c.b.select(in_team, rows, c.b.sdiv(c.mul(c.add(index, 1), rows), slices))
+        member, members = c.b.select(in_team, index, c.int(0)), c.b.select(in_team, slices, c.int(1))
+        met = c.b.alloca(I64)  # how many members have arrived at all meetings together
+        c.b.store(c.int(0), met)
         workspace, fixed = self._workspace(c, context), self._fixed(c, context)
         copy = self._memcpy()
+
+        def memory(start: Any, row: Any, slot: Slot) -> Any:
+            """Returns the address in the workspace of a row of a slot; members of a team have a row each."""
+            return c.add(workspace, c.mul(rows_in_memory, start), c.mul(row, slot.stride * SIZE[slot.dtype]))
 
         def state_buffer(n: int, which: Any) -> Any:
             """Returns the address of the first (0) or second (1) buffer of a leaf of the state."""
             one, other = self.states[n]
-            start = c.add(one, c.mul(which, other - one))
-            return c.add(workspace, c.mul(rows, start))
+            return memory(c.add(one, c.mul(which, other - one)), member, self.before[n])
 
         def copy_rows(target: Any, source: Any, slot: Slot) -> None:
             size = slot.size * SIZE[slot.dtype]
             offset = c.mul(first, size)
             bytes_ = c.mul(c.b.sub(last, first), size)
             c.b.call(copy, [c.add(target, offset), c.add(source, offset), c.int(bytes_)])
+
+        def meet() -> None:
+            """Waits for the other members of a team."""
+            with c.b.if_then(in_team):
+                arrivals = c.add(c.b.load(met), members)
+                c.b.store(arrivals, met)
+                c.b.call(self.meet, [meeting, arrivals])
 
         for n, slot in self.before.items():
             copy_rows(state_buffer(n, 0), self._state(c, context, n), slot)
@@ -217,14 +305,35 @@ class _Writer:
         xs = {n: self._x(c, context, n) for n in range(self.signature.xs)}
         results = {n: self._result(c, context, n) for n in range(self.num_results)}
         block = self._word(c, context, self.BLOCK)
-        packed = {key: c.add(fixed, start) for key, (_, start) in self.matrices.items()}
+        packed = {key: c.add(fixed, self.layout.fixed, start) for key, (_, start) in self.matrices.items()}
         sign = -1 if self.reverse else 1
 
         def step_stride(slot: Slot) -> Any:
             """Returns the distance in bytes from step to step."""
             moves = slot.of_block or (slot.place and slot.place[0] in ("in", "out"))
             size = SIZE[slot.dtype] * (slot.stride if slot.of_block else sign * slot.size)
-            return c.mul(rows, size) if moves else 0
+            return c.mul(c.b.select(in_team, rows_in_memory, rows) if slot.of_block else rows, size) if moves else 0
+
+        def multiply(stage: Product, a: Any, a_strides: Any, out: Any, out_strides: Any, steps: Any) -> None:
+            """Multiplies rows by a matrix: one row by the columns that are this member's, several by a packed one."""
+            single = c.b.icmp_signed("==", rows, c.int(1))
+            function = self.vector_product_transposed if stage.transposed else self.vector_product
+            begin, end = c.int(0), c.int(stage.n)
+            if id(stage.out) in self.of_team:
+                begin, end = (c.b.sdiv(c.mul(x, stage.n), members) for x in (member, c.add(member, 1)))
+            with c.b.if_else(single) as (one_row, several_rows):
+                with one_row, c.loop(0, steps) as step:
+                    moved = [c.add(a, c.mul(step, a_strides[1])), c.add(out, c.mul(step, out_strides[1]))]
+                    matrix = shared[stage.matrix.place[1]]
+                    c.b.call(function, [moved[0], matrix, c.int(stage.k), c.int(stage.n), moved[1], begin, end])
+                with several_rows:
+                    panels = padded(stage.n, self.host) // self.host.panel
+                    count = c.b.sub(last, first)
+                    arguments = (
+                        *(a, *a_strides, packed[self._matrix(stage)], stage.k),
+                        *(out, *out_strides, count, steps, panels),
+                    )
+                    c.b.call(self.product, [c.int(x) for x in arguments])
 
         def emitter(count: Any, begin: Any, steps: Any = 1) -> Emitter:
             """Returns what writes stages for step `count` of a block that begins with step `begin`."""
@@ -235,10 +344,11 @@ class _Writer:
 
             def base(slot: Slot) -> Any:
                 if slot.of_block:
-                    of_row = c.add(c.mul(block, self.starts[id(slot)]), self.layout.bytes_per_row)
-                    return c.add(workspace, c.mul(rows, of_row), c.mul(c.b.sub(count, begin), step_stride(slot)))
-                if slot.place is None:
-                    return c.add(workspace, c.mul(rows, self.starts[id(slot)]))
+                    start = c.add(c.mul(block, self.starts[id(slot)]), self.layout.bytes_per_row)
+                    return c.add(memory(start, member, slot), c.mul(c.b.sub(count, begin), step_stride(slot)))
+                if slot.place is None:  # what a team computes alternates between two rows, of which one is being read
+                    row = c.b.select(in_team, odd, c.int(0)) if id(slot) in self.of_team else member
+                    return memory(self.starts[id(slot)], row, slot)
                 kind, n = slot.place
                 moved = c.mul(step, slot.size * SIZE[slot.dtype])
                 if kind == "shared":
@@ -250,15 +360,18 @@ class _Writer:
                 if kind == "in":
                     return c.add(xs[n], moved)
                 if kind == "out":
-                    return c.add(results[self.signature.state + n], moved)
+                    result = c.add(results[self.signature.state + n], moved)
+                    if id(slot) not in self.own:
+                        return result
+                    is_first = c.b.icmp_signed("==", member, c.int(0))
+                    return c.b.select(is_first, result, memory(self.own[id(slot)], member, slot))
                 return zero_totals[n]
 
             bases: dict[int, Any] = {id(slot): base(slot) for slot in self.stages.slots}
             return Emitter(
                 c,
                 base=lambda slot: bases[id(slot)],
-                packed=lambda product: packed[self._matrix(product)],
-                product=self.product,
+                multiply=multiply,
                 first=first,
                 last=last,
                 steps=steps,
@@ -281,6 +394,8 @@ class _Writer:
                 at_step = emitter(count, begin)
                 for n, stage in self.phases.in_loop:
                     at_step.write(n, stage)
+                    if isinstance(stage, Product):
+                        meet()
             write_for_block(self.phases.late, begin, end)
         for n, slot in self.before.items():
             copy_rows(results[n], state_buffer(n, c.b.and_(time, c.int(1))), slot)

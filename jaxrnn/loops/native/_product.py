@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jaxrnn.loops.native._code import F32, I64, VOID, Code, ir
+from jaxrnn.loops.native._code import F32, I32, I64, VOID, Code, ir
 from jaxrnn.loops.native._host import Host
 
 ROWS = 6  # of a tile
@@ -144,26 +144,71 @@ def _define_tile(module: Any, host: Host, rows: int, transposed: bool) -> Any:
     return f
 
 
-def define_pack(module: Any, host: Host) -> Any:
-    """Defines `pack(w, k_stride, n_stride, k, n, packed, slice, slices)`, which packs a part of the panels.
+def define_pack(module: Any, host: Host, *, transposed: bool) -> Any:
+    """Defines `pack(w, k, n, packed, slice, slices)`, which packs a part of the panels of `w` [k, n].
 
-    Columns past the last one are zero.
+    If `transposed`, `w` is [n, k]. Columns past the last one are zero.
     """
-    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 8), "pack")
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), "pack_transposed" if transposed else "pack")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
-    w, k_stride, n_stride, k, n, packed, index, slices = f.args
+    w, k, n, packed, index, slices = f.args
     panels = c.b.sdiv(c.add(n, host.panel - 1), c.int(host.panel))
-    first = c.b.sdiv(c.mul(index, panels), slices)
-    last = c.b.sdiv(c.mul(c.add(index, 1), panels), slices)
-    with c.loop(first, last) as panel, c.loop(0, k) as row, c.loop(0, host.panel) as lane:
+    first, last = (c.b.sdiv(c.mul(x, panels), slices) for x in (index, c.add(index, 1)))
+    complete = _smallest(c, c.b.sdiv(n, c.int(host.panel)), last)
+    whole = c.mul(c.b.sdiv(k, c.int(host.lanes)), host.lanes)
+
+    def source(row: Any, column: Any) -> Any:
+        row, column = (column, row) if transposed else (row, column)
+        return c.add(w, c.mul(c.add(c.mul(row, k if transposed else n), column), 4))
+
+    def target(panel: Any, row: Any, lane: Any) -> Any:
+        return c.add(packed, c.mul(c.add(c.mul(c.add(c.mul(panel, k), row), host.panel), lane), 4))
+
+    def copy_square(panel: Any, row: Any, lane: int) -> None:
+        """Copies as many rows as there are lanes in a vector."""
+        column = c.add(c.mul(panel, host.panel), lane)
+        of_row = range(host.lanes)
+        if transposed:
+            values = _transpose(c, [c.load(source(row, c.add(column, i)), "float32") for i in of_row])
+        else:
+            values = [c.load(source(c.add(row, i), column), "float32") for i in of_row]
+        for i in of_row:
+            c.store(values[i], target(panel, c.add(row, i), lane), "float32")
+
+    def copy_number(panel: Any, row: Any, lane: Any) -> None:
         column = c.add(c.mul(panel, host.panel), lane)
         inside = c.b.icmp_signed("<", column, n)
-        source = c.add(w, c.mul(c.add(c.mul(row, k_stride), c.mul(column, n_stride)), 4))
-        safe = c.b.select(inside, source, w)  # any address that may be read
-        value = c.b.load(c.pointer(safe, F32))
-        value = c.b.select(inside, value, ir.Constant(F32, 0.0))
-        target = c.add(packed, c.mul(c.add(c.mul(c.add(c.mul(panel, k), row), host.panel), lane), 4))
-        c.b.store(value, c.pointer(target, F32))
+        value = c.b.load(c.pointer(c.b.select(inside, source(row, column), w), F32))  # any that may be read
+        c.b.store(c.b.select(inside, value, ir.Constant(F32, 0.0)), c.pointer(target(panel, row, lane), F32))
+
+    outer, inner = (first, complete, 1), (0, whole, host.lanes)
+    if not transposed:  # in the order in which `w` is in memory
+        outer, inner = inner, outer
+    with c.loop(*outer) as x, c.loop(*inner) as y:
+        for lane in range(0, host.panel, host.lanes):
+            copy_square(*((x, y) if transposed else (y, x)), lane)
+    with c.loop(first, complete) as panel, c.loop(whole, k) as row, c.loop(0, host.panel) as lane:
+        copy_number(panel, row, lane)
+    with c.loop(complete, last) as panel, c.loop(0, k) as row, c.loop(0, host.panel) as lane:
+        copy_number(panel, row, lane)
     c.b.ret_void()
     return f
+
+
+def _smallest(c: Code, x: Any, y: Any) -> Any:
+    return c.b.select(c.b.icmp_signed("<", x, y), x, y)
+
+
+def _transpose(c: Code, rows: list[Any]) -> list[Any]:
+    """Transposes a square of as many vectors as a vector has lanes, by exchanging ever larger blocks."""
+    n = len(rows)
+    size = 1
+    while size < n:
+        low = ir.Constant(c.vector(I32), [lane if not lane & size else n + lane - size for lane in range(n)])
+        high = ir.Constant(c.vector(I32), [lane + size if not lane & size else n + lane for lane in range(n)])
+        for i in [i for i in range(n) if not i & size]:
+            one, other = rows[i], rows[i + size]
+            rows[i], rows[i + size] = c.b.shuffle_vector(one, other, low), c.b.shuffle_vector(one, other, high)
+        size *= 2
+    return rows

@@ -153,8 +153,9 @@ class Program(NamedTuple):
         xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
         memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
+        memory = memory if rows > 1 else {}  # members of a team do not read their inputs at the same time
         call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
-        *outs, _ = call(np.array([time, rows, block], np.int32), *shared, *state, *xs)
+        *outs, _ = call(np.array([time, rows, block, self.layout.rows(rows)], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
         last = [x.reshape(rows, *aval.shape) for x, aval in zip(outs[:n], of_state, strict=True)]
         ys = [y.reshape(time, rows, *aval.shape) for y, aval in zip(outs[n:m], of_ys, strict=True)]

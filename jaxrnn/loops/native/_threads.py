@@ -3,6 +3,10 @@
 Every slice is a part of the rows. The thread that makes the call takes slices from a counter like all others, so that
 it finishes alone if no other thread is free. Threads that come too late find no slice, and the last one to leave frees
 the job.
+
+A call with a single row has nothing to divide but the columns of its products. There a team of threads runs all steps
+together and meets after each product. A thread that joins is running, so that waiting for it ends; those that have not
+joined when the call begins are not waited for.
 """
 
 from __future__ import annotations
@@ -50,8 +54,28 @@ def define_parallel(module: Any, host: Host) -> Any:
         (CONTEXT, context),
     ):
         c.store_word(value, c.add(job, offset))
+    _schedule(c, frame, task, leave, job, slices)
+    c.b.call(drain, [job])
+    c.b.branch(wait)
+    c.b.position_at_end(wait)
+    finished = c.b.load_atomic(c.pointer(c.add(job, FINISHED), I64), "seq_cst", 8)
+    yielding, left = f.append_basic_block("yielding"), f.append_basic_block("left")
+    c.b.cbranch(c.b.icmp_signed("<", finished, slices), yielding, left)
+    c.b.position_at_end(yielding)
+    c.b.call(give_way, [])
+    c.b.branch(wait)
+    c.b.position_at_end(left)
+    c.b.call(leave, [job])
+    c.b.branch(done)
+    c.b.position_at_end(done)
+    c.b.ret_void()
+    return f
+
+
+def _schedule(c: Code, frame: Any, task: Any, leave: Any, job: Any, users: Any) -> None:
+    """Gives a job to all threads that use it but this one."""
     arguments = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, 5)), I64)
-    with c.loop(1, slices):
+    with c.loop(1, users):
         for offset, value in (
             (0, 40),
             (8, 0),
@@ -68,18 +92,119 @@ def define_parallel(module: Any, host: Host) -> Any:
                 c.store_word(value, c.add(arguments, offset))
             destroy = c.pointer(frames.function(c, frame, frames.DESTROY_ERROR), ir.FunctionType(VOID, [I64]))
             c.b.call(destroy, [arguments])
-    c.b.call(drain, [job])
-    c.b.branch(wait)
-    c.b.position_at_end(wait)
-    finished = c.b.load_atomic(c.pointer(c.add(job, FINISHED), I64), "seq_cst", 8)
-    yielding, left = f.append_basic_block("yielding"), f.append_basic_block("left")
-    c.b.cbranch(c.b.icmp_signed("<", finished, slices), yielding, left)
-    c.b.position_at_end(yielding)
-    c.b.call(give_way, [])
-    c.b.branch(wait)
-    c.b.position_at_end(left)
+
+
+JOINED, MEMBERS, FINISHED_OF_TEAM, MEETING, TEAM_SIZE = 0, 8, 16, 64, 128  # the others are those of a job
+CLOSED = 2**32  # added to JOINED when no thread may join any more
+SPINS = 2_000  # how often to look before giving way
+
+
+def define_team(module: Any, host: Host) -> Any:
+    """Defines `team(frame, body, context, threads, meeting, patience)`.
+
+    It calls `body(context, member, members)` in several threads. Before that it stores the address of a number in
+    `meeting`, with which members `meet`. It gives way up to `patience` times before it begins with fewer threads.
+    """
+    malloc, leave = module.globals["malloc"], module.globals["leave"]
+    wait = _define_wait(module, host)
+    task = _define_member(module, host, wait, leave)
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), "team")
+    f.linkage = "internal"
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    frame, body, context, threads, meeting, patience = f.args
+    job = c.b.call(malloc, [c.int(TEAM_SIZE)])
+    with c.b.if_then(c.b.icmp_unsigned("==", job, c.int(0))):  # no memory: alone
+        number = c.b.ptrtoint(c.b.alloca(I64), I64)
+        c.store_word(0, number)
+        c.store_word(number, meeting)
+        c.b.call(c.pointer(body, BODY_TYPE), [context, c.int(0), c.int(1)])
+        c.b.ret_void()
+    for offset, value in (
+        (JOINED, 1),
+        (MEMBERS, 0),
+        (FINISHED_OF_TEAM, 1),
+        (USERS, threads),
+        (BODY, body),
+        (CONTEXT, context),
+        (MEETING, 0),
+    ):
+        c.store_word(value, c.add(job, offset))
+    c.store_word(c.add(job, MEETING), meeting)
+    _schedule(c, frame, task, leave, job, threads)
+    joined = c.pointer(c.add(job, JOINED), I64)
+    search, found = f.append_basic_block("search"), f.append_basic_block("found")
+    before = c.b.block
+    c.b.branch(search)
+    c.b.position_at_end(search)
+    tries = c.b.phi(I64)
+    tries.add_incoming(c.int(0), before)
+    following = c.add(tries, 1)
+    tries.add_incoming(following, search)
+    c.b.call(module.globals["sched_yield"], [])
+    complete = c.b.icmp_signed(">=", c.b.load_atomic(joined, "seq_cst", 8), threads)
+    c.b.cbranch(c.b.or_(complete, c.b.icmp_signed(">", tries, patience)), found, search)
+    c.b.position_at_end(found)
+    members = c.b.atomic_rmw("add", joined, c.int(CLOSED), "seq_cst")
+    c.b.store_atomic(members, c.pointer(c.add(job, MEMBERS), I64), "seq_cst", 8)
+    c.b.call(c.pointer(body, BODY_TYPE), [context, c.int(0), members])
+    c.b.call(wait, [c.add(job, FINISHED_OF_TEAM), members])
     c.b.call(leave, [job])
-    c.b.branch(done)
+    c.b.ret_void()
+    return f
+
+
+def _define_member(module: Any, host: Host, wait: Any, leave: Any) -> Any:
+    """Defines `member(job)`, which XLA's threads run: takes part in a job, unless it has begun."""
+    f = ir.Function(module, ir.FunctionType(VOID, [I64]), "member")
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    (job,) = f.args
+    index = c.b.atomic_rmw("add", c.pointer(c.add(job, JOINED), I64), c.int(1), "seq_cst")
+    with c.b.if_then(c.b.icmp_signed("<", index, c.int(CLOSED))):
+        c.b.call(wait, [c.add(job, MEMBERS), c.int(1)])
+        members = c.load_word(c.add(job, MEMBERS))
+        body = c.pointer(c.load_word(c.add(job, BODY)), BODY_TYPE)
+        c.b.call(body, [c.load_word(c.add(job, CONTEXT)), index, members])
+        c.b.atomic_rmw("add", c.pointer(c.add(job, FINISHED_OF_TEAM), I64), c.int(1), "seq_cst")
+    c.b.call(leave, [job])
+    c.b.ret_void()
+    return f
+
+
+def define_meet(module: Any, host: Host) -> Any:
+    """Defines `meet(meeting, arrivals)`: waits until members have arrived that often, all meetings together."""
+    wait = module.globals["wait"]
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 2), "meet")
+    f.linkage = "internal"
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    meeting, arrivals = f.args
+    c.b.atomic_rmw("add", c.pointer(meeting, I64), c.int(1), "seq_cst")
+    c.b.call(wait, [meeting, arrivals])
+    c.b.ret_void()
+    return f
+
+
+def _define_wait(module: Any, host: Host) -> Any:
+    """Defines `wait(address, value)`: until the number there is at least that value."""
+    f = ir.Function(module, ir.FunctionType(VOID, [I64] * 2), "wait")
+    f.linkage = "internal"
+    c = Code(ir.IRBuilder(f.append_basic_block()), host)
+    address, value = f.args
+    look, again, give_way, done = (f.append_basic_block(n) for n in ("look", "again", "give_way", "done"))
+    before = c.b.block
+    c.b.branch(look)
+    c.b.position_at_end(look)
+    tries = c.b.phi(I64)
+    tries.add_incoming(c.int(0), before)
+    reached = c.b.icmp_signed(">=", c.b.load_atomic(c.pointer(address, I64), "seq_cst", 8), value)
+    c.b.cbranch(reached, done, again)
+    c.b.position_at_end(again)
+    following = c.add(tries, 1)
+    tries.add_incoming(following, again)
+    c.b.cbranch(c.b.icmp_signed(">", tries, c.int(SPINS)), give_way, look)
+    c.b.position_at_end(give_way)
+    tries.add_incoming(following, give_way)
+    c.b.call(module.globals["sched_yield"], [])
+    c.b.branch(look)
     c.b.position_at_end(done)
     c.b.ret_void()
     return f

@@ -20,6 +20,7 @@ from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native._code import F32, I32, I64, VOID, Code, ir
 from jaxrnn.loops.native._compile import register
 from jaxrnn.loops.native._host import Host, this_host
+from jaxrnn.loops.native._huge_pages import use_huge_pages
 from jaxrnn.loops.native._loop import HANDLER, MOST_SLICES
 from jaxrnn.loops.native._product import ROWS as TILE
 from jaxrnn.loops.native._product import define_tiles, for_tiles, padded
@@ -101,6 +102,7 @@ def _define(host: Host) -> Any:
     for n, word in enumerate([*sizes, *buffers]):
         c.store_word(word, c.add(context, 8 * n))
     rows, _, _, k, n, _, most, _ = sizes
+    use_huge_pages(c, buffers[-2], c.mul(c.mul(k, n), 4))
     threads = c.b.call(num_threads, [frame])
     threads = c.b.select(c.b.icmp_signed("<", threads, most), threads, most)
     work = c.mul(c.mul(rows, k), n)
