@@ -88,7 +88,7 @@ class Benchmark:
         cell: str,
         make: Callable[[str], Task],
         among: Sequence[str] = NAMES,
-        tolerance: float | None = None,
+        tolerance: float = 0.0,
         calls: int = 1,
     ) -> dict[str, Task]:
         """Returns the contenders that have the cell, run here, and compute the same results as jaxrnn.
@@ -97,7 +97,7 @@ class Benchmark:
           cell: Name of the cell.
           make: Makes the task of a contender.
           among: Names of contenders.
-          tolerance: The largest relative error. None: that of the precision.
+          tolerance: The largest relative error, if that of the precision is not larger.
           calls: Number of calls whose results are compared.
         """
         chosen, expected = {}, []
@@ -120,7 +120,7 @@ class Benchmark:
                 continue
             expected = expected or results
             errors = [np.abs(a - ours).max() / np.abs(ours).max() for a, ours in zip(results, expected, strict=True)]
-            if not max(errors) < (tolerance or TOLERANCES[self.precision]):
+            if not max(errors) < max(tolerance, TOLERANCES[self.precision]):
                 wrong = f"{name} does not compute the same as ours ({cell}): its relative error is {max(errors):.1e}"
                 print(wrong, flush=True)
                 self.wrong.append(wrong)

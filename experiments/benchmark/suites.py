@@ -149,7 +149,7 @@ def time_words(bench: Benchmark, suite: str, rounds: int | None = None) -> None:
     some = words.make_words(words.TINY if bench.options.quick else words.RECIPE)
     plain, cell = words.without_dropout(some), some.options.cell
     among = (OURS, TORCH, SLEEPING)
-    equal = bench.contenders(cell, lambda name: words.word_model(name, plain), among, tolerance=2e-3, calls=3)
+    equal = bench.contenders(cell, lambda name: words.word_model(name, plain), among, calls=3)
     samples = measure({name: words.word_model(name, some) for name in equal}, rounds or bench.options.rounds)
     sizes, flop = words.sizes_of(some), words.gigaflop(some)
     bench.add(suite, cell, "training step, words", sizes, samples, gigaflop=flop, counted="words")
