@@ -34,8 +34,9 @@ def predict(layer: Any, size: Size, mode: str, contenders: Sequence[str], bound:
     compiling = COMPILING.get(jax.default_backend(), COMPILING["gpu"])[mode]
     programs = [name for name in contenders if not name.startswith(TORCH)]
     unrolled = sum(UNROLLED[name][1] for name in programs if name in UNROLLED)
-    calls = min(MOST_CALLS, max(1, int(TURN / 1e3 / call))) + (call < LONG / 1e3)
-    fixed = compiling * (len(programs) + unrolled / 8) + 2 * call * len(contenders)
+    short = call < LONG / 1e3
+    calls = min(MOST_CALLS, max(1, int(TURN / 1e3 / call))) + short
+    fixed = compiling * (len(programs) + unrolled / 8) + (2 if short else 1) * call * len(contenders)
     return Cost(fixed, calls * call * len(contenders))
 
 
@@ -47,11 +48,13 @@ def total(costs: Sequence[Cost], rounds: Sequence[int]) -> float:
 def fitting(costs: Sequence[Cost], seconds: float, most: int) -> list[int]:
     """Returns a number of rounds for each point, so that the turns of all points take about the same time.
 
-    It is between LEAST and `most`, so that the sum can be above `seconds`.
+    It is at most `most`, and at least LEAST if there is time for that. One round is always returned, so that the sum
+    can be above `seconds`.
     """
+    least = next((n for n in range(min(LEAST, most), 1, -1) if total(costs, [n] * len(costs)) <= seconds), 1)
 
     def rounds(share: float) -> list[int]:
-        return [min(most, max(min(LEAST, most), int(share / cost.turn))) for cost in costs]
+        return [min(most, max(least, int(share / cost.turn))) for cost in costs]
 
     low, high = 0.0, (most + 1) * max((cost.turn for cost in costs), default=0.0)
     if total(costs, rounds(high)) <= seconds:

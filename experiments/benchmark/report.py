@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from support.files import write_whole
 from support.plots import figure
 
-from benchmark.contenders import COMPILED, CUDNN, OURS, SLEEPING, TORCH
+from benchmark.contenders import COMPILED, CUDNN, LOOPS, OURS, SLEEPING, TORCH
 
 Rows = list[dict[str, Any]]
 COLORS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
@@ -127,25 +128,25 @@ def make_lines(mode: str, rows: Rows, column: Any, text: Callable[[Rows], str], 
 
 def ratio_table(suite: str, rows: Rows) -> Table:
     """Makes a table of geometric means over sizes, with the lowest ratio in parentheses."""
-    cells = list(grouped(rows, "cell"))
-    most = {cell: len(grouped(some, size_of)) for cell, some in grouped(rows, "cell").items()}
-
-    def text(some: Rows) -> str:
-        found, sizes = [row["ratio"] for row in some], len(grouped(some, size_of))
-        lowest = f" ({min(found):.2f})" if len(found) > 1 else ""
-        return f"{geometric_mean(found):.2f}{lowest}" + (f", {sizes} sizes" if sizes < most[some[0]["cell"]] else "")
-
-    others = [row for row in rows if row["contender"] != OURS]
-    lines = []
-    for mode, some in grouped(others, timed).items():
-        lines += make_lines(mode, some, "cell", text, cells)
-    for precision, some in grouped([row for row in others if row["mode"] in BOTH], "precision").items():
+    modes = grouped(rows, timed)
+    for precision, some in grouped([row for row in rows if row["mode"] in BOTH], "precision").items():
         if len(grouped(some, "mode")) == len(BOTH):
-            both = " and ".join(BOTH) + ("" if precision == "float32" else f", {precision}")
-            lines += make_lines(both, some, "cell", text, cells)
-    sizes = max(most.values(), default=0)
-    means = f", geometric mean over {sizes} sizes (lowest)" if sizes > 1 else ""
-    return Table(f"{suite}, time relative to {OURS}{means}", cells, lines)
+            modes[timed({"mode": " and ".join(BOTH), "precision": precision})] = some
+    cells, lines, most = list(grouped(rows, "cell")), [], 0
+    for mode, some in modes.items():
+        sizes = {cell: len(grouped(own, size_of)) for cell, own in grouped(some, "cell").items()}
+        others = [row for row in some if row["contender"] != OURS]
+        lines += make_lines(mode, others, "cell", partial(mean_ratio, sizes=sizes), cells)
+        most = max(most, *sizes.values())
+    over = f", geometric mean over {most} sizes (lowest)" if most > 1 else ""
+    return Table(f"{suite}, time relative to {OURS}{over}", cells, lines)
+
+
+def mean_ratio(rows: Rows, sizes: dict[str, int]) -> str:
+    """Returns the mean and the lowest ratio, and the number of sizes if not all of a cell's sizes were timed."""
+    found, number = [row["ratio"] for row in rows], len(grouped(rows, size_of))
+    lowest = f" ({min(found):.2f})" if len(found) > 1 else ""
+    return f"{geometric_mean(found):.2f}{lowest}" + (f", {number} sizes" if number < sizes[rows[0]["cell"]] else "")
 
 
 def speed_table(title: str, rows: Rows) -> Table:
@@ -159,10 +160,13 @@ def speed_table(title: str, rows: Rows) -> Table:
 
 
 def bound_table(suite: str, rows: Rows) -> Table:
+    """Makes a table of how near our loops and PyTorch are to what the machine can do."""
+
     def text(some: Rows) -> str:
         found = [row["fraction_of_bound"] for row in some]
         return f"{sum(found) / len(found):.0%}" + (f" ({min(found):.0%})" if len(found) > 1 else "")
 
+    rows = [row for row in rows if row["contender"] in (*LOOPS, TORCH)]
     cells, lines = list(grouped(rows, "cell")), []
     for mode, some in grouped(rows, timed).items():
         lines += make_lines(mode, some, "cell", text, cells)
@@ -194,7 +198,7 @@ def plot(rows: Rows, folder: Path, title: str) -> list[str]:
     paths = []
     for suite, some in grouped([row for row in rows if row["suite"] != "bound"], "suite").items():
         panels = list(panels_of(suite, some))
-        columns = min(3, len(panels))
+        columns = 2 if len(panels) == 4 else min(3, len(panels))
         lines = -(-len(panels) // columns)
         paths.append(folder / f"{suite}.png")
         with figure(paths[-1], rows=lines, columns=columns, dpi=130, figsize=(6 * columns, 4 * lines)) as (drawn, grid):
@@ -256,8 +260,9 @@ def against_size(axes: Any, rows: Rows) -> None:
 
 
 def against_hidden_size(axes: Any, rows: Rows) -> None:
-    """Draws relative times against the hidden size: geometric means over the other sizes, and the range."""
-    for n, (name, some) in enumerate(grouped([r for r in rows if r["contender"] != OURS], "contender").items()):
+    """Draws relative times of our loops and PyTorch: geometric means over batch and time, and the range."""
+    shown = [row for row in rows if row["contender"] in (*LOOPS, TORCH) and row["contender"] != OURS]
+    for n, (name, some) in enumerate(grouped(shown, "contender").items()):
         found = {hidden: [row["ratio"] for row in own] for hidden, own in sorted(grouped(some, "H").items())}
         means = [geometric_mean(ratios) for ratios in found.values()]
         color = COLORS[n % 8]

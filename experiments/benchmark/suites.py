@@ -10,6 +10,7 @@ and one in which they sleep, so that no contender has another's settings. Ratios
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ SIZES = {
     "odd": tuple(f"{b}x64x{h}" for h, b in itertools.product((64, 256, 1024), (1, 32, 64))),
 }
 PEER_SIZES = ((1, 128, 256), (32, 64, 128), (32, 128, 256), (64, 64, 512))  # of the grid, with JAX's other libraries
-MINUTES = {"grid": 20.0, "odd": 6.0, "networks": 10.0, "gpu": 9.0}
+MINUTES = {"layer": math.inf, "grid": 20.0, "odd": 6.0, "networks": 10.0, "gpu": 9.0}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class Options(OptionGroup):
     sizes: Several[str] = ()  # Batch x time x hidden size (= input size), as in 32x64x128. Default: those of each suite
     contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
     rounds: int = 7  # Number of turns of each contender, or the largest number where time is limited
-    minutes: float | None = None  # Time for each suite. None: 20 for grid, 6 odd, 10 networks, 9 gpu, others unlimited
+    minutes: float | None = (
+        None  # Time of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
+    )
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
@@ -158,14 +161,6 @@ def time_words(bench: Benchmark, suite: str, rounds: int | None = None) -> None:
 # --- Suites that time everything that they are asked for ---
 
 
-def layer_suite(bench: Benchmark) -> None:
-    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
-    for size in bench.options.sizes_of("layer"):
-        for name in bench.options.cells_of("layer"):
-            for mode in ("forward", "gradient"):
-                time_layers(bench, "layer", cached_case(name, size, dtype=bench.dtype), mode, LAYERS)
-
-
 def model_suite(bench: Benchmark) -> None:
     """Times training steps of a character model and of a word model."""
     cells = bench.options.cells_of("model")
@@ -218,7 +213,7 @@ def compile_ms(contender: str, case: Case) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
-# --- Suites with many points and a limited time ---
+# --- Suites with many points, whose time can be limited ---
 
 
 class Point(NamedTuple):
@@ -272,27 +267,31 @@ def layer_point(
     return Point(what, predict(layer, size, mode, among, bound), run)
 
 
-def grid_suite(bench: Benchmark) -> None:
-    """Times layers at many sizes; other JAX libraries only at some."""
-    among = (OURS, DEFERRED, NATIVE, TORCH, SLEEPING)
+def time_sizes(bench: Benchmark, suite: str, among: Callable[[Size], Sequence[str]]) -> None:
+    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
     points = [
-        layer_point(bench, "grid", name, size, mode, (*among, *(PEERS if size in PEER_SIZES else ())))
-        for size in bench.options.sizes_of("grid")
-        for name in bench.options.cells_of("grid")
+        layer_point(bench, suite, name, size, mode, among(size))
+        for size in bench.options.sizes_of(suite)
+        for name in bench.options.cells_of(suite)
         for mode in ("forward", "gradient")
     ]
-    time_points(bench, "grid", points)
+    time_points(bench, suite, points)
+
+
+def layer_suite(bench: Benchmark) -> None:
+    """Times layers with all contenders."""
+    time_sizes(bench, "layer", lambda size: LAYERS)
+
+
+def grid_suite(bench: Benchmark) -> None:
+    """Times layers at many sizes, with other JAX libraries at some of them."""
+    few = (OURS, DEFERRED, NATIVE, TORCH, SLEEPING)
+    time_sizes(bench, "grid", lambda size: (*few, *PEERS) if size in PEER_SIZES else few)
 
 
 def odd_suite(bench: Benchmark) -> None:
     """Times cells that other libraries do not have, in our loops."""
-    points = [
-        layer_point(bench, "odd", name, size, mode, (OURS, DEFERRED, NATIVE))
-        for size in bench.options.sizes_of("odd")
-        for name in bench.options.cells_of("odd")
-        for mode in ("forward", "gradient")
-    ]
-    time_points(bench, "odd", points)
+    time_sizes(bench, "odd", lambda size: (OURS, DEFERRED, NATIVE))
 
 
 def networks_suite(bench: Benchmark) -> None:

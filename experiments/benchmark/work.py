@@ -69,12 +69,14 @@ def measure(contenders: dict[str, Task], rounds: int) -> dict[str, list[float]]:
     """Returns the milliseconds of each call. Short calls are made several times per turn, after one uncounted call."""
     first = {name: task.milliseconds() for name, task in contenders.items()}
     calls = {name: min(MOST_CALLS, max(1, int(TURN / ms))) for name, ms in first.items()}
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    samples = {name: [ms] if ms >= LONG else [] for name, ms in first.items()}
     names = list(contenders)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             if first[name] < LONG:  # caches and threads are still those of the last contender
                 contenders[name].milliseconds()
+            elif turn == 0:  # the first call was this turn
+                continue
             samples[name] += [contenders[name].milliseconds() for _ in range(calls[name])]
     return samples
 
