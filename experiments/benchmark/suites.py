@@ -76,9 +76,7 @@ class Options(OptionGroup):
     sizes: Several[str] = ()  # Batch x time x hidden size (= input size), as in 32x64x128. Default: those of each suite
     contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
     rounds: int = 7  # Number of turns of each contender, or the largest number where time is limited
-    minutes: float | None = (
-        None  # Time of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
-    )
+    minutes: float | None = None  # Time of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
@@ -99,6 +97,8 @@ class Options(OptionGroup):
             make_cell(name, 1)
         if "gpu" in self.suite and self.precision != "float32":
             raise BadInputError("--suite gpu measures all precisions: leave out --precision")
+        if "gpu" in self.suite and not self.quick and jax.default_backend() != "gpu":
+            raise BadInputError("--suite gpu needs a GPU, but JAX finds none; with --quick it runs on a CPU")
         if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer", "grid", "odd"}:
             raise BadInputError("--precision bfloat16 is for --suite layer, grid and odd")
 
@@ -309,8 +309,6 @@ def networks_suite(bench: Benchmark) -> None:
 def gpu_suite(bench: Benchmark) -> None:
     """Times layers and models in three precisions, the most important points first; what has no time is left out."""
     quick, model_cost = bench.options.quick, Cost(30.0, 2.0)
-    if jax.default_backend() != "gpu" and not quick:
-        raise BadInputError("--suite gpu needs a GPU, and JAX finds none (--quick only checks that the suite runs)")
     middle, others = ((2, 5, 8), ()) if quick else ((64, 128, 512), ((32, 64, 128), (128, 128, 1024)))
     precisions: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
     for precision in precisions:  # measures the bounds
