@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from benchmark.contenders import (
     SLEEPING,
     TORCH,
     UNROLLED,
+    knows,
     missing,
 )
 from benchmark.measuring import Benchmark, Precision
@@ -58,8 +59,10 @@ CELLS = {  # of the suites
     "networks": THREE,
 }
 ONLY = ("model", "memory")  # suites that have no other cells
-FEW_SIZES = ("32x64x128", "32x128x256", "64x64x512")
 SIZES = {
+    "layer": ("32x64x128", "32x128x256", "64x64x512", "1x128x256", "64x128x64", "32x64x1024"),
+    "model": ("32x64x128", "32x128x256"),
+    "networks": ("32x64x128", "32x128x256", "64x64x512"),
     "grid": tuple(f"{b}x{t}x{h}" for h, b, t in itertools.product((64, 128, 256, 512, 1024), (1, 32, 64), (64, 128))),
     "odd": tuple(f"{b}x64x{h}" for h, b in itertools.product((64, 256, 1024), (1, 32, 64))),
 }
@@ -112,7 +115,7 @@ class Options(OptionGroup):
         return self.cell or CELLS[suite]
 
     def sizes_of(self, suite: str) -> list[Size]:
-        sizes = ("2x5x8",) if self.quick else self.sizes or SIZES.get(suite, FEW_SIZES)
+        sizes = ("2x5x8",) if self.quick else self.sizes or SIZES[suite]
         return [cast("Size", tuple(map(int, size.split("x")))) for size in sizes]
 
 
@@ -147,11 +150,10 @@ def time_model(
     bench.add(suite, name, "training step, characters", sizes_of(case), samples, gigaflop=flop, counted="characters")
 
 
-def time_words(bench: Benchmark, suite: str, rounds: int | None = None) -> None:
+def time_words(bench: Benchmark, suite: str, among: Sequence[str], rounds: int | None = None) -> None:
     """Times one training step of the word model. Results are compared without dropout, which is random."""
     some = words.make_words(words.TINY if bench.options.quick else words.RECIPE)
     plain, cell = words.without_dropout(some), some.options.cell
-    among = (OURS, TORCH, SLEEPING)
     equal = bench.contenders(cell, lambda name: words.word_model(name, plain), among, calls=3)
     samples = measure({name: words.word_model(name, some) for name in equal}, rounds or bench.options.rounds)
     sizes, flop = words.sizes_of(some), words.gigaflop(some)
@@ -169,7 +171,7 @@ def model_suite(bench: Benchmark) -> None:
             among = [name for name in NAMES if name not in UNROLLED]
             time_model(bench, "model", name, size, LAYERS if bench.options.quick else among)
     if words.RECIPE.cell in cells:
-        time_words(bench, "model")
+        time_words(bench, "model", (OURS, TORCH, SLEEPING))
 
 
 def scaling_suite(bench: Benchmark) -> None:
@@ -246,7 +248,7 @@ def layer_point(
     name: str,
     size: Size,
     mode: str,
-    among: Iterable[str],
+    among: Sequence[str],
     precision: Precision | None = None,
     network: str = "",
     label: str = "",
@@ -254,7 +256,8 @@ def layer_point(
 ) -> Point:
     """Returns the point of a layer, or of one of NETWORKS."""
     precision = precision or bench.precision
-    among = [name for name in among if name in bench.options.compared or name == OURS]
+    compared = (OURS, *bench.options.compared)
+    here = [other for other in among if other in compared and knows(other, name) and not missing(other)]
 
     def run(rounds: int) -> None:
         with bench.in_precision(precision):
@@ -264,7 +267,7 @@ def layer_point(
     layer = NETWORKS.get(network, lambda cell: cell)(make_cell(name, size[-1]))
     bound = bench.bounds.get(precision, bench.bound)
     what = f"{suite}: {name}, {label or mode}, {precision}, {'x'.join(map(str, size))}"
-    return Point(what, predict(layer, size, mode, among, bound), run)
+    return Point(what, predict(layer, size, mode, here, bound), run)
 
 
 def time_sizes(bench: Benchmark, suite: str, among: Callable[[Size], Sequence[str]]) -> None:
@@ -317,7 +320,7 @@ def gpu_suite(bench: Benchmark) -> None:
     peers = (OURS, TORCH, CUDNN, "lax.scan", "flax linen")
     unrolled = (SCAN, DEFERRED, *UNROLLED)
 
-    def layers(name: str, size: Size, mode: str, among: Iterable[str], varied: str = "") -> list[Point]:
+    def layers(name: str, size: Size, mode: str, among: Sequence[str], varied: str = "") -> list[Point]:
         return [layer_point(bench, "gpu", name, size, mode, among, p, varied=varied) for p in precisions]
 
     def model(precision: Precision, timed: Callable[[int], None]) -> Callable[[int], None]:
@@ -331,7 +334,7 @@ def gpu_suite(bench: Benchmark) -> None:
     for p in precisions[:2]:
         timed = model(p, lambda rounds: time_model(bench, "gpu", "LSTM", middle, peers, rounds))
         points.append(Point(f"gpu: character model, {p}", model_cost, timed))
-        timed = model(p, lambda rounds: time_words(bench, "gpu", rounds))
+        timed = model(p, lambda rounds: time_words(bench, "gpu", (OURS, TORCH), rounds))
         points.append(Point(f"gpu: word model, {p}", model_cost, timed))
     points += layers("LSTM", middle, "gradient", unrolled, "unroll")
     for size in others:
@@ -357,10 +360,12 @@ SUITES: dict[str, Callable[[Benchmark], None]] = {
 def main(options: Options) -> None:
     bench = Benchmark(options)
     with bench.in_precision(options.precision):
-        for name, suite in SUITES.items():
-            if name in options.suite:
-                suite(bench)
-                write_tables(bench.rows, bench.path / "table.md", bench.headline)
+        try:
+            for name, suite in SUITES.items():
+                if name in options.suite:
+                    suite(bench)
+        finally:  # an interrupted run keeps what it has measured
+            write_tables(bench.rows, bench.path / "table.md", bench.headline)
     print_tables(bench.rows)
     drawn = plot(bench.rows, bench.path, f"jaxrnn on {bench.device}")
     print_table(table=str(bench.path / "table.md"), rows=str(bench.path / "benchmark.json"), plots=", ".join(drawn))
