@@ -79,7 +79,7 @@ class Options(OptionGroup):
     sizes: Several[str] = ()  # Batch x time x hidden size (= input size), as in 32x64x128. Default: those of each suite
     contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
     rounds: int = 7  # Number of turns of each contender, or the largest number where time is limited
-    minutes: float | None = None  # Time of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
+    minutes: float | None = None  # Time limit of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
@@ -155,7 +155,10 @@ def time_words(bench: Benchmark, suite: str, among: Sequence[str], rounds: int |
     some = words.make_words(words.TINY if bench.options.quick else words.RECIPE)
     plain, cell = words.without_dropout(some), some.options.cell
     equal = bench.contenders(cell, lambda name: words.word_model(name, plain), among, calls=3)
-    samples = measure({name: words.word_model(name, some) for name in equal}, rounds or bench.options.rounds)
+    chosen = {name: words.word_model(name, some) for name in equal}
+    for task in chosen.values():
+        task.call()  # compiles
+    samples = measure(chosen, rounds or bench.options.rounds)
     sizes, flop = words.sizes_of(some), words.gigaflop(some)
     bench.add(suite, cell, "training step, words", sizes, samples, gigaflop=flop, counted="words")
 
