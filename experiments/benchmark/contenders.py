@@ -222,7 +222,7 @@ LOOPS = (OURS, DEFERRED, SCAN, NATIVE)
 PEERS = ("lax.scan", "flax linen", "flax linen, optimized", "flax nnx", "haiku", "keras", "equinox")
 CUDNN = "jax.experimental.rnn"
 LAYERS = [name for name in NAMES if name not in UNROLLED and name != COMPILED]  # that one is for whole models
-FEW = (OURS, SCAN, "flax linen", TORCH, SLEEPING)  # for large sizes
+FEW = (*LOOPS, "flax linen", TORCH, SLEEPING)  # for large sizes
 TORCH_CELLS = ("LSTM", "GRU", "Elman", "ReluElman")
 
 

@@ -42,6 +42,7 @@ from benchmark.contenders import (
     UNROLLED,
     knows,
     missing,
+    unfit,
 )
 from benchmark.measuring import Benchmark, Precision
 from benchmark.report import plot, print_tables, write_tables
@@ -207,7 +208,8 @@ def memory_suite(bench: Benchmark) -> None:
 
 
 def jax_contenders(bench: Benchmark) -> list[str]:
-    return [n for n in FEW if not n.startswith(TORCH) and not missing(n) and (n == OURS or n in bench.options.compared)]
+    here = [name for name in FEW if not (name.startswith(TORCH) or missing(name) or unfit(name, bench.precision))]
+    return [name for name in here if name in (OURS, *bench.options.compared)]
 
 
 def compile_ms(contender: str, case: Case) -> float:
