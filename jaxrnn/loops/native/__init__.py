@@ -137,7 +137,7 @@ def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, st
     readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
     if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
         zs = inputs = widen(steps.project(ProjectingCell(cell), params))
-        run_step = cell.step
+        run_step: Any = cell.step
     else:
         zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
 
