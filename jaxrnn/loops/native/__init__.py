@@ -141,8 +141,10 @@ def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, st
     else:
         zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
 
-        def run_step(params: Params, state: State, x: Any) -> State:
+        def project_and_step(params: Params, state: State, x: Any) -> State:
             return cell.step(params, state, cell.project(params, x))
+
+        run_step = project_and_step
 
     step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
     run_rows = partial(_run_rows, scan=scan, batch_shape=batch_shape, time=steps.length)
