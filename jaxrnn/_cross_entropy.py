@@ -71,11 +71,10 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
     w, b, xs, labels = map(jnp.asarray, (params.w, params.b, xs, labels))
     if not is_symbols(labels):
         raise TypeError(f"labels must be integers, but their dtype is {labels.dtype}")
-    if xs.shape[-1:] != w.shape[:1] or not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise ValueError(
-            f"xs must be numbers [*batch, {w.shape[0]}], the inputs of the dense layer, but they are "
-            f"{xs.dtype} {xs.shape}"
-        )
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        raise TypeError(f"xs must be real numbers, the inputs of the dense layer, but their dtype is {xs.dtype}")
+    if xs.shape[-1:] != w.shape[:1]:
+        raise ValueError(f"xs must have the shape [*batch, {w.shape[0]}], for these parameters, but it is {xs.shape}")
     if labels.shape != xs.shape[:-1]:
         raise ValueError(f"labels must have the shape {xs.shape[:-1]}, the batch axes of xs, but it is {labels.shape}")
     dtype = jnp.promote_types(joint_dtype((w, b, xs)), jnp.float32)
