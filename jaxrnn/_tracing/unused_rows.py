@@ -25,6 +25,7 @@ from jax.extend.core import Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations
+from jaxrnn._tracing.matrix_product import MatrixProduct
 from jaxrnn._tracing.precision import widen
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -150,7 +151,8 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
         changes = []
         for n in moving:
             other = 1 - n
-            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype)
+            matrix = MatrixProduct.of(e, n, ins[other].ndim, tangents[n].ndim)
+            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype, matrix=matrix)
             read = partial(_read_where_used.bind, product=product) if varies[other] else product.multiply
             changes.append(read(widen(ins[other]), tangents[n]))
     elif any(varies) and _is_elementwise(e):
@@ -223,6 +225,8 @@ def _all_elementwise(jaxpr: Jaxpr) -> bool:
 class _Times:
     """A factor times a tangent, element by element."""
 
+    matrix = None
+
     def multiply(self, factor: Array, t: Array) -> Array:
         return factor.astype(t.dtype) * t
 
@@ -242,6 +246,7 @@ class _Product:
     e: Equation
     tangent_first: bool
     a_dtype: Any
+    matrix: MatrixProduct | None  # for a product of the rows of `a` with a matrix, the tangent
 
     def multiply(self, a: Array, t: Array) -> Array:
         a = a.astype(self.a_dtype)
@@ -259,6 +264,10 @@ class _Mapped:
 
     product: Any
     axes: tuple[int | None, int | None]
+
+    @property
+    def matrix(self) -> MatrixProduct | None:
+        return self.product.matrix if self.axes[1] is None else None
 
     def multiply(self, a: Array, t: Array) -> Array:
         return jax.vmap(self.product.multiply, self.axes)(a, t)
@@ -292,6 +301,8 @@ def _transpose(ct: Any, a: Any, t: Any, *, product: Any) -> Any:
     if type(ct) is ad.Zero:
         return None, ad.Zero(t.aval)
     kept = product.keep_used(a, ct)
+    if product.matrix is not None:
+        return None, product.matrix.pull_w(kept.astype(ct.dtype), ct, t.aval.dtype)
     return None, jax.linear_transpose(partial(product.multiply_kept, kept), t.aval)(ct)[0]
 
 
