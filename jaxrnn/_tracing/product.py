@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from jax import Array
 
 from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn._tracing.equations import DependsOn, Equation
-from jaxrnn._tracing.matrix_product import MatrixProduct
+from jaxrnn._tracing.matrix_product import MatrixProduct, OfMatrix
 from jaxrnn._tracing.unused_rows import PRODUCTS, keep_used_rows
 
 
@@ -48,7 +47,7 @@ class Product:
     @property
     def is_of_matrix(self) -> bool:
         """Whether it is `a @ w` for rows `a`, as which it also is in the program."""
-        return self._contracted is not None and self._contracted[1] == 0 and not self._swapped and self.aval.ndim == 1
+        return self._matrix is not None and self._matrix.w_axis == 0 and not self._swapped and self.aval.ndim == 1
 
     def __call__(self, a: Array, w: Array) -> Array:
         return self._run(w, a)[0] if self._swapped else self._run(a, w)[0]
@@ -63,19 +62,15 @@ class Product:
             return pull_images(self._convolution, ct, w, a)
         return jax.linear_transpose(lambda a: self(a, w), a)(ct)[0]
 
-    def pull_w(self, a: Array, ct: Array, w: Any, of_matrix: Callable[[Array, Array], Array] | None = None) -> Array:
+    def pull_w(self, a: Array, ct: Array, w: Any, of_matrix: OfMatrix | None = None) -> Array:
         """Returns the cotangent of `w`, which is given for its shape and dtype, summed over steps.
 
         `a` and `ct` have the time axis first. Unused rows are ignored, even NaN.
 
         `of_matrix(a, ct)` computes `a.T @ ct` in the same way for [rows, k] and [rows, n]; by default XLA does it.
         """
-        if of_matrix and self._contracted is not None:
-            axis, w_axis = self._contracted
-            a = jnp.moveaxis(a, 1 + axis, -1)
-            ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
-            w_ct = of_matrix(*(x.astype(jnp.float32).reshape(-1, x.shape[-1]) for x in (a, ct)))
-            return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)
+        if of_matrix and self._matrix is not None:
+            return self._matrix.pull_w(a, ct, w.dtype, of_matrix)
         a = jax.vmap(partial(keep_used_rows, self._e, int(self._swapped)))(a, ct)
         if self._convolution is not None:
             return pull_kernel(self._convolution, a, ct, w)
