@@ -11,7 +11,6 @@ from jax import Array
 
 from jaxrnn._tracing.equations import Equation
 
-
 OfMatrix = Callable[[Array, Array], Array]
 
 
