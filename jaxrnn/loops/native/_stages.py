@@ -331,7 +331,6 @@ class Stages:
         self._add(Move(a, start, strides, out, out_start, out_strides, extents))
         return out
 
-
     def phases(self) -> Phases:
         """Divides the stages into those that run at every step and those that run once for a block of steps.
 

@@ -111,7 +111,9 @@ def _define_slice(module: Any, host: Host) -> Any:
     first, last = (c.b.sdiv(c.mul(x, panels), slices) for x in (index, c.add(index, 1)))
     packed = c.add(workspace, c.mul(index, bytes_per_slice))
     copy = c.add(packed, c.mul(block, 4 * host.panel))
-    edge = c.add(copy, c.mul(c.mul(c.add(k, TILE), block), 4))  # the last panel, if a part of its columns is past the last one
+    edge = c.add(
+        copy, c.mul(c.mul(c.add(k, TILE), block), 4)
+    )  # the last panel, if a part of its columns is past the last one
     whole = c.b.sdiv(n, c.int(host.panel))
     row_of_panel, stride = 4 * host.panel, c.mul(n, 4)
 
@@ -125,6 +127,7 @@ def _define_slice(module: Any, host: Host) -> Any:
         at, distance = target(panel)
         with c.loop(0, k) as i, c.loop(0, host.panel, host.lanes) as lane:
             c.store(c.constant(0.0), c.add(at, c.mul(i, distance), c.mul(lane, 4)), "float32")
+
     def add_block(of_block: Any, count: Any) -> None:
         with c.loop(first, last) as panel:
             columns = c.mul(panel, host.panel)
