@@ -17,8 +17,8 @@ from tests.support.comparisons import assert_close
 
 pytest.importorskip("llvmlite")
 
-from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops._deferred_gradient import Before
+from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native import _compile, _loop, _scan, _weight_gradient
 from jaxrnn.loops.native._host import Host, this_host
 

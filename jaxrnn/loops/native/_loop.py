@@ -310,7 +310,7 @@ class _Writer:
 
         def step_stride(slot: Slot) -> Any:
             """Returns the distance in bytes from step to step."""
-            moves = slot.of_block or slot.place and slot.place[0] in ("in", "out")
+            moves = slot.of_block or (slot.place and slot.place[0] in ("in", "out"))
             size = SIZE[slot.dtype] * (slot.stride if slot.of_block else sign * slot.size)
             return c.mul(c.b.select(in_team, rows_in_memory, rows) if slot.of_block else rows, size) if moves else 0
 
