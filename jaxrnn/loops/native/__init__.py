@@ -68,11 +68,8 @@ class Native(Loop):
                 zs = inputs = widen(steps.project(ProjectingCell(cell), params))
                 run_step = cell.step
             else:
-                zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
-
-                def run_step(params: Params, state: State, x: Any) -> State:
-                    return cell.step(params, state, cell.project(params, x))
-
+                zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)  # zs: unread
+                run_step = partial(_project_and_step, cell)
             step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
             run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
             loop = DeferredGradient(
@@ -126,6 +123,10 @@ def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int)
     if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < 2:
         return False
     return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
+
+
+def _project_and_step(cell: Cell, params: Params, state: State, x: Any) -> State:
+    return cell.step(params, state, cell.project(params, x))
 
 
 def _run_rows(
