@@ -100,10 +100,11 @@ def test_narrower_processors_give_the_same(name, monkeypatch):
 
 
 @pytest.mark.parametrize(("input_size", "reverse"), [(3, False), (64, True)])
-def test_inputs_are_projected_in_blocks_of_steps(input_size, reverse):
+def test_inputs_are_projected_in_blocks_of_steps(input_size, reverse, monkeypatch):
     cell = jaxrnn.GRU(5)
+    monkeypatch.setattr(_loop.Layout, "block", lambda layout, time, rows: 3 if layout.in_blocks else time)
     params = cell.init(jax.random.key(0), input_size)
-    xs = jax.random.normal(jax.random.key(1), (7, _loop.ROWS_OF_BLOCK // 2, input_size))  # two steps per block
+    xs = jax.random.normal(jax.random.key(1), (7, 10, input_size))
 
     def gradient(loop):
         def loss(params, xs):
