@@ -26,7 +26,7 @@ from data.ngrams import ngram_losses
 from data.text import Text, decode, encode, line_end
 from jax import Array
 from jax.sharding import Mesh
-from models.language_model import validation_loss
+from models.language_model import loss_of_window, validation_loss
 from support.cells import count_parameters, make_cell, scale_input_weights
 from support.clock import duration, process_start
 from support.command_line import launch
@@ -123,8 +123,7 @@ def begin(options: Options, model: jaxrnn.Stack, num_symbols: int, seed: Array, 
 
 def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
     """Returns the mean loss of each character of a window given those before it, and the state after the window."""
-    state, logits = jaxrnn.unroll(model, params, window[:-1], state, key=key)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
+    return loss_of_window(model, params, window[:-1], window[1:], state, key=key)
 
 
 def update(

@@ -30,6 +30,7 @@ import optax
 from char_lm import generate
 from data.words import END, Corpus, best_ngram, windows_of
 from jax import Array
+from models.language_model import loss_of_window
 from support.cells import count_parameters, make_cell
 from support.clock import duration, process_start
 from support.command_line import launch
@@ -126,9 +127,10 @@ def evaluate(model: jaxrnn.Stack, params: Any, words: Array, window: int = 35, s
     places = places.reshape(windows, window, streams)
 
     def read(state: Any, places: Array) -> tuple[Any, Array]:
-        state, logits = jaxrnn.unroll(model, params, words[jnp.maximum(places - 1, 0)], state)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, words[jnp.minimum(places, len(words) - 1)])
-        return state, jnp.sum(losses, where=(places > 0) & (places < len(words)))
+        read, following = words[jnp.maximum(places - 1, 0)], words[jnp.minimum(places, len(words) - 1)]
+        counts = (places > 0) & (places < len(words))
+        loss, state = loss_of_window(model, params, read, following, state, counts)
+        return state, loss
 
     state = model.initial_state(params, (streams,))
     return jax.lax.scan(read, state, places)[1].sum() / (len(words) - 1)
@@ -148,8 +150,8 @@ def update(
     state = jaxrnn.ops.where(place == 0, model.initial_state(untie(train.params), (options.batch,)), train.state)
 
     def loss_fn(params: Any, window: Array, state: Any) -> tuple[Array, Any]:
-        state, logits = jaxrnn.unroll(model, untie(params), window[:-1], state, key=key if options.dropout else None)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), state
+        used = key if options.dropout else None
+        return loss_of_window(model, untie(params), window[:-1], window[1:], state, key=used)
 
     def anneal(train: Train) -> Train:
         loss = evaluate(model, untie(train.params), valid)

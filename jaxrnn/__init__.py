@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells, convert, initializers, layers, loops, ops, testing, trees, weights, wrappers
 from jaxrnn._adopt import adopt
+from jaxrnn._cross_entropy import cross_entropy
 from jaxrnn._exporting import register_named_tuples as _register_named_tuples
 from jaxrnn._generate import Generated, generate
 from jaxrnn._keys import call_key
@@ -287,6 +288,7 @@ __all__ = [
     "call_key",
     "cells",
     "convert",
+    "cross_entropy",
     "generate",
     "hold",
     "initializers",

@@ -24,7 +24,7 @@ from jaxrnn._diagnosis import (
 )
 from jaxrnn._mask import gather_present, scatter_present
 from jaxrnn.layer import Layer, Loop, Params, Plan, State, num_feature_axes
-from jaxrnn.loops import Deferred, Scan
+from jaxrnn.loops import Auto, Scan
 from jaxrnn.loops._reverse_only import translated_error
 from jaxrnn.ops import is_symbols, spread_like, where
 
@@ -40,7 +40,7 @@ def unroll(
     mask: Any = None,
     reverse: bool = False,
     key: Array | None = None,
-    loop: Loop = Deferred(),
+    loop: Loop = Auto(),
 ) -> tuple[State, Any]:
     """Runs a layer over time.
 
@@ -166,7 +166,7 @@ def states_over_time(
     resets: Any = None,
     reverse: bool = False,
     key: Array | None = None,
-    loop: Loop = Deferred(),
+    loop: Loop = Auto(),
 ) -> tuple[State, Any]:
     """Runs a layer over time, like `unroll`, and returns its states after all steps instead of the last one.
 

@@ -209,7 +209,7 @@ class RNN(_LayerModule):
       dtype: Dtype of the computation. None means the joint dtype of the parameters and inputs. Not for Flax cells.
       param_dtype: Dtype of the stored parameters. None means the dtype that `layer.init` returns. Not for Flax cells.
       loop: How to run over time (`jaxrnn.loops`). None means the default of `jaxrnn.unroll`, or for a Flax cell
-        `Deferred(unroll=unroll)`.
+        with an `unroll` other than 1, `Deferred(unroll=unroll)`.
       time_major: Default of the call's `time_major`.
       return_carry: Default of the call's `return_carry`.
       reverse: Default of the call's `reverse`.

@@ -23,6 +23,7 @@ from tests.wrappers import test_errors as test_wrappers
 KEY = jax.random.key(0)
 XS = np.zeros((5, 2, 3), np.float32)
 SYMBOLS = np.zeros((5, 2), np.int32)
+DENSE = jaxrnn.layers.DenseParams(np.ones((3, 4), np.float32), np.ones(4, np.float32))
 
 
 def run(layer, *, xs=XS, **how):
@@ -59,6 +60,36 @@ def generate(layer=LSTM(3), prompt=XS, **how):
 
 
 ERRORS = {
+    "cross_entropy, params": (
+        TypeError,
+        r"params must be those of a Dense layer, with fields w and b, but they are \(\)$",
+        lambda: jaxrnn.cross_entropy((), XS, SYMBOLS),
+    ),
+    "cross_entropy, labels of a kind": (
+        TypeError,
+        "labels must be integers, but their dtype is float32$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS, XS[..., 0]),
+    ),
+    "cross_entropy, input size": (
+        ValueError,
+        r"xs must have the shape \[\*batch, 3\], for these parameters, but it is \(5, 2\)$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS[..., 0], SYMBOLS),
+    ),
+    "cross_entropy, inputs of a kind": (
+        TypeError,
+        "xs must be real numbers, the inputs of the dense layer, but their dtype is int32$",
+        lambda: jaxrnn.cross_entropy(DENSE, SYMBOLS, SYMBOLS),
+    ),
+    "cross_entropy, shape of labels": (
+        ValueError,
+        r"labels must have the shape \(5, 2\), the batch axes of xs, but it is \(5,\)$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS, SYMBOLS[:, 0]),
+    ),
+    "cross_entropy, shape of weights": (
+        ValueError,
+        r"weights must have the shape \(5, 2\), that of labels, but it is \(2,\)$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS, SYMBOLS, np.ones(2)),
+    ),
     "generate, both directions": (
         TypeError,
         r"generate needs a causal layer, but Bidirectional\(.*\) reads the future: call unroll",
@@ -362,7 +393,7 @@ ERRORS = {
     ),
     "forward mode": (
         TypeError,
-        r"Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops",
+        r"Deferred and Native have no forward-mode derivative: call unroll with loop=jaxrnn\.loops\.Scan",
         lambda: jax.jvp(lambda xs: run_lstm(xs, loop=loops.Deferred())[1], (XS,), (XS,)),
     ),
     "deferred": (

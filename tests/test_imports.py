@@ -26,7 +26,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "_tracing": set(),
     "layer": {"ops", "_check", "_diagnosis", "_keys"},
     "cells": {"layer", "ops", "initializers", "_check"},
-    "loops": {"layer", "ops", "_tracing", "_check", "llvmlite"},
+    "loops": {"layer", "ops", "_tracing", "_cache", "_check", "llvmlite"},
     "_cache": set(),
     "_diagnosis": {"_cache"},
     "_all_states": {"layer"},
@@ -36,6 +36,7 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "trees": FOUNDATION,
     "wrappers": FOUNDATION | {"layers"},
     "_generate": {"layer", "ops", "_unroll", "_check"},
+    "_cross_entropy": {"ops", "_check"},
     "_adopt": {"layer", "ops", "_tracing", "_check"},
     "_serving": PACKAGES | {"_tensor_files"},
     "testing": PACKAGES,
@@ -45,7 +46,8 @@ ALLOWED = {  # room: the rooms of jaxrnn and the other packages that it may impo
     "linen": PACKAGES | {"_flax", "flax"},
     "nnx": PACKAGES | {"_flax", "flax"},
     "_exporting": set(),
-    "__init__": PACKAGES | {"_exporting", "_saving", "_serving", "convert", "testing", "linen", "nnx"},
+    "__init__": PACKAGES
+    | {"_cross_entropy", "_exporting", "_saving", "_serving", "convert", "testing", "linen", "nnx"},
     "_catalogue": {"jaxrnn", "layer", "cells", "loops"},
     "__main__": {"_catalogue", "jaxrnn"},
 }

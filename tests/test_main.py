@@ -1,6 +1,7 @@
 """`python -m jaxrnn`: the list of cells, one cell's page, and the catalogue in Markdown."""
 
 import dataclasses
+import importlib.util
 import re
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_page_of_the_lstm(capsys):
     assert "  w_x  [32, 512]   [input, 4 * hidden], gates in the order i, f, g, o\n" in out
     assert "State\n  h  [*batch, 128]" in out
     assert "Output\n  [*batch, 128]" in out
-    assert "Loops\n  Deferred (the default), Scan\n" in out
+    native = ", Native" if importlib.util.find_spec("llvmlite") else ""
+    assert f"Loops\n  Auto (the default), Deferred{native}, Scan\n" in out
     assert '"Long short-term memory", 1997' in out
     assert "never added at run time" in out
     assert "  >>> cell = jaxrnn.LSTM(hidden_size=64)\n" in out
@@ -111,7 +113,7 @@ def check_page(cell):
         assert f"\n  {name} " in before
     loops = re.search(r"\nLoops\n  (.*)\n", before)[1]
     assert ("AssociativeScan" in loops) == issubclass(cell, jaxrnn.LinearCell)
-    assert {"Deferred (the default)", "Scan"} <= set(loops.split(", "))
+    assert {"Auto (the default)", "Deferred", "Scan"} <= set(loops.split(", "))
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)

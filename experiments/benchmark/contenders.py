@@ -26,7 +26,7 @@ class Layer(NamedTuple):
     """A recurrent layer in JAX, whose initial state is zero."""
 
     params: Any
-    run: Callable[[Any, Array], Any]  # (params, xs) -> outputs of all steps
+    run: Callable[..., Any]  # (params, xs) -> outputs of all steps; in our loops also (params, xs, lengths=lengths)
     batch_major: bool = False  # whether the library has no other layout
     reads_symbols: bool = False  # whether it reads integers instead of one-hot vectors
 
@@ -37,9 +37,14 @@ Build = Callable[[Any, Any], Layer]  # (a cell of ours, its parameters) -> layer
 # --- Ours, and what a user of JAX writes without a library ---
 
 
-def unrolled(loop: Any) -> Build:
+def unrolled(**how: Any) -> Build:
+    """Runs `unroll`, which also runs networks: with a loop, or without one as users do by default."""
+
     def build(cell: Any, params: Any) -> Layer:
-        return Layer(params, lambda params, xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1], reads_symbols=True)
+        def run(params: Any, xs: Array, **more: Any) -> Array:
+            return jaxrnn.unroll(cell, params, xs, **how, **more)[1]
+
+        return Layer(params, run, reads_symbols=True)
 
     return build
 
@@ -172,11 +177,18 @@ def cudnn(cell: Any, params: Any) -> Layer:
 
 
 ANY = ""  # any cell of jaxrnn
-NATIVE = "jaxrnn Native"
+DEFERRED, SCAN, NATIVE = "jaxrnn Deferred", "jaxrnn Scan", "jaxrnn Native"
+UNROLLED = {
+    f"{name}, unroll {steps}": (loop, steps)
+    for name, loop in ((SCAN, jaxrnn.loops.Scan), (DEFERRED, jaxrnn.loops.Deferred))
+    for steps in (2, 4, 8, 16, 32)
+}
 BUILDS: dict[str, dict[str, Build]] = {
-    OURS: {ANY: unrolled(jaxrnn.loops.Deferred())},
-    "jaxrnn Scan": {ANY: unrolled(jaxrnn.loops.Scan())},
-    NATIVE: {ANY: unrolled(jaxrnn.loops.Native())},
+    OURS: {ANY: unrolled()},  # the default loop
+    DEFERRED: {ANY: unrolled(loop=jaxrnn.loops.Deferred())},
+    SCAN: {ANY: unrolled(loop=jaxrnn.loops.Scan())},
+    NATIVE: {ANY: unrolled(loop=jaxrnn.loops.Native())},
+    **{name: {ANY: unrolled(loop=loop(unroll=steps))} for name, (loop, steps) in UNROLLED.items()},
     "lax.scan": {ANY: textbook},
     "flax linen": {"LSTM": linen("LSTMCell"), "GRU": linen("GRUCell"), "Elman": linen("SimpleCell")},
     "flax linen, our loop": {
@@ -204,21 +216,26 @@ BUILDS: dict[str, dict[str, Build]] = {
     "jax.experimental.rnn": {"LSTM": cudnn},
 }
 NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}
-SLEEPING = "torch, threads asleep"
-NAMES = [*BUILDS, "torch", SLEEPING, "torch.compile"]
-TORCH = ("LSTM", "GRU", "Elman", "ReluElman")
+TORCH, SLEEPING, COMPILED = "torch", "torch, threads asleep", "torch.compile"
+NAMES = [*BUILDS, TORCH, SLEEPING, COMPILED]
+LOOPS = (OURS, DEFERRED, SCAN, NATIVE)
+PEERS = ("lax.scan", "flax linen", "flax linen, optimized", "flax nnx", "haiku", "keras", "equinox")
+CUDNN = "jax.experimental.rnn"
+LAYERS = [name for name in NAMES if name not in UNROLLED and name != COMPILED]  # that one is for whole models
+FEW = (*LOOPS, "flax linen", TORCH, SLEEPING)  # for large sizes
+TORCH_CELLS = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
 def knows(name: str, cell: str) -> bool:
     """Returns whether a contender has a cell."""
-    return cell in TORCH if name.startswith("torch") else bool({cell, ANY} & BUILDS[name].keys())
+    return cell in TORCH_CELLS if name.startswith(TORCH) else bool({cell, ANY} & BUILDS[name].keys())
 
 
 def unfit(name: str, precision: str) -> str | None:
     """Returns why a contender does not run on this machine, or in this precision; None if it does."""
     if name == NATIVE and jax.default_backend() != "cpu":
         return "needs a CPU"
-    if name != "jax.experimental.rnn":
+    if name != CUDNN:
         return None
     if jax.default_backend() != "gpu":
         return "needs an NVIDIA GPU"

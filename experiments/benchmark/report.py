@@ -1,49 +1,227 @@
-"""The benchmark's table of ratios and its plot."""
+"""The benchmark's tables and plots."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.ticker import NullFormatter, ScalarFormatter
-from support.plots import BLUE, figure
+from support.files import write_whole
+from support.plots import figure
+
+from benchmark.contenders import COMPILED, CUDNN, LOOPS, OURS, SLEEPING, TORCH
 
 Rows = list[dict[str, Any]]
 COLORS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
+BOTH = ("forward", "gradient")
+LARGE = 256, 32  # hidden size and batch from which products are large enough to be near the bound
+IN_OURS = ", our loop"
+MOST_DOTS = 8  # sizes per contender and cell
+IN_MARKDOWN = {
+    "lax.scan": "`lax.scan` of the same cell",
+    "flax linen": "Flax linen",
+    "flax linen, optimized": "Flax linen, `OptimizedLSTMCell`",
+    "flax nnx": "Flax nnx",
+    "haiku": "Haiku",
+    "keras": "Keras on JAX",
+    "equinox": "Equinox",
+    CUDNN: f"`{CUDNN}` (cuDNN)",
+    TORCH: "PyTorch",
+    SLEEPING: "PyTorch, idle threads asleep",
+    COMPILED: f"`{COMPILED}`",
+}
 
 
-def print_ratios(rows: Rows, ours: str) -> None:
-    """Prints a line per contender and a column per cell: the geometric mean over all sizes, and the lowest ratio."""
-    for suite, mode in dict.fromkeys((row["suite"], row["mode"]) for row in rows if row["suite"] in ("layer", "model")):
-        some = [row for row in rows if (row["suite"], row["mode"]) == (suite, mode)]
-        cells = list(dict.fromkeys(row["cell"] for row in some))
-        print(f"\n{suite + ', ' + mode:<34}" + "".join(f"{cell:>16}" for cell in cells))
-        for name in dict.fromkeys(row["contender"] for row in some if row["contender"] != ours):
-            line = f"  {name:<32}"
-            for cell in cells:
-                found = [row["ratio"] for row in some if (row["contender"], row["cell"]) == (name, cell)]
-                mean = math.exp(sum(map(math.log, found)) / len(found)) if found else 0
-                line += f"{f'{mean:.2f} ({min(found):.2f})' if found else '':>16}"
-            print(line)
+# --- Tables ---
 
 
-def plot(rows: Rows, path: Path, title: str) -> None:
-    """Draws a panel per suite and mode that has been measured."""
-    panels: dict[tuple[str, str, str], Rows] = {}
+class Table(NamedTuple):
+    """A title, the names of columns, and lines: what was timed, the name of a contender, and a text per column."""
+
+    title: str
+    columns: list[str]
+    lines: list[tuple[str, str, list[str]]]
+
+    def as_text(self) -> str:
+        lines = [f"\n{self.title}"]
+        for mode, some in grouped(self.lines, 0).items():
+            lines.append(f"  {mode:<34}" + "".join(f"{column:>22}" for column in self.columns))
+            lines += [f"    {name:<32}" + "".join(f"{text:>22}" for text in texts) for _, name, texts in some]
+        return "\n".join(lines)
+
+    def as_markdown(self) -> str:
+        lines: list[list[str]] = [["", "", *self.columns], ["---"] * (len(self.columns) + 2)]
+        for mode, some in grouped(self.lines, 0).items():
+            for n, (_, name, texts) in enumerate(some):
+                base = name.removesuffix(IN_OURS)
+                label = IN_MARKDOWN.get(base, base) + name.removeprefix(base)
+                lines.append(["" if n else mode, label, *texts])
+        table = ("|" + "|".join(f" {text} " if text else " " for text in line) + "|" for line in lines)
+        return "\n".join([f"{self.title}:", "", *table])
+
+
+def print_tables(rows: Rows) -> None:
+    for table in tables_of(rows):
+        print(table.as_text())
+
+
+def write_tables(rows: Rows, path: Path, headline: str) -> None:
+    """Writes all tables as Markdown, after a line that says where the numbers are from."""
+    write_whole(path, "\n\n".join([headline, *(table.as_markdown() for table in tables_of(rows))]) + "\n")
+
+
+def tables_of(rows: Rows) -> list[Table]:
+    """Returns tables of ratios, speeds and fractions of the bound, and of what was measured against a size."""
+    tables = []
+    for suite, some in grouped(rows, "suite").items():
+        single = [row for row in some if not row["varied"]]
+        if suite != "bound":
+            tables.append(ratio_table(suite, single))
+        for counted, own in grouped(single, "counted").items():
+            if counted:
+                tables.append(speed_table(f"{suite}, {counted} per second", own))
+        tables.append(bound_table(suite, [row for row in single if row["mode"] in BOTH and is_large(row)]))
+        for varied, own in grouped(some, "varied").items():
+            if varied:
+                tables += [
+                    against(f"{suite} against {varied}", mode, them) for mode, them in grouped(own, "mode").items()
+                ]
+    return [table for table in tables if table.lines]
+
+
+def timed(row: dict[str, Any]) -> str:
+    """Returns what a row has timed, with the precision if that is not float32."""
+    return row["mode"] if row["precision"] == "float32" else f"{row['mode']}, {row['precision']}"
+
+
+def is_large(row: dict[str, Any]) -> bool:
+    return row["H"] >= LARGE[0] and row["B"] >= LARGE[1]
+
+
+def grouped(rows: Sequence[Any], key: Any) -> dict[Any, list[Any]]:
+    """Returns the rows with each value of a column, in order of appearance. `key` can also be a function."""
+    groups: dict[Any, list[Any]] = {}
     for row in rows:
-        panels.setdefault((row["suite"], row["mode"], row["varied"]), []).append(row)
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    size = 6 * columns, 4 * lines
-    with figure(path, rows=lines, columns=columns, dpi=130, figsize=size) as (drawn, grid):
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        for axes, ((suite, mode, varied), some) in zip(grid.flat, panels.items(), strict=False):
-            draw = against_size if varied else ratios if suite in ("layer", "model") else speeds
-            draw(axes, some)
-            axes.set_title(f"{suite}: {mode}" + (f" against {varied}" if varied else ""))
-        drawn.suptitle(title)
+        groups.setdefault(key(row) if callable(key) else row[key], []).append(row)
+    return groups
+
+
+def size_of(row: dict[str, Any]) -> str:
+    return f"{row['B']}x{row['T']}x{row['H']}"
+
+
+def geometric_mean(numbers: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, numbers)) / len(numbers))
+
+
+def make_lines(mode: str, rows: Rows, column: Any, text: Callable[[Rows], str], columns: list[str]) -> list[Any]:
+    """Returns a line per contender. `text` is given the rows of one contender in one column."""
+    lines = []
+    for name, own in grouped(rows, "contender").items():
+        found = grouped(own, column)
+        lines.append((mode, name, [text(found[wanted]) if wanted in found else "" for wanted in columns]))
+    return lines
+
+
+def ratio_table(suite: str, rows: Rows) -> Table:
+    """Makes a table of geometric means over sizes, with the lowest ratio in parentheses."""
+    modes = grouped(rows, timed)
+    for precision, some in grouped([row for row in rows if row["mode"] in BOTH], "precision").items():
+        if len(grouped(some, "mode")) == len(BOTH):
+            modes[timed({"mode": " and ".join(BOTH), "precision": precision})] = some
+    cells, lines, most = list(grouped(rows, "cell")), [], 0
+    for mode, some in modes.items():
+        sizes = {cell: len(grouped(own, size_of)) for cell, own in grouped(some, "cell").items()}
+        others = [row for row in some if row["contender"] != OURS]
+        lines += make_lines(mode, others, "cell", partial(mean_ratio, sizes=sizes), cells)
+        most = max(most, *sizes.values())
+    over = f", geometric mean over {most} sizes (lowest)" if most > 1 else ""
+    return Table(f"{suite}, time relative to {OURS}{over}", cells, lines)
+
+
+def mean_ratio(rows: Rows, sizes: dict[str, int]) -> str:
+    """Returns the mean and the lowest ratio, and the number of sizes if not all of a cell's sizes were timed."""
+    found, number = [row["ratio"] for row in rows], len(grouped(rows, size_of))
+    lowest = f" ({min(found):.2f})" if len(found) > 1 else ""
+    return f"{geometric_mean(found):.2f}{lowest}" + (f", {number} sizes" if number < sizes[rows[0]["cell"]] else "")
+
+
+def speed_table(title: str, rows: Rows) -> Table:
+    def column(row: dict[str, Any]) -> str:
+        return f"{row['cell']} {size_of(row)}"
+
+    columns, lines = list(grouped(rows, column)), []
+    for mode, some in grouped(rows, timed).items():
+        lines += make_lines(mode, some, column, lambda own: f"{own[0]['per_second']:,.0f}", columns)
+    return Table(title, columns, lines)
+
+
+def bound_table(suite: str, rows: Rows) -> Table:
+    """Makes a table of how near our loops and PyTorch are to what the machine can do."""
+
+    def text(some: Rows) -> str:
+        found = [row["fraction_of_bound"] for row in some]
+        return f"{sum(found) / len(found):.0%}" + (f" ({min(found):.0%})" if len(found) > 1 else "")
+
+    rows = [row for row in rows if row["contender"] in (*LOOPS, TORCH)]
+    cells, lines = list(grouped(rows, "cell")), []
+    for mode, some in grouped(rows, timed).items():
+        lines += make_lines(mode, some, "cell", text, cells)
+    where = f"at H ≥ {LARGE[0]} and B ≥ {LARGE[1]}"
+    return Table(f"{suite}, fraction of the speed of a large product, {where}, mean (lowest)", cells, lines)
+
+
+def against(title: str, mode: str, rows: Rows) -> Table:
+    """Makes a table of times or memory against the size that varies."""
+    varied = rows[0]["varied"]
+    measured, unit = (
+        ("median_ms", "ms") if rows[0]["temporary_mib"] is None else ("temporary_mib", "MiB of temporaries")
+    )
+
+    def column(row: dict[str, Any]) -> str:
+        return f"{row['cell']}, {varied} = {row[varied]}"
+
+    columns, lines = list(grouped(rows, column)), []
+    for what, some in grouped(rows, timed).items():
+        lines += make_lines(what, some, column, lambda own: f"{own[0][measured]:.4g}", columns)
+    return Table(f"{title}, {mode}, {unit}", columns, lines)
+
+
+# --- Plots ---
+
+
+def plot(rows: Rows, folder: Path, title: str) -> list[str]:
+    """Draws a picture per suite, with a panel per mode and cell or size, and returns their paths."""
+    paths = []
+    for suite, some in grouped([row for row in rows if row["suite"] != "bound"], "suite").items():
+        panels = list(panels_of(suite, some))
+        columns = 2 if len(panels) == 4 else min(3, len(panels))
+        lines = -(-len(panels) // columns)
+        paths.append(folder / f"{suite}.png")
+        with figure(paths[-1], rows=lines, columns=columns, dpi=130, figsize=(6 * columns, 4 * lines)) as (drawn, grid):
+            for axes in grid.flat[len(panels) :]:
+                axes.set_visible(False)
+            for axes, (name, draw, shown) in zip(grid.flat, panels, strict=False):
+                draw(axes, shown)
+                axes.set_title(name)
+            drawn.suptitle(title)
+    return [str(path) for path in paths]
+
+
+def panels_of(suite: str, rows: Rows) -> Iterable[tuple[str, Callable[[Any, Rows], None], Rows]]:
+    """Yields the panels of a suite: a title, a function that draws, and rows."""
+    for (mode, varied), some in grouped(rows, lambda row: (timed(row), row["varied"])).items():
+        title = f"{suite}: {mode}"
+        if varied:
+            yield f"{title} against {varied}", against_size, some
+        elif len(grouped(some, size_of)) > MOST_DOTS:
+            for cell, own in grouped(some, "cell").items():
+                yield f"{title}, {cell}", against_hidden_size, own
+        else:
+            yield title, ratios, some
 
 
 def ratios(axes: Any, rows: Rows) -> None:
@@ -81,7 +259,22 @@ def against_size(axes: Any, rows: Rows) -> None:
     axes.legend(fontsize="small")
 
 
-def speeds(axes: Any, rows: Rows) -> None:
-    """Draws what the machine can do: one large product."""
-    axes.bar([row["contender"] for row in rows], [row["gflops"] for row in rows], color=BLUE)
-    axes.set_ylabel("GFLOP/s")
+def against_hidden_size(axes: Any, rows: Rows) -> None:
+    """Draws relative times of our loops and PyTorch: geometric means over batch and time, and the range."""
+    shown = [row for row in rows if row["contender"] in (*LOOPS, TORCH) and row["contender"] != OURS]
+    for n, (name, some) in enumerate(grouped(shown, "contender").items()):
+        found = {hidden: [row["ratio"] for row in own] for hidden, own in sorted(grouped(some, "H").items())}
+        means = [geometric_mean(ratios) for ratios in found.values()]
+        color = COLORS[n % 8]
+        axes.plot([*found], means, "o-", color=color, label=name)
+        lowest, highest = ([f(ratios) for ratios in found.values()] for f in (min, max))
+        axes.fill_between([*found], lowest, highest, color=color, alpha=0.12, linewidth=0)
+    axes.axhline(1, color="#333333", linewidth=1)
+    axes.set(
+        xscale="log", yscale="log", xlabel="hidden size", ylabel="relative time (above the line: jaxrnn is faster)"
+    )
+    for axis, ticks in ((axes.xaxis, sorted({row["H"] for row in rows})), (axes.yaxis, [0.5, 1, 2, 4, 8])):
+        axis.set_ticks(ticks)
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+    axes.legend(fontsize="small")

@@ -2,44 +2,73 @@
 
 All contenders have the same weights and data, in float32 and time-major if the library supports it. Before a contender
 is timed, its outputs and gradients are compared with ours. Compilation is not timed, every call waits for its results,
-and contenders take turns, each after an untimed call of its own. JAX libraries share a process and its threads. PyTorch
-has one process in which idle threads spin (its default, which is slow when other programs run) and one in which they
-sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
+and contenders take turns, each after an untimed call of its own unless calls are long. JAX libraries share a process
+and its threads. PyTorch has one process in which idle threads spin (its default, which is slow when other programs run)
+and one in which they sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import platform
+import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import jax
-import numpy as np
 from support.command_line import launch
 from support.errors import BadInputError, fail
-from support.files import write_whole
-from support.options import OptionGroup, RunFolder, Several, at_least
+from support.options import OptionGroup, Several, above, at_least
 from support.progress import print_table
-from support.run import try_writing
 
-import jaxrnn
-from benchmark import work
-from benchmark.cases import Case, gigaflop, make_case, make_cell, sizes_of
-from benchmark.contenders import NAMES, OURS, SLEEPING, knows, missing, unfit
-from benchmark.report import plot, print_ratios
-from benchmark.work import Task, Unavailable, measure
+from benchmark import words, work
+from benchmark.budget import Cost, fitting, predict, rounds_in_turn, total
+from benchmark.cases import NETWORKS, Case, Size, gigaflop, make_case, make_cell, make_network, sizes_of
+from benchmark.contenders import (
+    CUDNN,
+    DEFERRED,
+    FEW,
+    LAYERS,
+    NAMES,
+    NATIVE,
+    OURS,
+    PEERS,
+    SCAN,
+    SLEEPING,
+    TORCH,
+    UNROLLED,
+    knows,
+    missing,
+    unfit,
+)
+from benchmark.measuring import Benchmark, Precision
+from benchmark.report import plot, print_tables, write_tables
+from benchmark.work import measure
 
-Suite = Literal["layer", "model", "scaling", "memory", "bound"]
-SYMBOLS = 96  # of the language model
-MODEL_CELLS = ("LSTM", "GRU", "ResetBeforeGRU")
-LAYERS = [name for name in NAMES if name != "torch.compile"]  # it is only for whole models
-FEW = (OURS, "jaxrnn Scan", "flax linen", "torch", SLEEPING)  # for large sizes
+Suite = Literal["bound", "layer", "model", "scaling", "memory", "grid", "odd", "networks", "gpu"]
+SYMBOLS = 96  # of the character model
+THREE = ("LSTM", "GRU", "Elman")
+CELLS = {  # of the suites
+    "layer": (*THREE, "ResetBeforeGRU", "ReluElman"),
+    "model": ("LSTM", "GRU", "ResetBeforeGRU"),
+    "memory": ("LSTM", "GRU"),
+    "grid": THREE,
+    "odd": ("MGU", "JANET", "PeepholeLSTM", "IndRNN", "MUT1"),
+    "networks": THREE,
+}
+ONLY = ("model", "memory")  # suites that have no other cells
+SIZES = {
+    "layer": ("32x64x128", "32x128x256", "64x64x512", "1x128x256", "64x128x64", "32x64x1024"),
+    "model": ("32x64x128", "32x128x256"),
+    "networks": ("32x64x128", "32x128x256", "64x64x512"),
+    "grid": tuple(f"{b}x{t}x{h}" for h, b, t in itertools.product((64, 128, 256, 512, 1024), (1, 32, 64), (64, 128))),
+    "odd": tuple(f"{b}x64x{h}" for h, b in itertools.product((64, 256, 1024), (1, 32, 64))),
+}
+PEER_SIZES = ((1, 128, 256), (32, 64, 128), (32, 128, 256), (64, 64, 512))  # of the grid, with JAX's other libraries
+MINUTES = {"layer": math.inf, "grid": 20.0, "odd": 6.0, "networks": 10.0, "gpu": 9.0}
 
 
 @dataclass(frozen=True)
@@ -47,15 +76,20 @@ class Options(OptionGroup):
     run_dir: Path | None = None  # Directory for tables and plots. None: a new numbered folder in runs/benchmark
     suite: tuple[Suite, ...] = ("bound", "layer", "model", "scaling", "memory")  # What to measure
     quick: bool = False  # Whether to use tiny sizes, only to check that everything runs
-    cell: tuple[str, ...] = ("LSTM", "GRU", "Elman", "ResetBeforeGRU", "ReluElman")  # Names of cells in jaxrnn
-    sizes: tuple[str, ...] = ("32x64x128", "32x128x256", "64x64x512")  # Batch x time x hidden size (= input size)
+    cell: Several[str] = ()  # Names of cells in jaxrnn. Default: those of each suite
+    sizes: Several[str] = ()  # Batch x time x hidden size (= input size), as in 32x64x128. Default: those of each suite
     contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
-    rounds: int = 7  # Number of turns of each contender
+    rounds: int = 7  # Number of turns of each contender, or the largest number where time is limited
+    minutes: float | None = None  # Time limit of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
     def check(self) -> None:
         at_least(1, rounds=self.rounds)
+        if self.minutes is not None:
+            above(0, minutes=self.minutes)
+            if not set(self.suite) & MINUTES.keys():
+                raise BadInputError(f"--minutes is for --suite {', '.join(MINUTES)}")
         for size in self.sizes:
             parts = size.split("x")
             if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
@@ -65,127 +99,83 @@ class Options(OptionGroup):
                 raise BadInputError(f"there is no contender {name!r}; they are {', '.join(NAMES)}")
         for name in self.cell:
             make_cell(name, 1)
-        if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer"}:
-            raise BadInputError("--precision bfloat16 is for --suite layer")
+        if "gpu" in self.suite and self.precision != "float32":
+            raise BadInputError("--suite gpu measures all precisions: leave out --precision")
+        if "gpu" in self.suite and not self.quick and jax.default_backend() != "gpu":
+            raise BadInputError("--suite gpu needs a GPU, but JAX finds none; with --quick it runs on a CPU")
+        if self.precision == "bfloat16" and set(self.suite) - {"bound", "layer", "grid", "odd"}:
+            raise BadInputError("--precision bfloat16 is for --suite layer, grid and odd")
 
     @property
     def compared(self) -> tuple[str, ...]:
         return self.contenders or tuple(NAMES)
 
-    @property
-    def points(self) -> list[tuple[int, int, int]]:
-        sizes = ("2x5x8",) if self.quick else self.sizes
-        return [cast("tuple[int, int, int]", tuple(map(int, size.split("x")))) for size in sizes]
+    def cells_of(self, suite: str) -> tuple[str, ...]:
+        if suite in ONLY and self.cell:
+            return tuple(name for name in self.cell if name in CELLS[suite])
+        return self.cell or CELLS[suite]
+
+    def sizes_of(self, suite: str) -> list[Size]:
+        sizes = ("2x5x8",) if self.quick else self.sizes or SIZES[suite]
+        return [cast("Size", tuple(map(int, size.split("x")))) for size in sizes]
 
 
-class Benchmark:
-    """Measures, prints, and saves the rows of benchmark.json."""
-
-    def __init__(self, options: Options):
-        self.options = options
-        self.rows: list[dict[str, Any]] = []
-        self.left_out: dict[str, str] = {}
-        self.path = RunFolder(options.run_dir).new
-        try_writing(self.path)
-        self.device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
-        print(f"device  {self.device}\nrun     {self.path}", flush=True)
-        self.bound = 0.0  # GFLOP/s
-        size = 128 if options.quick else 2048 if jax.default_backend() == "cpu" else 8192
-        samples = measure(work.products(size), options.rounds)
-        self.bound = max(2e-6 * size**3 / min(ms) for ms in samples.values())
-        self.add("bound", "product", "product", dict.fromkeys("BTIH", size), samples, gigaflop=2e-9 * size**3)
-
-    def contenders(
-        self, cell: str, make: Callable[[str], Task], among: Sequence[str] = NAMES, tolerance: float = 2e-4
-    ) -> dict[str, Task]:
-        """Returns the contenders that have the cell, run here, and compute the same results as jaxrnn."""
-        chosen, expected = {}, None
-        known = [name for name in among if name in self.options.compared and name != OURS and knows(name, cell)]
-        for name in [OURS, *known]:
-            try:
-                if package := missing(name):
-                    raise Unavailable(f"{package} is not installed")
-                if reason := unfit(name, self.options.precision):
-                    raise Unavailable(reason)
-                task = make(name)
-            except Unavailable as reason:
-                self.leave_out(name, str(reason))
-                continue
-            results = [array for _ in range(3) for array in task.results(task.call())]
-            expected = results if expected is None else expected
-            for array, ours in zip(results, expected, strict=True):
-                error = np.abs(array - ours).max() / np.abs(ours).max()
-                if not error < {"float32": tolerance, "tf32": 5e-2, "bfloat16": 1e-1}[self.options.precision]:
-                    fail(f"{name} does not compute the same as ours: its relative error is {error:.1e}", 1)
-            chosen[name] = task
-        return chosen
-
-    def leave_out(self, name: str, reason: str) -> None:
-        if reason not in self.left_out.get(name, ""):
-            self.left_out[name] = "; ".join(filter(None, (self.left_out.get(name), reason)))
-            print(f"left out: {name}: {reason}")
-
-    def add(
-        self,
-        suite: str,
-        cell: str,
-        mode: str,
-        sizes: dict[str, Any],
-        samples: dict[str, list[float]],
-        varied: str = "",
-        gigaflop: float | None = None,
-        unit: str = "ms",
-    ) -> None:
-        """Adds a row per contender, prints them, and saves all rows."""
-        print(f"\n{suite}: {cell}, {mode}, {', '.join(f'{k} = {v}' for k, v in sizes.items())}")
-        first = float(np.median(next(iter(samples.values()))))
-        for name, values in samples.items():
-            median = float(np.median(values))
-            least = float(min(values))
-            row = {"suite": suite, "cell": cell, "contender": name, "mode": mode, **sizes, "varied": varied}
-            timed = unit == "ms"
-            row |= {"median_ms": median if timed else None, "min_ms": least if timed else None}
-            row |= {"ratio": median / first, "device": self.device, "temporary_mib": None if timed else median}
-            speed = 1e3 * gigaflop / least if gigaflop else None
-            row |= {"gflops": speed, "fraction_of_bound": speed / self.bound if speed else None}
-            tokens = sizes["B"] * sizes["T"]
-            row["characters_per_second"] = 1e3 * tokens / median if mode == "training" else None
-            self.rows.append(row)
-            line = f"  {name:<32} {median:10.3f} {unit}  lowest {least:10.3f}  ratio {row['ratio']:6.2f}"
-            line += f"  {row['fraction_of_bound']:6.1%} of the bound" if gigaflop else ""
-            line += f"  {row['characters_per_second']:12,.0f} characters/s" if mode == "training" else ""
-            print(line, flush=True)
-        versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
-        made = {"config": dataclasses.asdict(self.options), "versions": versions, "bound_gflops": self.bound}
-        text = json.dumps({**made, "left_out": self.left_out, "rows": self.rows}, indent=1, default=str)
-        write_whole(self.path / "benchmark.json", text)
+cached_case = lru_cache(maxsize=1)(make_case)  # modes and precisions of one size are timed one after another
 
 
-def time_layers(bench: Benchmark, suite: str, case: Case, mode: str, among: Sequence[str], varied: str = "") -> None:
+def time_layers(
+    bench: Benchmark,
+    suite: str,
+    case: Case,
+    mode: str,
+    among: Sequence[str],
+    varied: str = "",
+    label: str = "",
+    rounds: int | None = None,
+) -> None:
+    """Times the outputs of a layer, or its gradient with respect to parameters and inputs."""
     chosen = bench.contenders(case.name, lambda name: work.layers(name, case, mode), among)
-    samples = measure(chosen, bench.options.rounds)
-    bench.add(suite, case.name, mode, sizes_of(case), samples, varied, gigaflop(case, mode))
+    samples = measure(chosen, rounds or bench.options.rounds)
+    bench.add(suite, case.name, label or mode, sizes_of(case), samples, varied, gigaflop(case, mode))
 
 
-def layer_suite(bench: Benchmark) -> None:
-    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
-    for size in bench.options.points:
-        for name in bench.options.cell:
-            for mode in ("forward", "gradient"):
-                dtype = "bfloat16" if bench.options.precision == "bfloat16" else "float32"
-                time_layers(bench, "layer", make_case(name, size, dtype=dtype), mode, LAYERS)
+def time_model(
+    bench: Benchmark, suite: str, name: str, size: Size, among: Sequence[str], rounds: int | None = None
+) -> None:
+    """Times one training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
+    case = make_case(name, size, symbols=SYMBOLS)
+    # The first steps of Adam depend on the signs of gradients, which rounding decides if they are almost zero.
+    chosen = bench.contenders(name, lambda name: work.model(name, case), among, tolerance=2e-3, calls=3)
+    samples = measure(chosen, rounds or bench.options.rounds)
+    flop = gigaflop(case, "training")
+    bench.add(suite, name, "training step, characters", sizes_of(case), samples, gigaflop=flop, counted="characters")
+
+
+def time_words(bench: Benchmark, suite: str, among: Sequence[str], rounds: int | None = None) -> None:
+    """Times one training step of the word model. Results are compared without dropout, which is random."""
+    some = words.make_words(words.TINY if bench.options.quick else words.RECIPE)
+    plain, cell = words.without_dropout(some), some.options.cell
+    equal = bench.contenders(cell, lambda name: words.word_model(name, plain), among, calls=3)
+    chosen = {name: words.word_model(name, some) for name in equal}
+    for task in chosen.values():
+        task.call()  # compiles
+    samples = measure(chosen, rounds or bench.options.rounds)
+    sizes, flop = words.sizes_of(some), words.gigaflop(some)
+    bench.add(suite, cell, "training step, words", sizes, samples, gigaflop=flop, counted="words")
+
+
+# --- Suites that time everything that they are asked for ---
 
 
 def model_suite(bench: Benchmark) -> None:
-    """Times one training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
-    for size in bench.options.points:
-        for name in filter(MODEL_CELLS.__contains__, bench.options.cell):
-            case = make_case(name, size, symbols=SYMBOLS)
-            among = LAYERS if bench.options.quick else NAMES
-            # The first steps of Adam depend on the signs of gradients, which rounding decides if they are almost zero.
-            chosen = bench.contenders(name, lambda name, case=case: work.model(name, case), among, tolerance=2e-3)
-            samples = measure(chosen, bench.options.rounds)
-            bench.add("model", name, "training", sizes_of(case), samples, gigaflop=gigaflop(case, "training"))
+    """Times training steps of a character model and of a word model."""
+    cells = bench.options.cells_of("model")
+    for size in bench.options.sizes_of("model"):
+        for name in cells:
+            among = [name for name in NAMES if name not in UNROLLED]
+            time_model(bench, "model", name, size, LAYERS if bench.options.quick else among)
+    if words.RECIPE.cell in cells:
+        time_words(bench, "model", (OURS, TORCH, SLEEPING))
 
 
 def scaling_suite(bench: Benchmark) -> None:
@@ -206,7 +196,7 @@ def scaling_suite(bench: Benchmark) -> None:
 
 def memory_suite(bench: Benchmark) -> None:
     """Measures what the compiled gradient allocates besides its arguments and results, as the sequence grows."""
-    for name in filter(("LSTM", "GRU").__contains__, bench.options.cell):
+    for name in bench.options.cells_of("memory"):
         for length in (4,) if bench.options.quick else (64, 256, 1024):
             case = make_case(name, (2, length, 8) if bench.options.quick else (32, length, 256))
             samples = {}
@@ -218,9 +208,8 @@ def memory_suite(bench: Benchmark) -> None:
 
 
 def jax_contenders(bench: Benchmark) -> list[str]:
-    return [
-        n for n in FEW if not n.startswith("torch") and not missing(n) and (n == OURS or n in bench.options.compared)
-    ]
+    here = [name for name in FEW if not (name.startswith(TORCH) or missing(name) or unfit(name, bench.precision))]
+    return [name for name in here if name in (OURS, *bench.options.compared)]
 
 
 def compile_ms(contender: str, case: Case) -> float:
@@ -231,17 +220,162 @@ def compile_ms(contender: str, case: Case) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
+# --- Suites with many points, whose time can be limited ---
+
+
+class Point(NamedTuple):
+    """Something to time, what it probably costs, and a function that times it in a number of rounds."""
+
+    what: str
+    cost: Cost
+    time: Callable[[int], None]
+
+
+def time_points(bench: Benchmark, suite: str, points: Sequence[Point]) -> None:
+    """Times points, each in as many rounds as the time of the suite allows. Prints an estimate at the beginning."""
+    costs, minutes = [point.cost for point in points], bench.options.minutes or MINUTES[suite]
+    rounds = fitting(costs, 60 * minutes, bench.options.rounds)
+    about = total(costs, rounds) / 60
+    print(f"\n{suite}: {len(points)} points of {min(rounds)} to {max(rounds)} rounds, about {about:.1f} minutes")
+    started = time.perf_counter()
+    in_turn = rounds_in_turn(costs, minutes, bench.options.rounds)
+    for n, (point, number) in enumerate(zip(points, in_turn, strict=True), 1):
+        if number:
+            print(f"\n{suite}: point {n} of {len(points)} after {(time.perf_counter() - started) / 60:.1f} minutes")
+            point.time(number)
+        else:
+            bench.leave_out(point.what, "no time left")
+
+
+def layer_point(
+    bench: Benchmark,
+    suite: str,
+    name: str,
+    size: Size,
+    mode: str,
+    among: Sequence[str],
+    precision: Precision | None = None,
+    network: str = "",
+    label: str = "",
+    varied: str = "",
+) -> Point:
+    """Returns the point of a layer, or of one of NETWORKS."""
+    precision = precision or bench.precision
+    compared = (OURS, *bench.options.compared)
+    here = [other for other in among if other in compared and knows(other, name) and not missing(other)]
+
+    def run(rounds: int) -> None:
+        with bench.in_precision(precision):
+            case = make_network(network, name, size) if network else cached_case(name, size, dtype=bench.dtype)
+            time_layers(bench, suite, case, mode, among, varied, label, rounds)
+
+    layer = NETWORKS.get(network, lambda cell: cell)(make_cell(name, size[-1]))
+    bound = bench.bounds.get(precision, bench.bound)
+    what = f"{suite}: {name}, {label or mode}, {precision}, {'x'.join(map(str, size))}"
+    return Point(what, predict(layer, size, mode, here, bound), run)
+
+
+def time_sizes(bench: Benchmark, suite: str, among: Callable[[Size], Sequence[str]]) -> None:
+    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
+    points = [
+        layer_point(bench, suite, name, size, mode, among(size))
+        for size in bench.options.sizes_of(suite)
+        for name in bench.options.cells_of(suite)
+        for mode in ("forward", "gradient")
+    ]
+    time_points(bench, suite, points)
+
+
+def layer_suite(bench: Benchmark) -> None:
+    """Times layers with all contenders."""
+    time_sizes(bench, "layer", lambda size: LAYERS)
+
+
+def grid_suite(bench: Benchmark) -> None:
+    """Times layers at many sizes, with other JAX libraries at some of them."""
+    few = (OURS, DEFERRED, NATIVE, TORCH, SLEEPING)
+    time_sizes(bench, "grid", lambda size: (*few, *PEERS) if size in PEER_SIZES else few)
+
+
+def odd_suite(bench: Benchmark) -> None:
+    """Times cells that other libraries do not have, in our loops."""
+    time_sizes(bench, "odd", lambda size: (OURS, DEFERRED, NATIVE))
+
+
+def networks_suite(bench: Benchmark) -> None:
+    """Times the gradients of several layers, of both directions, of lengths, and of low precision."""
+    among = (OURS, DEFERRED, NATIVE, TORCH, SLEEPING)
+    points = []
+    for size in bench.options.sizes_of("networks"):
+        for name in bench.options.cells_of("networks"):
+            add = partial(layer_point, bench, "networks", name, size, "gradient", among)
+            points += [add(network=network, label=network) for network in (*NETWORKS, "lengths")]
+            points.append(add(precision="bfloat16", label="one layer"))
+    time_points(bench, "networks", points)
+
+
+def gpu_suite(bench: Benchmark) -> None:
+    """Times layers and models in three precisions, the most important points first; what has no time is left out."""
+    quick, model_cost = bench.options.quick, Cost(30.0, 2.0)
+    middle, others = ((2, 5, 8), ()) if quick else ((64, 128, 512), ((32, 64, 128), (128, 128, 1024)))
+    precisions: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+    for precision in precisions:  # measures the bounds
+        with bench.in_precision(precision):
+            pass
+    peers = (OURS, TORCH, CUDNN, "lax.scan", "flax linen")
+    unrolled = (SCAN, DEFERRED, *UNROLLED)
+
+    def layers(name: str, size: Size, mode: str, among: Sequence[str], varied: str = "") -> list[Point]:
+        return [layer_point(bench, "gpu", name, size, mode, among, p, varied=varied) for p in precisions]
+
+    def model(precision: Precision, timed: Callable[[int], None]) -> Callable[[int], None]:
+        def run(rounds: int) -> None:
+            with bench.in_precision(precision):
+                timed(rounds)
+
+        return run
+
+    points = layers("LSTM", middle, "gradient", peers)
+    for p in precisions[:2]:
+        timed = model(p, lambda rounds: time_model(bench, "gpu", "LSTM", middle, peers, rounds))
+        points.append(Point(f"gpu: character model, {p}", model_cost, timed))
+        timed = model(p, lambda rounds: time_words(bench, "gpu", (OURS, TORCH), rounds))
+        points.append(Point(f"gpu: word model, {p}", model_cost, timed))
+    points += layers("LSTM", middle, "gradient", unrolled, "unroll")
+    for size in others:
+        points += layers("LSTM", size, "gradient", peers[:3])
+    for name in ("GRU", "Elman"):
+        points += layers(name, middle, "gradient", peers)
+    points += layers("LSTM", middle, "forward", peers)
+    time_points(bench, "gpu", points)
+
+
+SUITES: dict[str, Callable[[Benchmark], None]] = {
+    "layer": layer_suite,
+    "model": model_suite,
+    "scaling": scaling_suite,
+    "memory": memory_suite,
+    "grid": grid_suite,
+    "odd": odd_suite,
+    "networks": networks_suite,
+    "gpu": gpu_suite,
+}
+
+
 def main(options: Options) -> None:
-    jax.config.update("jax_default_matmul_precision", "highest" if options.precision == "float32" else "default")
-    suites = {"layer": layer_suite, "model": model_suite, "scaling": scaling_suite, "memory": memory_suite}
     bench = Benchmark(options)
-    for name, suite in suites.items():
-        if name in options.suite:
-            suite(bench)
-    print("\nratios, above 1 where jaxrnn is faster: geometric mean over the sizes (lowest)")
-    print_ratios(bench.rows, OURS)
-    plot(bench.rows, bench.path / "benchmark.png", f"jaxrnn on {bench.device}")
-    print_table(table=str(bench.path / "benchmark.json"), plot=str(bench.path / "benchmark.png"))
+    with bench.in_precision(options.precision):
+        try:
+            for name, suite in SUITES.items():
+                if name in options.suite:
+                    suite(bench)
+        finally:  # an interrupted run keeps what it has measured
+            write_tables(bench.rows, bench.path / "table.md", bench.headline)
+    print_tables(bench.rows)
+    drawn = plot(bench.rows, bench.path, f"jaxrnn on {bench.device}")
+    print_table(table=str(bench.path / "table.md"), rows=str(bench.path / "benchmark.json"), plots=", ".join(drawn))
+    if bench.wrong:
+        fail("; ".join(bench.wrong), 1)
 
 
 def run_benchmark() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import rnn
 
 
 def wait(device: str) -> None:
@@ -22,35 +23,44 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def make_rnn(name: str, layers: list[dict[str, Any]], device: str) -> nn.RNNBase:
+def make_rnn(name: str, layers: list[dict[str, Any]], device: str, bidirectional: bool = False) -> nn.RNNBase:
+    """Makes a module with our weights: those of each layer, in a bidirectional one forward and backward."""
     kinds = {"LSTM": nn.LSTM, "GRU": nn.GRU, "Elman": nn.RNN, "ReluElman": nn.RNN}
     options: dict[str, Any] = {"nonlinearity": "relu"} if name == "ReluElman" else {}
     size, hidden = len(layers[0]["w_x"]), len(layers[0]["w_h"])
-    module = kinds[name](size, hidden, len(layers), **options)
+    directions = 2 if bidirectional else 1
+    module = kinds[name](size, hidden, len(layers) // directions, bidirectional=bidirectional, **options)
     for n, p in enumerate(layers):
         b_h = torch.zeros(len(p["b"]))
         if name == "GRU":
             b_h[-hidden:] = torch.tensor(p["b_n"])
+        where = f"l{n // directions}" + ("_reverse" if n % directions else "")
         for weight, value in {"weight_ih": p["w_x"].T, "weight_hh": p["w_h"].T, "bias_ih": p["b"]}.items():
-            getattr(module, f"{weight}_l{n}").data.copy_(torch.tensor(value))
-        getattr(module, f"bias_hh_l{n}").data.copy_(b_h)
+            getattr(module, f"{weight}_{where}").data.copy_(torch.tensor(value))
+        getattr(module, f"bias_hh_{where}").data.copy_(b_h)
     return module.to(device)
 
 
 def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], list[Any]]:
     """Returns a function that computes the outputs, or the gradient with respect to inputs and parameters."""
     dtype = getattr(torch, case["dtype"])
-    module = make_rnn(case["name"], case["params"], device).to(dtype)
+    module = make_rnn(case["name"], case["params"], device, case["bidirectional"]).to(dtype)
     xs, weights = (torch.tensor(case[name], device=device).to(dtype) for name in ("xs", "weights"))
+    lengths = None if case["lengths"] is None else torch.tensor(case["lengths"]).long()
     xs.requires_grad_(mode == "gradient")
+
+    def run() -> Any:
+        if lengths is None:
+            return module(xs)[0]
+        ys, _ = module(rnn.pack_padded_sequence(xs, lengths, enforce_sorted=False))
+        return rnn.pad_packed_sequence(ys, total_length=len(xs))[0]
 
     def forward() -> list[Any]:
         with torch.inference_mode():
-            return [module(xs)[0]]
+            return [run()]
 
     def gradient() -> list[Any]:
-        ys, _ = module(xs)
-        return list(torch.autograd.grad((ys * weights).sum(), [xs, *module.parameters()]))
+        return list(torch.autograd.grad((run() * weights).sum(), [xs, *module.parameters()]))
 
     return forward if mode == "forward" else gradient
 
@@ -85,14 +95,55 @@ def make_model(case: dict[str, Any], device: str, clip: float, rate: float, comp
     return update
 
 
-def make_product(a: Any, device: str) -> Callable[[], list[Any]]:
-    b = torch.tensor(a, device=device)
+def make_words(
+    case: dict[str, Any], device: str, dropout: float, clip: float, rate: float, steps: int
+) -> Callable[[], list[Any]]:
+    """Returns a function that makes `steps` plain gradient steps of a word model and returns their mean loss."""
+    module = make_rnn(case["name"], case["params"], device)
+    module.dropout = dropout  # between its layers
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_("bias_hh" not in name)  # ours has one bias, which two would move twice as far
+    embedding = nn.Embedding(*case["embedding"].shape)
+    embedding.weight.data.copy_(torch.tensor(case["embedding"]))
+    head = nn.Linear(*case["dense"]["w"].shape)
+    head.weight.data.copy_(torch.tensor(case["dense"]["w"].T))
+    head.bias.data.copy_(torch.tensor(case["dense"]["b"]))
+    embedding, head, drop = embedding.to(device), head.to(device), nn.Dropout(dropout)
+    windows = torch.tensor(case["windows"], device=device).long()
+    parameters = [*embedding.parameters(), *module.parameters(), *head.parameters()]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer = torch.optim.SGD(parameters, rate, fused=True)
+    state, place = None, 0
+
+    def update() -> Any:
+        nonlocal state, place
+        window = windows[place % len(windows)]
+        optimizer.zero_grad()
+        ys, state = module(drop(embedding(window[:-1])), state)
+        state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+        value = functional.cross_entropy(head(drop(ys)).flatten(0, 1), window[1:].flatten())
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        place += 1
+        return value.detach()
+
+    return lambda: [torch.stack([update() for _ in range(steps)]).mean()]
+
+
+def make_product(a: Any, dtype: str, device: str) -> Callable[[], list[Any]]:
+    b = torch.tensor(a, device=device).to(getattr(torch, dtype))
     return lambda: [b @ b]
 
 
 def serve(requests: Any, answers: Any) -> None:
     """Answers `("make", tf32, device, maker, arguments)`, `("results",)` and `("milliseconds",)`."""
-    makers: dict[str, Any] = {"layers": make_layers, "model": make_model, "product": make_product}
+    makers: dict[str, Any] = {
+        "layers": make_layers,
+        "model": make_model,
+        "words": make_words,
+        "product": make_product,
+    }
     call, device = list, "cpu"
     while True:
         try:

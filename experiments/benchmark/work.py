@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
@@ -18,8 +19,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from benchmark.cases import Case
-from benchmark.contenders import ANY, BUILDS, SLEEPING, Layer, missing
+import jaxrnn
+from benchmark.cases import Case, cell_params
+from benchmark.contenders import ANY, BUILDS, COMPILED, SLEEPING, TORCH, Layer, missing
 
 CLIP = 1.0  # largest norm of the language model's gradient
 RATE = 1e-3  # learning rate of Adam
@@ -36,18 +38,21 @@ class Task(NamedTuple):
       call: Does the work, and returns when it is done.
       results: Turns what `call` returns into arrays that must be the same for all contenders.
       own_clock: For work in another process, the milliseconds of a call.
+      steps: Number of training steps that a call makes.
     """
 
     call: Callable[[], Any]
     results: Callable[[Any], list[Any]]
     own_clock: Callable[[], float] | None = None
+    steps: int = 1
 
     def milliseconds(self) -> float:
+        """Returns the time of one call, or of one of its training steps."""
         if self.own_clock:
-            return self.own_clock()
+            return self.own_clock() / self.steps
         started = time.perf_counter()
         self.call()
-        return 1e3 * (time.perf_counter() - started)
+        return 1e3 * (time.perf_counter() - started) / self.steps
 
 
 def matrices_norm(grads: list[Any]) -> Any:
@@ -56,14 +61,23 @@ def matrices_norm(grads: list[Any]) -> Any:
     return np.sqrt(sum(squares))
 
 
+LONG = 100.0  # milliseconds of a call after which it does not matter whose caches and threads it found
+TURN = 50.0  # milliseconds of a turn, if calls are shorter
+MOST_CALLS = 20  # per turn
+
+
 def measure(contenders: dict[str, Task], rounds: int) -> dict[str, list[float]]:
-    """Returns the milliseconds of each call. Short calls are made several times per turn."""
-    calls = {name: min(20, max(1, int(50 / task.milliseconds()))) for name, task in contenders.items()}
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    """Returns the milliseconds of each call. Short calls are made several times per turn, after one uncounted call."""
+    first = {name: task.milliseconds() for name, task in contenders.items()}
+    calls = {name: min(MOST_CALLS, max(1, int(TURN / ms))) for name, ms in first.items()}
+    samples = {name: [ms] if ms >= LONG else [] for name, ms in first.items()}
     names = list(contenders)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            contenders[name].milliseconds()  # not counted: caches and threads are still those of the last contender
+            if first[name] < LONG:  # caches and threads are still those of the last contender
+                contenders[name].milliseconds()
+            elif turn == 0:  # the first call was this turn
+                continue
             samples[name] += [contenders[name].milliseconds() for _ in range(calls[name])]
     return samples
 
@@ -77,9 +91,10 @@ def build(contender: str, case: Case) -> list[Layer]:
     return [builder(case.cell, params) for params in case.params]
 
 
-def run(layers: Sequence[Layer], params: Sequence[Any], xs: Array) -> Array:
+def run(layers: Sequence[Layer], params: Sequence[Any], xs: Array, lengths: Array | None = None) -> Array:
+    how = {} if lengths is None else {"lengths": lengths}
     for layer, own in zip(layers, params, strict=True):
-        xs = layer.run(own, xs)
+        xs = layer.run(own, xs, **how)
     return xs
 
 
@@ -90,14 +105,15 @@ def jax_program(contender: str, case: Case, mode: str) -> tuple[Any, tuple[Any, 
     if layers[0].batch_major:
         xs, weights = xs.swapaxes(0, 1), weights.swapaxes(0, 1)
 
-    def loss(params: Any, xs: Array) -> Array:
-        return (run(layers, params, xs) * weights).sum()
+    def forward(params: Any, xs: Array, weights: Array, lengths: Array | None) -> Array:
+        return run(layers, params, xs, lengths)
 
-    function = {
-        "forward": lambda params, xs: run(layers, params, xs),
-        "gradient": jax.value_and_grad(loss, argnums=(0, 1)),
-    }
-    return jax.jit(function[mode]), ([layer.params for layer in layers], xs), layers[0].batch_major
+    def loss(params: Any, xs: Array, weights: Array, lengths: Array | None) -> Array:
+        return (run(layers, params, xs, lengths) * weights).sum()
+
+    function = {"forward": forward, "gradient": jax.value_and_grad(loss, argnums=(0, 1))}[mode]
+    args = [layer.params for layer in layers], xs, weights, case.lengths
+    return jax.jit(function), args, layers[0].batch_major
 
 
 def jax_layers(contender: str, case: Case, mode: str) -> Task:
@@ -179,31 +195,41 @@ def torch_task(contender: str, maker: str, gradient: bool = False, **options: An
     return Task(lambda: ask("results"), results, lambda: ask("milliseconds"))
 
 
-def as_arrays(case: Case) -> dict[str, Any]:
-    def array(x: Array) -> Any:  # PyTorch cannot read NumPy's bfloat16
-        return np.asarray(x.astype("float32") if x.dtype == "bfloat16" else x)
+def as_array(x: Array) -> Any:
+    """Converts to NumPy, bfloat16 to float32, because PyTorch cannot read NumPy's bfloat16."""
+    return np.asarray(x.astype("float32") if x.dtype == "bfloat16" else x)
 
-    params = [{name: array(leaf) for name, leaf in p._asdict().items()} for p in case.params]
-    arrays = {"params": params, "xs": array(case.xs), "weights": array(case.weights)}
-    return {"name": case.name, "dtype": str(case.weights.dtype), **arrays}
+
+def as_arrays(case: Case) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "dtype": str(case.weights.dtype),
+        "params": [{name: as_array(leaf) for name, leaf in p._asdict().items()} for p in cell_params(case)],
+        "bidirectional": isinstance(case.cell, jaxrnn.Stack) and isinstance(case.cell.layers[0], jaxrnn.Bidirectional),
+        **{name: as_array(x) for name, x in (("xs", case.xs), ("weights", case.weights))},
+        "lengths": None if case.lengths is None else np.asarray(case.lengths),
+    }
 
 
 def layers(contender: str, case: Case, mode: str) -> Task:
-    if contender.startswith("torch"):
+    if contender.startswith(TORCH):
         return torch_task(contender, "layers", mode == "gradient", case=as_arrays(case), mode=mode)
     return jax_layers(contender, case, mode)
 
 
 def model(contender: str, case: Case) -> Task:
-    if contender.startswith("torch"):
-        compiled = contender == "torch.compile"
+    if contender.startswith(TORCH):
+        compiled = contender == COMPILED
         return torch_task(contender, "model", case=as_arrays(case), clip=CLIP, rate=RATE, compiled=compiled)
     return jax_model(contender, case)
 
 
-def products(size: int) -> dict[str, Task]:
-    """Returns one large product of float32 matrices in each library, as a bound on what the machine can do."""
-    a = jax.random.normal(jax.random.key(0), (size, size))
+def products(size: int, dtype: str) -> dict[str, Task]:
+    """Returns one large product of matrices in each library, as a bound on what the machine can do."""
+    a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     multiply = jax.jit(jnp.matmul)
-    tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [np.asarray(out)])}
-    return tasks if missing("torch") else tasks | {"torch": torch_task("torch", "product", a=np.asarray(a))}
+    tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [as_array(out)])}
+    with contextlib.suppress(Unavailable):  # reported for the first layer
+        if not missing(TORCH):
+            tasks[TORCH] = torch_task(TORCH, "product", a=as_array(a), dtype=dtype)
+    return tasks

@@ -1,4 +1,4 @@
-"""The loss of a language model over a long text."""
+"""The loss of a language model: of one window, and over a long text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 import jaxrnn
+
+
+def loss_of_window(
+    model: jaxrnn.Stack, params: Any, read: Array, following: Array, state: Any, weights: Any = None, **how: Any
+) -> tuple[Array, Any]:
+    """Returns the loss of a model whose last layer is dense, and the state after the window.
+
+    Args:
+      model: The model.
+      params: Its parameters.
+      read: Symbols [time, batch].
+      following: The symbols after them, which are predicted.
+      state: The state before the window.
+      weights: Weight of each loss [time, batch] in their sum; None means 1 / number, the mean.
+      **how: Further arguments of `jaxrnn.unroll`.
+    """
+    *layers, _ = model.layers
+    *p_layers, p_dense = params
+    state, hs = jaxrnn.unroll(jaxrnn.Stack(*layers), tuple(p_layers), read, state[:-1], **how)
+    return jaxrnn.cross_entropy(p_dense, hs, following, weights), (*state, ())
 
 
 @partial(jax.jit, static_argnames=("model", "num_train"))
@@ -27,10 +46,9 @@ def validation_loss(model: jaxrnn.Stack, params: Any, symbols: Array, num_train:
     def read(state: Any, n: Array) -> tuple[Any, Array]:
         time = n * window + jnp.arange(window)[:, None]
         places = starts + time  # of the characters to predict
-        state, logits = jaxrnn.unroll(model, params, symbols[jnp.maximum(places - 1, 0)], state)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, symbols[places].astype(jnp.int32))
         counts = (time >= warm_up) & (time < warm_up + number) & (places < len(symbols))
-        return state, jnp.sum(losses, where=counts)
+        loss, state = loss_of_window(model, params, symbols[jnp.maximum(places - 1, 0)], symbols[places], state, counts)
+        return state, loss
 
     state = model.initial_state(params, (streams,))
     return jax.lax.scan(read, state, jnp.arange(windows))[1].sum() / (len(symbols) - num_train)

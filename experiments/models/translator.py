@@ -17,6 +17,7 @@ from jax import Array
 
 import jaxrnn
 from models.attention import Attention, AttentionState
+from models.language_model import loss_of_window
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,9 @@ class Translator:
         k_encoder, k_decoder = (None, None) if key is None else jax.random.split(key)
         params, state = self.encode(params, source, source_lengths, k_encoder)
         read = jnp.concatenate([jnp.full_like(target[:1], END), target[:-1]])
-        _, logits = jaxrnn.unroll(self.decoder, params, read, state, lengths=target_lengths, key=k_decoder)
-        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], -1)[..., 0]
         valid = jnp.arange(len(target))[:, None] < target_lengths
-        return -(log_p * valid).sum() / valid.sum()
+        how: Any = {"lengths": target_lengths, "key": k_decoder}
+        return loss_of_window(self.decoder, params, read, target, state, valid / valid.sum(), **how)[0]
 
     def alignment(self, params: Any, source: Array, lengths: Array, target: Array) -> Array:
         """Returns attention weights [target, batch, source] while the decoder outputs a target [target, batch]."""

@@ -8,6 +8,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,19 +170,21 @@ def _loops(example: Example) -> Iterator[str]:
     """Yields the names of the loops that can run a cell."""
     cell, input_size = example
     features = input_size if isinstance(input_size, tuple) else (input_size,)
+    xs = jax.ShapeDtypeStruct((2, *features), jnp.float32)
+    params = jax.eval_shape(lambda key: cell.init(key, input_size), jax.random.key(0))
+    chosen = [type(choice.loop) for choice in loops.Auto().choose(cell, params, xs)]
     default = inspect.signature(jaxrnn.unroll).parameters["loop"].default
     for name in loops.__all__:
         loop = getattr(loops, name)
         if inspect.isabstract(loop) or not issubclass(loop, Loop):
             continue
-
-        def run(key: Any, xs: Any, loop: Loop = loop()) -> Any:
-            return jaxrnn.unroll(cell, cell.init(key, input_size), xs, loop=loop)
-
-        try:
-            jax.eval_shape(run, jax.random.key(0), jax.ShapeDtypeStruct((2, *features), jnp.float32))
-        except TypeError:  # what a loop raises for a cell that it cannot run
+        if loop is loops.Native and loop not in chosen:  # `Auto` knows without compiling it
             continue
+        if loop is not loops.Native:
+            try:
+                jax.eval_shape(partial(jaxrnn.unroll, cell, loop=loop()), params, xs)
+            except TypeError:  # what a loop raises for a cell that it cannot run
+                continue
         yield f"{name} (the default)" if isinstance(default, loop) else name
 
 

@@ -14,7 +14,7 @@ from jax import Array
 from jaxrnn._adopt import adopt
 from jaxrnn._flax.calls import Options, run
 from jaxrnn.layer import Params, State
-from jaxrnn.loops import Deferred, Loop
+from jaxrnn.loops import Auto, Deferred, Loop
 from jaxrnn.ops import is_symbols
 
 
@@ -56,7 +56,7 @@ def run_cell(
       seq_lengths: Integers [*batch].
       resets: Booleans [*batch, time], or time first with `options.time_major`.
       mask: Like `resets`, True where a step is present.
-      loop: The loop to use. None means `Deferred(unroll=unroll)`.
+      loop: The loop to use. None means `Auto()`, or `Deferred(unroll=unroll)` if `unroll` is not 1.
       unroll: The number of steps in one iteration of that loop.
     """
     features = inputs.shape[inputs.ndim - cell.num_feature_axes :]
@@ -69,7 +69,7 @@ def run_cell(
         seq_lengths=seq_lengths,
         resets=resets,
         mask=mask,
-        loop=Deferred(unroll=unroll) if loop is None else loop,
+        loop=loop or (Auto() if unroll == 1 else Deferred(unroll=unroll)),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._tracing.convolution import is_plain, pull_images, pull_kernel
 from jaxrnn._tracing.equations import DependsOn, Equation
+from jaxrnn._tracing.matrix_product import MatrixProduct, OfMatrix
 from jaxrnn._tracing.unused_rows import PRODUCTS, keep_used_rows
 
 
@@ -32,11 +31,8 @@ class Product:
         self._convolution = None  # the parameters of a plain convolution on a CPU
         if e.primitive == "conv_general_dilated" and not swapped and is_plain(e.params):
             self._convolution = e.params if jax.default_backend() == "cpu" else None
-        self._contracted = None  # the contracted axes of a and of w, for a plain matrix product
-        if e.primitive == "dot_general":
-            contracted, batched = e.params["dimension_numbers"]
-            if not batched[0] and len(contracted[0]) == 1 and avals[self.w_place].ndim == 2:
-                self._contracted = [axes[0] for axes in (contracted[::-1] if swapped else contracted)]
+        w_operand = 0 if swapped else 1
+        self._matrix = MatrixProduct.of(e, w_operand, avals[e.ins[1 - w_operand]].ndim, avals[self.w_place].ndim)
 
     @staticmethod
     def of(e: Equation, depends_on: list[DependsOn], avals: list[Any]) -> Product | None:
@@ -51,7 +47,7 @@ class Product:
     @property
     def is_of_matrix(self) -> bool:
         """Whether it is `a @ w` for rows `a`, as which it also is in the program."""
-        return self._contracted is not None and self._contracted[1] == 0 and not self._swapped and self.aval.ndim == 1
+        return self._matrix is not None and self._matrix.w_axis == 0 and not self._swapped and self.aval.ndim == 1
 
     def __call__(self, a: Array, w: Array) -> Array:
         return self._run(w, a)[0] if self._swapped else self._run(a, w)[0]
@@ -66,30 +62,18 @@ class Product:
             return pull_images(self._convolution, ct, w, a)
         return jax.linear_transpose(lambda a: self(a, w), a)(ct)[0]
 
-    def pull_w(self, a: Array, ct: Array, w: Any, of_matrix: Callable[[Array, Array], Array] | None = None) -> Array:
+    def pull_w(self, a: Array, ct: Array, w: Any, of_matrix: OfMatrix | None = None) -> Array:
         """Returns the cotangent of `w`, which is given for its shape and dtype, summed over steps.
 
-        `a` and `ct` have the time axis first. For a matrix product, `a` is the first operand here, whereas JAX's own
-        transpose puts `ct` first: XLA's CPU compiler copies the larger operand if it is in the wrong place, and `a`
-        [time * batch, input] is smaller than the cotangent of several gates. Unused rows are ignored, even NaN.
+        `a` and `ct` have the time axis first. Unused rows are ignored, even NaN.
 
         `of_matrix(a, ct)` computes `a.T @ ct` in the same way for [rows, k] and [rows, n]; by default XLA does it.
         """
-        if of_matrix and self._contracted is not None:
-            axis, w_axis = self._contracted
-            a = jnp.moveaxis(a, 1 + axis, -1)
-            ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
-            w_ct = of_matrix(*(x.astype(jnp.float32).reshape(-1, x.shape[-1]) for x in (a, ct)))
-            return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)
+        if of_matrix and self._matrix is not None:
+            return self._matrix.pull_w(a, ct, w.dtype, of_matrix)
         a = jax.vmap(partial(keep_used_rows, self._e, int(self._swapped)))(a, ct)
         if self._convolution is not None:
             return pull_kernel(self._convolution, a, ct, w)
-        if self._contracted is None:
-            return jax.linear_transpose(lambda w: jax.vmap(self, (0, None))(a, w), w)(ct)[0]
-        axis, w_axis = self._contracted
-        a = jnp.moveaxis(a, 1 + axis, -1)
-        ct = jnp.moveaxis(ct, 1, -1) if self._swapped else ct
-        rows = tuple(range(a.ndim - 1))
-        in_float32 = jnp.promote_types(ct.dtype, jnp.float32)
-        w_ct = jax.lax.dot_general(a, ct, ((rows, rows), ((), ())), preferred_element_type=in_float32)
-        return (w_ct if w_axis == 0 else w_ct.T).astype(w.dtype)
+        if self._matrix is not None:
+            return self._matrix.pull_w(a, ct, w.dtype)
+        return jax.linear_transpose(lambda w: jax.vmap(self, (0, None))(a, w), w)(ct)[0]

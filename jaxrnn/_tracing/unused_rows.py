@@ -25,6 +25,7 @@ from jax.extend.core import Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxrnn._tracing.equations import DependsOn, Equation, Equations
+from jaxrnn._tracing.matrix_product import MatrixProduct
 from jaxrnn._tracing.precision import widen
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -150,7 +151,8 @@ def _differentiate(e: Equation, ins: list[Any], tangents: list[Any], varies: lis
         changes = []
         for n in moving:
             other = 1 - n
-            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype)
+            matrix = MatrixProduct.of(e, n, ins[other].ndim, tangents[n].ndim)
+            product = _Product(e, tangent_first=n == 0, a_dtype=ins[other].dtype, matrix=matrix)
             read = partial(_read_where_used.bind, product=product) if varies[other] else product.multiply
             changes.append(read(widen(ins[other]), tangents[n]))
     elif any(varies) and _is_elementwise(e):
@@ -184,7 +186,10 @@ def _is_elementwise(e: Equation) -> bool:
 
 
 def _has_elementwise_rule(e: Equation) -> bool:
-    """Returns whether the user's derivative of an elementwise function is elementwise, too."""
+    """Returns whether the user's derivative of an elementwise function is elementwise, too.
+
+    A function may have no derivative, as long as nothing asks for it.
+    """
     avals = [var.aval for var in e.params["call_jaxpr"].jaxpr.invars]
     moving = [n for n, aval in enumerate(avals) if jnp.issubdtype(aval.dtype, jnp.inexact)]
 
@@ -197,7 +202,11 @@ def _has_elementwise_rule(e: Equation) -> bool:
 
         return jax.jvp(run, [ins[n] for n in moving], tangents)[1]
 
-    return _all_elementwise(jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving]).jaxpr)
+    try:
+        derivative = jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving])
+    except Exception:  # raised again by whoever differentiates the function
+        return False
+    return _all_elementwise(derivative.jaxpr)
 
 
 def _all_elementwise(jaxpr: Jaxpr) -> bool:
@@ -215,6 +224,8 @@ def _all_elementwise(jaxpr: Jaxpr) -> bool:
 
 class _Times:
     """A factor times a tangent, element by element."""
+
+    matrix = None
 
     def multiply(self, factor: Array, t: Array) -> Array:
         return factor.astype(t.dtype) * t
@@ -235,6 +246,7 @@ class _Product:
     e: Equation
     tangent_first: bool
     a_dtype: Any
+    matrix: MatrixProduct | None  # for a product of the rows of `a` with a matrix, the tangent
 
     def multiply(self, a: Array, t: Array) -> Array:
         a = a.astype(self.a_dtype)
@@ -252,6 +264,10 @@ class _Mapped:
 
     product: Any
     axes: tuple[int | None, int | None]
+
+    @property
+    def matrix(self) -> MatrixProduct | None:
+        return self.product.matrix if self.axes[1] is None else None
 
     def multiply(self, a: Array, t: Array) -> Array:
         return jax.vmap(self.product.multiply, self.axes)(a, t)
@@ -285,6 +301,8 @@ def _transpose(ct: Any, a: Any, t: Any, *, product: Any) -> Any:
     if type(ct) is ad.Zero:
         return None, ad.Zero(t.aval)
     kept = product.keep_used(a, ct)
+    if product.matrix is not None:
+        return None, product.matrix.pull_w(kept.astype(ct.dtype), ct, t.aval.dtype)
     return None, jax.linear_transpose(partial(product.multiply_kept, kept), t.aval)(ct)[0]
 
 

@@ -40,7 +40,9 @@ def translated_error() -> Iterator[None]:
         raise TypeError(MESSAGE) from None
 
 
-MESSAGE = "the Deferred loop has no forward-mode derivative: call unroll with loop=jaxrnn.loops.Scan()"
+MESSAGE = (
+    "the loops Auto, Deferred and Native have no forward-mode derivative: call unroll with loop=jaxrnn.loops.Scan()"
+)
 
 
 def _refuse(*args: Any, **kwargs: Any) -> Any:

@@ -139,24 +139,43 @@ class ProjectingCell(NamedTuple):
             return self.cell.project(params, x, key)
 
         traced = TracedStep(project, params, x, key)
-        z, _ = traced.run(traced.weights(params), x, key, lambda product, a, w: _multiplied(product)(a, w))
+        multiplied = _multiplied if key is None else _multiplied_under_vmap
+        z, _ = traced.run(traced.weights(params), x, key, lambda product, a, w: multiplied(product)(a, w))
         return z
 
 
 def _multiplied(product: Product) -> Any:
     """Returns a product with its own cotangents."""
+    return _with_cotangents(product, product, product.pull_a, lambda a, ct, w: product.pull_w(a[None], ct[None], w))
 
-    @jax.custom_vjp
-    def multiply(a: Array, w: Array) -> Array:
-        return product(a, w)
+
+def _multiplied_under_vmap(product: Product) -> Any:
+    """Returns a product with its own cotangents, to be mapped over the steps by `jax.vmap`.
+
+    `jax.vmap` of a custom derivative computes a gradient of the weight for each step and sums them. Here the gradient
+    remains one large product.
+    """
+    multiply = jax.custom_batching.custom_vmap(lambda a, w: product(a, w))
+    multiply_all, pull_a = jax.vmap(product, (0, None)), jax.vmap(product.pull_a, (0, None, 0))
+
+    @multiply.def_vmap
+    def run(size: int, is_mapped: Any, a: Array, w: Array) -> tuple[Array, bool]:
+        return _with_cotangents(product, multiply_all, pull_a, product.pull_w)(a, w), True
+
+    return multiply
+
+
+def _with_cotangents(product: Product, multiply: Any, pull_a: Any, pull_w: Any) -> Any:
+    """Returns `multiply(a, w)` with the cotangents `pull_a(ct, w, a)` and `pull_w(a, ct, w)`."""
+    run = jax.custom_vjp(multiply)
 
     def forward(a: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-        return product(a, w), (widen(a), w)
+        return multiply(a, w), (widen(a), w)
 
     def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, Array]:
         a, w = saved
         a = a.astype(product.a_dtype)
-        return product.pull_a(ct, w, a), product.pull_w(a[None], ct[None], w)
+        return pull_a(ct, w, a), pull_w(a, ct, w)
 
-    multiply.defvjp(forward, backward)
-    return multiply
+    run.defvjp(forward, backward)
+    return run

@@ -1,5 +1,8 @@
 """`Deferred`: its derivatives, and that the gradients of weights stay out of the loop."""
 
+import re
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,16 +20,18 @@ CELL = jaxrnn.PeepholeLSTM(4)
 TIME, BATCH = 6, 3
 
 
-def loss(params, xs, loop=Deferred(), cell=CELL):
-    return (jaxrnn.unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+def loss(params, xs, loop=Deferred(), cell=CELL, key=None):
+    return (jaxrnn.unroll(cell, params, xs, loop=loop, key=key)[1] ** 2).sum()
 
 
-def test_vmap_over_seeds():
+@pytest.mark.parametrize("key", [None, jax.random.key(0)], ids=["no key", "key"])
+def test_vmap_over_seeds(key):
     params = [draw_params(CELL, seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
     xs = draw(TIME, BATCH, INPUT)
-    together = jax.vmap(jax.grad(loss), in_axes=(0, None))(stacked, xs)
-    alone = [jax.grad(loss)(p, xs, Scan()) for p in params]
+    cell = jaxrnn.Zoneout(CELL, rate=0.5)
+    together = jax.vmap(jax.grad(partial(loss, cell=cell, key=key)), in_axes=(0, None))(stacked, xs)
+    alone = [jax.grad(loss)(p, xs, Scan(), cell, key) for p in params]
     assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), rtol=1e-9)
 
 
@@ -73,6 +78,19 @@ def test_no_weight_gradient_is_carried_and_no_product_is_repeated(cell):
         assert bool(carried & weights) == isinstance(loop, Scan)
     products = 2 if isinstance(cell, jaxrnn.ResetBeforeGRU) else 1
     assert number == {Deferred(): 2 * products, Scan(): 3 * products}
+
+
+@pytest.mark.parametrize("cell", [jaxrnn.GRU(4), jaxrnn.Zoneout(jaxrnn.GRU(4), rate=0.5)], ids=str)
+def test_with_a_key_the_gradient_of_an_input_weight_is_one_product(cell):
+    """Steps have keys of their own, and are projected by `jax.vmap`: not one product per step, summed."""
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+
+    def products(key):
+        run = jax.grad(lambda p: jaxrnn.unroll(cell, p, xs, key=key)[1].sum())
+        return sorted(re.findall(r"(\[[\d,]*\]) = dot_general", str(jax.make_jaxpr(run)(params))))
+
+    assert f"[{INPUT},12]" in products(None)
+    assert products(jax.random.key(0)) == products(None)
 
 
 @pytest.mark.parametrize("cell", [jaxrnn.ScoRNN(4), jaxrnn.ExpRNN(4)], ids=lambda cell: type(cell).__name__)

@@ -1,6 +1,7 @@
 """The machine side of `Native`: XLA's call frame, narrower processors, threads, caches, and what it refuses."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -17,10 +18,13 @@ from tests.support.comparisons import assert_close
 
 pytest.importorskip("llvmlite")
 
+from jaxrnn.loops import native
 from jaxrnn.loops._deferred_gradient import Before
 from jaxrnn.loops.native import _call_frame as frames
-from jaxrnn.loops.native import _compile, _loop, _scan, _weight_gradient
+from jaxrnn.loops.native import _compile, _loop, _scan, _threads, _weight_gradient
+from jaxrnn.loops.native._code import I32, I64, Code, ir
 from jaxrnn.loops.native._host import Host, this_host
+from jaxrnn.loops.native._loop import HANDLER
 
 CELL = jaxrnn.LSTM(6)
 PARAMS = CELL.init(jax.random.key(0), 3)
@@ -156,6 +160,24 @@ def test_a_used_row_of_nan_shows_in_the_gradient_of_a_matrix():
     np.testing.assert_array_equal(np.isnan(_weight_gradient.weight_gradient(a, ct)).all(1), np.arange(8) == 6)
 
 
+def test_uses_all_threads_of_xla():
+    """Counted by a program of its own, because a loop that runs on one thread gives the same result."""
+    module = ir.Module()
+    count = _threads.define_num_threads(module, this_host())
+    f = ir.Function(module, ir.FunctionType(I64, [I64]), HANDLER)
+    code = Code(ir.IRBuilder(f.append_basic_block()), this_host())
+    done = f.append_basic_block()
+    frames.answer_metadata(code, f.args[0], done)
+    number = code.b.trunc(code.b.call(count, [f.args[0]]), I32)
+    code.b.store(number, code.pointer(frames.buffer(code, f.args[0], frames.RESULTS, 0), I32))
+    code.b.branch(done)
+    code.b.position_at_end(done)
+    code.b.ret(code.int(0))
+    target = _compile.register(str(module), this_host())
+    threads = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct((), jnp.int32))()
+    assert threads == len(os.sched_getaffinity(0))
+
+
 def test_results_are_the_same_in_every_run():
     one, other = (GRADIENT(PARAMS, XS, Native()) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, one, other)
@@ -262,16 +284,26 @@ def double(tree):
 
 
 def test_refuses_what_it_cannot_do(monkeypatch):
-    message = r"Native cannot run input of float64 of LSTM\(.*\): call unroll with loop=jaxrnn\.loops\.Deferred\(\)"
+    message = r"Native cannot run float64 of LSTM\(.*\): call unroll with loop=jaxrnn\.loops\.Deferred\(\)"
     with jax.enable_x64(True), pytest.raises(TypeError, match=message):
         jaxrnn.unroll(CELL, double(PARAMS), np.ones((4, 2, 3)), loop=Native())
     message = r"jaxrnn\.loops\.Native \(to export, call unroll with loop=jaxrnn\.loops\.Deferred\(\)\)"
     with pytest.raises(ValueError, match=message):
         jax.export.export(jax.jit(lambda xs: jaxrnn.unroll(CELL, PARAMS, xs, loop=Native())[1]))(XS)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(TypeError, match="Native runs on a CPU, but JAX's default backend is 'gpu': call unroll with"):
-        jaxrnn.loops.native.check_available()
+    with pytest.raises(TypeError, match="Native runs on a CPU, but JAX's default backend is 'gpu': call unroll"):
+        run_natively()
+    monkeypatch.undo()
+    monkeypatch.setattr(native, "_ffi_major", lambda: 1)
+    with pytest.raises(ImportError, match="Native needs version 0 of XLA's FFI, but jaxlib has version 1: call unroll"):
+        run_natively()
     monkeypatch.undo()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"Native needs llvmlite: pip install 'jaxrnn\[native\]', or call unroll"):
-        jaxrnn.loops.native.check_available()
+    with pytest.raises(
+        ImportError, match=r"Native needs llvmlite \(pip install 'jaxrnn\[native\]'\): call unroll with"
+    ):
+        run_natively()
+
+
+def run_natively():
+    return Native()(CELL, PARAMS, jaxrnn.Plan(loop=Native()).steps(XS, None), CELL.initial_state(PARAMS, (5,)))

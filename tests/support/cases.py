@@ -15,6 +15,8 @@ from tests.support.references import Case
 TESTS = Path(__file__).parents[1]
 
 LOOPS = {  # every loop that runs any cell; each must equal `Scan()`
+    "auto": loops.Auto(),
+    "auto-checkpoint": loops.Auto(checkpoint_every=4),
     "unroll": loops.Scan(unroll=3),
     "checkpoint": loops.Scan(checkpoint_every=4),
     "deferred": loops.Deferred(),

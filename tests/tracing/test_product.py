@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn._tracing import TracedStep
+from jaxrnn._tracing import TracedStep, ignoring_unused
 
 pytestmark = pytest.mark.usefixtures("x64", "quick")
 
@@ -57,6 +57,43 @@ def test_cotangents_equal_those_of_jax(name):
     for n in range(TIME):
         np.testing.assert_allclose(product.pull_a(ct[n], weight, a[n]), expected_a[n], rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(product.pull_w(a, ct, weight), expected_w, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_cotangents_that_ignore_unused_rows_equal_those_of_jax(name, mapped):
+    function, a_shape, w_shape = PRODUCTS[name]
+    rng = np.random.default_rng(0)
+    a, w = rng.standard_normal((TIME, *a_shape) if mapped else a_shape), rng.standard_normal(w_shape)
+
+    def cotangents(run):
+        value, pull = jax.vjp(jax.vmap(run, (None, 0)) if mapped else run, w, a)
+        return pull(jnp.cos(jnp.arange(value.size)).reshape(value.shape))
+
+    def run(w, a):
+        return function(a, w)
+
+    for one, other in zip(cotangents(ignoring_unused(run)), cotangents(run), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_the_gradient_of_a_matrix_is_not_transposed():
+    """JAX's own gradient is, and XLA's CPU compiler copies the larger operand for it."""
+    a, w = np.ones((3, 2, 4)), np.ones((4, 5))
+    for run, transposes in ((lambda w, a: a @ w, 1), (ignoring_unused(lambda w, a: a @ w), 0)):
+        jaxpr = jax.make_jaxpr(jax.grad(lambda w, run=run: run(w, a).sum()))(w)
+        assert str(jaxpr).count("transpose[") == transposes
+
+
+@pytest.mark.parametrize("precision", [None, jax.lax.Precision.HIGHEST])
+def test_cotangents_have_the_precision_of_the_product(precision):
+    a, w = np.ones((TIME, 2, 4)), np.ones((4, 5))
+    traced = TracedStep(lambda params, state, z: jnp.dot(state, params, precision=precision), w, a[0], 1.0)
+    (product,) = traced.products
+    for pull in (lambda ct: product.pull_a(ct[0], w, a[0]), lambda ct: product.pull_w(a, ct, w)):
+        jaxpr = str(jax.make_jaxpr(pull)(np.ones((TIME, 2, 5))))
+        assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == (precision is not None)
+        assert jaxpr.count("dot_general[") == 1
 
 
 def test_products_of_two_states_or_two_parameters_are_not_among_them():

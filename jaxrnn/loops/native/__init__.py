@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+import re
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn._tracing import TracedStep, widen
@@ -52,38 +57,12 @@ class Native(Loop):
         check.positive_or_none(self, "checkpoint_every")
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
-        check_available()
-        from jaxrnn.loops.native._nodes import UnsupportedError
+        if error := unavailable():
+            raise type(error)(f"{error}: call unroll with loop=jaxrnn.loops.Deferred()")
+        from jaxrnn.loops.native._scan import UnsupportedError, native_scan
         from jaxrnn.loops.native._weight_gradient import weight_gradient
 
-        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            given = state
-            batch_shape = leading_shape(cell, steps.xs)[1:]
-            axes = len(batch_shape)
-            zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
-            params, state = widen((params, state))  # low precision is for memory, not for sums
-            of_row = _without(axes, state)
-            readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
-            if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
-                zs = inputs = widen(steps.project(ProjectingCell(cell), params))
-                run_step = cell.step
-            else:
-                zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)  # zs: unread
-                run_step = partial(_project_and_step, cell)
-            step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
-            run_rows = partial(_run_rows, batch_shape=batch_shape, time=steps.length)
-            loop = DeferredGradient(
-                step,
-                readout.leaves_read,
-                steps.reverse,
-                run_rows,
-                transpose=False,
-                batch_axes=axes,
-                of_matrix=weight_gradient,
-            )
-            last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
-            return cast_like(last, given), ys
-
+        run = partial(_run, cell, native_scan, weight_gradient)
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
         run = jax.checkpoint(run) if self.checkpoint_every else run
@@ -95,22 +74,89 @@ class Native(Loop):
             ) from None
 
 
-def check_available() -> None:
-    """Checks that the loop can run on this machine."""
-    if jax.default_backend() != "cpu":
-        raise TypeError(
-            f"Native runs on a CPU, but JAX's default backend is {jax.default_backend()!r}: "
-            "call unroll with loop=jaxrnn.loops.Deferred()"
-        )
+def unavailable() -> Exception | None:
+    """Returns why the loop cannot run on this machine, or None if it can."""
+    platform = jax.default_backend()
+    if platform != "cpu":
+        return TypeError(f"Native runs on a CPU, but JAX's default backend is {platform!r}")
     if importlib.util.find_spec("llvmlite") is None:
-        raise ImportError(
-            "Native needs llvmlite: pip install 'jaxrnn[native]', or call unroll with loop=jaxrnn.loops.Deferred()"
-        )
+        return ImportError("Native needs llvmlite (pip install 'jaxrnn[native]')")
+    if (major := _ffi_major()) != 0:
+        return ImportError(f"Native needs version 0 of XLA's FFI, but jaxlib has version {major}")
+    return None
+
+
+@functools.cache
+def _ffi_major() -> int:
+    """Returns the major version of the interface between XLA and the generated code; others have another layout."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    return int(re.findall(r"#define XLA_FFI_API_MAJOR (\d+)", header.read_text())[0])
+
+
+def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
+    """Returns what `Native` cannot run of a cell, forwards or backwards, or None if it can run all of it.
+
+    It traces the cell and compiles nothing, so the arguments may be shapes and dtypes.
+    """
+    from jaxrnn.loops.native._scan import UnsupportedError, scan_of_zeros
+
+    def run(params: Params, state: State, steps: Steps) -> Any:
+        return _run(cell, scan_of_zeros, None, params, state, steps)
+
+    def run_backwards(params: Params, state: State, steps: Steps) -> Any:
+        out, pull = jax.vjp(lambda params, state: run(params, state, steps), params, state)
+        return pull(jax.tree.map(_cotangent_of, out))
+
+    try:
+        jax.eval_shape(run, params, state, steps)
+    except UnsupportedError as error:
+        return str(error)
+    try:
+        jax.eval_shape(run_backwards, params, state, steps)
+    except UnsupportedError as error:
+        return f"{error} in the derivative"
+    except Exception as error:  # the cell has no derivative, but it may be run forwards
+        return f"the derivative ({str(error).splitlines()[0]})"
+    return None
+
+
+def _cotangent_of(x: Array) -> Any:
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else np.zeros(x.shape, jax.dtypes.float0)
+
+
+def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+    """Runs a cell with `native_scan` and `weight_gradient`, or other functions of their signatures."""
+    given = state
+    batch_shape = leading_shape(cell, steps.xs)[1:]
+    axes = len(batch_shape)
+    zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
+    params, state = widen((params, state))  # low precision is for memory, not for sums
+    of_row = _without(axes, state)
+    readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
+    if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
+        zs = inputs = widen(steps.project(ProjectingCell(cell), params))
+        run_step: Any = cell.step
+    else:
+        zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
+
+        def project_and_step(params: Params, state: State, x: Any) -> State:
+            return cell.step(params, state, cell.project(params, x))
+
+        run_step = project_and_step
+
+    step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
+    run_rows = partial(_run_rows, scan=scan, batch_shape=batch_shape, time=steps.length)
+    how: Any = {"transpose": False, "batch_axes": axes, "of_matrix": of_matrix}
+    loop = DeferredGradient(step, readout.leaves_read, steps.reverse, run_rows, **how)
+    last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
+    return cast_like(last, given), ys
 
 
 def _without(axes: int, tree: Any) -> Any:
-    """Returns the shapes and dtypes of arrays without their first axes."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), tree)
+    """Returns the types of arrays without their first axes."""
+    from jaxrnn.loops.native._scan import like
+
+    return jax.tree.map(lambda x: like(x, x.shape[axes:], x.dtype), tree)
 
 
 def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
@@ -125,16 +171,19 @@ def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int)
     return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
 
 
-def _project_and_step(cell: Cell, params: Params, state: State, x: Any) -> State:
-    return cell.step(params, state, cell.project(params, x))
-
-
 def _run_rows(
-    body: Any, shared: Any, carry: Any, totals: Any, xs: Any, *, reverse: bool, batch_shape: tuple[int, ...], time: int
+    body: Any,
+    shared: Any,
+    carry: Any,
+    totals: Any,
+    xs: Any,
+    *,
+    reverse: bool,
+    scan: Any,
+    batch_shape: tuple[int, ...],
+    time: int,
 ) -> Any:
     """Runs `carry, increments, y = body(shared, carry, x)`, which is given for one row, and sums the increments."""
-    from jaxrnn.loops.native._scan import native_scan
-
     trees = [jax.tree.structure(tree) for tree in (shared, carry, xs)]
     result: list[Any] = []
 
@@ -146,7 +195,7 @@ def _run_rows(
     def as_given(flat_carry: Any, increments: Any, ys: Any) -> Any:
         return flat_carry, ys, increments
 
-    last, ys, sums = native_scan(
+    last, ys, sums = scan(
         lambda *args: as_given(*flat(*args)),
         *(jax.tree.leaves(tree) for tree in (shared, carry, xs)),
         batch_shape=batch_shape,

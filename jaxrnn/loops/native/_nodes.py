@@ -10,6 +10,7 @@ import numpy as np
 from jaxrnn._tracing import Equation, Equations
 from jaxrnn.loops.native._elementwise import OPERATIONS
 
+UNCHANGED = ("optimization_barrier", "pvary")  # the results are the arguments
 VIEWS = ("reshape", "squeeze", "expand_dims")  # the same numbers in the same order
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or")
 MOVES = ("broadcast_in_dim", "transpose", "slice", "split", "concatenate", "pad", "rev")
@@ -40,7 +41,7 @@ class Node:
 
     def __init__(self, primitive: str, args: list[Node], params: Any, shape: Any, dtype: str, index: int = 0):
         if dtype not in DTYPES:
-            raise UnsupportedError(f"{primitive} of {dtype}")
+            raise UnsupportedError(dtype if primitive == "input" else f"{primitive} of {dtype}")
         self.primitive, self.args, self.params = primitive, args, params
         self.shape, self.dtype, self.index = tuple(shape), dtype, index
         self.shared = all(arg.shared for arg in args)
@@ -84,7 +85,7 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
             raise UnsupportedError(e.primitive)
         for index, place in enumerate(e.outs):
             aval = traced.avals[place]
-            if e.primitive == "optimization_barrier":
+            if e.primitive in UNCHANGED:
                 nodes[place] = args[index]
                 continue
             known = OPERATIONS.keys() | {*VIEWS, *REDUCTIONS, *MOVES, "dot_general", "stack", "unstack"}

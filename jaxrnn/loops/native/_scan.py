@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +15,11 @@ from jax.core import Tracer
 
 from jaxrnn._tracing import DependsOn, Equations, evaluate
 from jaxrnn.loops.native._compile import register
-from jaxrnn.loops.native._host import Host, this_host
+from jaxrnn.loops.native._host import this_host
 from jaxrnn.loops.native._loop import Layout, Signature, define_handler
 from jaxrnn.loops.native._nodes import Node, UnsupportedError, build
 from jaxrnn.loops.native._stages import Stages, aliases
+from jaxrnn.ops import spread_like
 
 Leaves = list[Array]
 Body = Callable[[Leaves, Leaves, Leaves], tuple[Leaves, Leaves, Leaves]]
@@ -27,6 +29,8 @@ def native_scan(
     body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
 ) -> tuple[Leaves, Leaves, Leaves]:
     """Runs `state, ys, increments = body(shared, state, x)` for all rows and steps.
+
+    Its derivative is that of `lax.scan`. Loops have a backward pass of their own, so only second derivatives need it.
 
     Args:
       body: The step of one row: arrays of `state` and `x` without batch axes.
@@ -41,32 +45,73 @@ def native_scan(
       The last state, the outputs [time, *batch, ...], and the sums of the increments over steps and rows.
     """
     num = len(batch_shape)
-    of_row = [
-        [_aval(x.shape, x.dtype) for x in shared],
-        [_aval(x.shape[num:], x.dtype) for x in state],
-        [_aval(x.shape[1 + num :], x.dtype) for x in xs],
-    ]
-    program = _program(body, of_row, reverse)
     rows = math.prod(batch_shape)
-    shared = program.prepare(shared)
+    step = Opened(body, _of_row(shared, state, xs, num), reverse)
+    program = _compiled(step)
+    closed = {p: value for p, value in step.traced.constants.items() if isinstance(value, Tracer)}
+
+    @jax.custom_vjp
+    def run(closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        return program.call(step.prepare(closed, shared), state, [xs[n] for n in step.ins], time, rows)
+
+    def backward(saved: Any, cotangents: Any) -> Any:
+        _, pull = jax.vjp(partial(_as_scan, step, time=time), *saved)
+        return pull(cotangents)
+
+    run.defvjp(lambda *args: (run(*args), args), backward)
     state = [x.reshape(rows, *x.shape[num:]) for x in state]
-    xs = [xs[n].reshape(time, rows, *xs[n].shape[1 + num :]) for n in program.ins]
-    outputs = program.call(shared, state, xs, time, rows)
-    last, ys, totals = outputs
+    xs = [x.reshape(time, rows, *x.shape[1 + num :]) for x in xs]
+    last, ys, totals = run(closed, shared, state, xs)
     last = [x.reshape(*batch_shape, *x.shape[1:]) for x in last]
     ys = [y.reshape(time, *batch_shape, *y.shape[2:]) for y in ys]
     return last, ys, totals
 
 
-def _aval(shape: Any, dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
+def scan_of_zeros(
+    body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
+) -> tuple[Leaves, Leaves, Leaves]:
+    """Returns zeros of the shapes that `native_scan` returns, and raises the errors that it raises."""
+    step = Opened(body, _of_row(shared, state, xs, len(batch_shape)), reverse)
+    leading = (batch_shape, (time, *batch_shape), ())
+    return tuple(
+        [jnp.zeros((*axes, *aval.shape), aval.dtype) for aval in avals]
+        for axes, avals in zip(leading, step.avals, strict=True)
+    )  # type: ignore[return-value]
+
+
+def _of_row(shared: Leaves, state: Leaves, xs: Leaves, batch_axes: int) -> list[list[Any]]:
+    """Returns the types of one row's arguments."""
+    leading = (0, batch_axes, 1 + batch_axes)
+    return [
+        [like(x, x.shape[axes:], x.dtype) for x in leaves]
+        for axes, leaves in zip(leading, (shared, state, xs), strict=True)
+    ]
+
+
+def _as_scan(
+    step: Opened, closed: dict[int, Array], shared: Leaves, state: Leaves, xs: Leaves, *, time: int
+) -> tuple[Leaves, Leaves, Leaves]:
+    """Runs all steps by `lax.scan`, for state [rows, ...] and xs [time, rows, ...]."""
+
+    def one(state: Leaves, x: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        return step.evaluate(closed, shared, state, x)
+
+    def body(state: Leaves, x: Leaves) -> tuple[Leaves, Any]:
+        state, ys, increments = jax.vmap(one)(state, x)
+        return state, (ys, [i.sum(0) for i in increments])
+
+    last, (ys, increments) = jax.lax.scan(body, state, xs, length=time, reverse=step.reverse)
+    return last, ys, [i.sum(0) for i in increments]
+
+
+def like(tree: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Returns the type of an array that, inside `jax.shard_map`, varies over the mesh axes of the leaves of `tree`."""
+    return jax.eval_shape(lambda tree: spread_like(tree, jnp.zeros(shape, dtype)), tree)
 
 
 class Program(NamedTuple):
     """A compiled step."""
 
-    prepare: Callable[[Leaves], Leaves]  # computes what the handler reads of the shared arrays
-    ins: list[int]  # which inputs it reads
     target: str
     layout: Layout
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
@@ -97,12 +142,13 @@ class Program(NamedTuple):
         of_state, of_ys, of_totals = self.avals
         sizes = [[math.prod(aval.shape) for aval in group] for group in self.avals]
         block = self.layout.block(time, rows)
-        results = [  # flat, so that an output may take the memory of an input of another shape
-            *(_aval((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
-            *(_aval((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
-            *of_totals,
-            _aval((self.layout.size(rows, block),), jnp.uint8),
+        shapes = [  # flat, so that an output may take the memory of an input of another shape
+            *(((rows, n), aval.dtype) for n, aval in zip(sizes[0], of_state, strict=True)),
+            *(((time, rows, n), aval.dtype) for n, aval in zip(sizes[1], of_ys, strict=True)),
+            *((aval.shape, aval.dtype) for aval in of_totals),
+            ((self.layout.size(rows, block),), jnp.uint8),
         ]
+        results = [like((shared, state, xs), shape, dtype) for shape, dtype in shapes]
         state = [x.reshape(rows, math.prod(x.shape[1:])) for x in state]
         xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
@@ -140,31 +186,22 @@ def _all_true(avals: Any) -> Any:
     return tuple([True] * len(group) for group in avals)
 
 
-def can_run(function: Any, shared: Any, x: Any) -> bool:
-    """Returns whether `function(shared, x)`, for the `x` of one row, can be a part of a step."""
-
-    def body(shared: Any, state: None, x: Any) -> Any:
-        return [], jax.tree.leaves(function(shared, x)), []
-
-    try:
-        _Opened(body, [shared, None, x], this_host())
-    except UnsupportedError:
-        return False
-    return True
-
-
-class _Opened:
-    """The body of a loop, divided into stages.
+class Opened:
+    """The body of a loop, divided into stages but not compiled.
 
     Attributes:
+      host: The processor.
+      traced: The equations of the body.
       stages: Its stages.
       needed: The places of what they read that the parameters determine.
       ins: The indices of the inputs that they read.
       groups: The results of one row: state, outputs and increments.
+      reverse: Whether the last step is the first.
     """
 
-    def __init__(self, body: Any, of_row: list[Any], host: Host):
-        self._traced = traced = Equations(body, *of_row, inline=True)
+    def __init__(self, body: Any, of_row: list[Any], reverse: bool = False):
+        self.host, self.reverse = this_host(), reverse
+        self.traced = traced = Equations(body, *of_row, inline=True)
         kinds = (DependsOn.PARAMETERS, DependsOn.STATE, DependsOn.INPUT)
         of_places, of_equations = traced.dependencies(kinds)
         varies = [d.varies or e.effects for e, d in zip(traced.equations, of_equations, strict=True)]
@@ -172,10 +209,9 @@ class _Opened:
         in_loop = [e for e, flag in zip(traced.equations, varies, strict=True) if flag]
         read = {p for e in in_loop for p in e.ins}.union(traced.outs)
         self.needed = sorted(p for p in read if not of_places[p].varies and p not in _scalars(traced))
-
         self.ins = [n for n, place in enumerate(traced.ins[2]) if place in read]
 
-        self.stages = Stages(host)
+        self.stages = Stages(self.host)
         nodes: dict[int, Node] = {}
         read_ins = [traced.ins[2][n] for n in self.ins]
         for kind, places in (("shared", self.needed), ("before", traced.ins[1]), ("in", read_ins)):
@@ -196,24 +232,52 @@ class _Opened:
                 results.append((node, slot, kind == "total"))
         self.stages.keep(results)
 
-    def prepare(self, shared: Leaves) -> Leaves:
-        """Computes what the stages need of the shared arrays."""
-        values = {**self._traced.constants, **dict(zip(self._traced.ins[0], shared, strict=True))}
+    @property
+    def avals(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """The types of one row's state, outputs and increments."""
+        return tuple([jax.ShapeDtypeStruct(node.shape, node.dtype) for node in group] for group in self.groups)  # type: ignore[return-value]
+
+    def prepare(self, closed: dict[int, Array], shared: Leaves) -> Leaves:
+        """Returns what the stages need of the shared arrays."""
+        values = self._values(closed, shared)
         evaluate(self._once, values)
         return [jnp.asarray(values[p]) for p in self.needed]
 
+    def evaluate(self, closed: dict[int, Array], *args: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        """Returns state, outputs and increments of one row, computed by JAX."""
+        values = self._values(closed, *args)
+        evaluate(self.traced.equations, values)
+        return jax.tree.unflatten(self.traced.out_tree, [values[p] for p in self.traced.outs])
 
-def _program(body: Body, of_row: list[list[Any]], reverse: bool) -> Program:
-    host = this_host()
-    opened = _Opened(body, of_row, host)
-    stages, groups = opened.stages, opened.groups
-    signature = Signature(len(opened.needed), len(of_row[1]), len(opened.ins), len(groups[1]), len(groups[2]))
-    module, layout = define_handler(host, stages, signature, reverse=reverse)
-    target = register(str(module), host)
+    def _values(self, closed: dict[int, Array], *args: Leaves) -> dict[int, Any]:
+        values = {**self.traced.constants, **closed}
+        for places, leaves in zip(self.traced.ins, args, strict=False):
+            values.update(zip(places, leaves, strict=True))
+        return values
+
+
+def can_run(function: Any, shared: Any, x: Any) -> bool:
+    """Returns whether `function(shared, x)`, for the `x` of one row, can be a part of a step."""
+
+    def body(shared: Any, state: None, x: Any) -> Any:
+        return [], jax.tree.leaves(function(shared, x)), []
+
+    try:
+        Opened(body, [shared, None, x])
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _compiled(step: Opened) -> Program:
+    stages, groups = step.stages, step.groups
+    num_states = len(step.traced.ins[1])
+    signature = Signature(len(step.needed), num_states, len(step.ins), len(groups[1]), len(groups[2]))
+    module, layout = define_handler(step.host, stages, signature, reverse=step.reverse)
     slots = {slot.place: slot for slot in stages.slots if slot.place}
     ins, ys = ([slots[kind, n] for n in range(count)] for kind, count in (("in", signature.xs), ("out", signature.ys)))
-    avals = tuple([_aval(node.shape, node.dtype) for node in group] for group in groups)
-    return Program(opened.prepare, opened.ins, target, layout, avals, aliases(stages.stages, stages.phases(), ins, ys))  # type: ignore[arg-type]
+    in_place = aliases(stages.stages, stages.phases(), ins, ys)
+    return Program(register(str(module), step.host), layout, step.avals, in_place)
 
 
 def _scalars(traced: Equations) -> set[int]:
@@ -226,4 +290,4 @@ def _aval_of(traced: Equations, place: int) -> Any:
     return jax.typeof(traced.constants[place]) if aval is None else aval
 
 
-__all__ = ["UnsupportedError", "native_scan"]
+__all__ = ["UnsupportedError", "can_run", "like", "native_scan", "scan_of_zeros"]

@@ -23,6 +23,7 @@ from jaxrnn.loops.native._huge_pages import use_huge_pages
 from jaxrnn.loops.native._loop import HANDLER, MOST_SLICES
 from jaxrnn.loops.native._product import ROWS as TILE
 from jaxrnn.loops.native._product import define_tiles, for_tiles, padded
+from jaxrnn.loops.native._scan import like
 from jaxrnn.loops.native._threads import define_num_threads, define_parallel
 
 ROWS = 384  # of a block, which stays in the cache
@@ -43,6 +44,23 @@ def weight_gradient(a: Array | Before, ct: Array) -> Array:
 def _sum_of_products(first: Array, a: Array, ct: Array, reverse: bool) -> Array:
     """Returns `concatenate([first, a])[:rows].T @ ct`; if `reverse`, `concatenate([a, first])[-rows:].T @ ct`."""
 
+    @jax.custom_vjp
+    def run(first: Array, a: Array, ct: Array) -> Array:
+        return _call(first, a, ct, reverse)
+
+    def backward(saved: Any, ct_out: Array) -> Any:
+        def by_xla(first: Array, a: Array, ct: Array) -> Array:
+            rows = ct.shape[0]
+            stacked = jnp.concatenate([a, first])[a.shape[0] + first.shape[0] - rows :] if reverse else None
+            return (jnp.concatenate([first, a])[:rows] if stacked is None else stacked).T @ ct
+
+        return jax.vjp(by_xla, *saved)[1](ct_out)
+
+    run.defvjp(lambda *args: (run(*args), args), backward)
+    return run(first, a, ct)
+
+
+def _call(first: Array, a: Array, ct: Array, reverse: bool) -> Array:
     @jax.custom_batching.sequential_vmap
     def run(first: Array, a: Array, ct: Array) -> Array:
         host = this_host()
@@ -53,10 +71,8 @@ def _sum_of_products(first: Array, a: Array, ct: Array, reverse: bool) -> Array:
         threads = min(MOST_SLICES, panels)
         block = min(ROWS, rows)
         bytes_per_slice = 4 * (block * (host.panel + k + TILE) + k * host.panel)
-        results = [
-            jax.ShapeDtypeStruct((k, n), jnp.float32),
-            jax.ShapeDtypeStruct((threads * bytes_per_slice,), jnp.uint8),
-        ]
+        shapes = [((k, n), jnp.float32), ((threads * bytes_per_slice,), jnp.uint8)]
+        results = [like((a, ct), shape, dtype) for shape, dtype in shapes]
         sizes = np.array([rows, first.shape[0], reverse, k, n, block, threads, bytes_per_slice], np.int32)
         return jax.ffi.ffi_call(_target(host), results)(sizes, first, a, ct)[0]
 

@@ -1,0 +1,123 @@
+"""`Auto`: the fastest loop that can run a cell on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from jaxrnn import _check as check
+from jaxrnn._cache import cached
+from jaxrnn.layer import Cell, Layer, Loop, Params, Plan, State, Steps, leading_shape
+from jaxrnn.loops.deferred import Deferred
+from jaxrnn.loops.native import Native, refusal, unavailable
+from jaxrnn.ops import spread_like
+
+
+class Choice(NamedTuple):
+    """The loop that runs a cell, and why."""
+
+    cell: Cell
+    loop: Loop
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.cell}: {type(self.loop).__name__}, because {self.why}"
+
+
+@dataclass(frozen=True)
+class Auto(Loop):
+    """Runs a cell with the fastest loop that is there and can run it; the default loop.
+
+    That is `Native` on a CPU if `jaxrnn[native]` is installed, and `Deferred` elsewhere, and for what `Native` does not
+    run: operations that it does not know, `float64`, and arrays on several devices, unless the call is inside
+    `jax.shard_map`. Neither of them has a forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
+
+    Example:
+      >>> layer = jaxrnn.Stack(jaxrnn.LSTM(4), jaxrnn.URNN(4))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> choices = jaxrnn.loops.Auto().choose(layer, params, jnp.ones((10, 2, 3)))
+      >>> choices[1].loop
+      Deferred(unroll=1, checkpoint_every=None, block=None)
+
+    Args:
+      checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
+        recomputes the steps in between. It need not divide the length.
+    """
+
+    _: KW_ONLY
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check.positive_or_none(self, "checkpoint_every")
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        return self._choice(cell, params, steps, state).loop(cell, params, steps, state)
+
+    def choose(self, layer: Layer, params: Params, xs: Any, *, key: Array | None = None) -> tuple[Choice, ...]:
+        """Returns which loop runs each cell of a layer, and why.
+
+        Args:
+          layer: A cell or any other layer.
+          params: Its parameters.
+          xs: Inputs [time, *batch, features] or symbols [time, *batch], as for `unroll`. Only their shapes and dtypes
+            are used.
+          key: A random key, or None for evaluation.
+        """
+        recording = _Recording(self, [])
+
+        def run(params: Params, xs: Any) -> Any:
+            batch_shape = leading_shape(layer, xs)[1:]
+            state = layer.initial_state(params, batch_shape)
+            params, xs, state = spread_like((params, xs), (params, xs, state))
+            return layer.run(params, xs, state, key, Plan(recording, batch_shape=batch_shape))
+
+        jax.eval_shape(run, params, xs)
+        return tuple(recording.choices)
+
+    def _choice(self, cell: Cell, params: Params, steps: Steps, state: State) -> Choice:
+        why = _why_not_native(cell, params, steps, state)
+        if why is None:
+            return Choice(cell, Native(checkpoint_every=self.checkpoint_every), "it can run all of it")
+        return Choice(cell, Deferred(checkpoint_every=self.checkpoint_every), why)
+
+
+@dataclass(frozen=True)
+class _Recording(Loop):
+    """Records the choices of `auto`."""
+
+    auto: Auto
+    choices: list[Choice]
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        choice = self.auto._choice(cell, params, steps, state)
+        self.choices.append(choice)
+        return Deferred()(cell, params, steps, state)  # only the shapes are used, and it compiles nothing
+
+
+def _why_not_native(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
+    """Returns why `Native` does not run a cell, or None if it does."""
+    if error := unavailable():
+        return str(error)
+    if jax.device_count() > 1 and not _inside_shard_map():
+        return "Native does not divide a call among devices, except inside jax.shard_map"
+    leaves, tree = jax.tree.flatten((params, steps, state))
+    if not all(isinstance(size, int) for leaf in leaves for size in leaf.shape):
+        return "Native needs sizes that are known, but under jax.export some are symbolic"
+    operation = _refusal(cell, tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    return operation and f"Native cannot run {operation}"
+
+
+def _inside_shard_map() -> bool:
+    """Returns whether all mesh axes are those of an enclosing `jax.shard_map`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return bool(mesh.axis_names) and set(mesh.manual_axes) == set(mesh.axis_names)
+
+
+@cached
+def _refusal(cell: Cell, tree: Any, types: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> str | None:
+    params, steps, state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in types])
+    return refusal(cell, params, steps, state)
