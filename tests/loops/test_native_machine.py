@@ -23,8 +23,8 @@ from jaxrnn.loops._deferred_gradient import Before
 from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native import _compile, _loop, _scan, _threads, _weight_gradient
 from jaxrnn.loops.native._code import I32, I64, Code, ir
+from jaxrnn.loops.native._compile import HANDLER
 from jaxrnn.loops.native._host import Host, this_host
-from jaxrnn.loops.native._loop import HANDLER
 
 CELL = jaxrnn.LSTM(20)  # whole panels of packed matrices, and a part of one
 PARAMS = CELL.init(jax.random.key(0), 3)

@@ -14,7 +14,8 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from jaxrnn.loops.native._host import Host, target_machine
-from jaxrnn.loops.native._loop import HANDLER
+
+HANDLER = "handler"  # the function that XLA calls
 
 _engines: list[Any] = []  # own the machine code, which XLA may call as long as the process lives
 
@@ -22,6 +23,15 @@ _engines: list[Any] = []  # own the machine code, which XLA may call as long as 
 @functools.cache
 def register(text: str, host: Host) -> str:
     """Compiles the text of a module, registers its handler with XLA, and returns the name of the target."""
+    key, (handler,) = load(text, host, [HANDLER])
+    # XLA shows this name if the program cannot be exported.
+    name = f"jaxrnn.loops.Native (to export, call unroll with loop=jaxrnn.loops.Deferred()) {key[:16]}"
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+    return name
+
+
+def load(text: str, host: Host, functions: list[str]) -> tuple[str, list[int]]:
+    """Compiles the text of a module, and returns its key in the cache and the addresses of some functions."""
     key = hashlib.sha256(repr((text, host, llvmlite.__version__)).encode()).hexdigest()
     machine = target_machine(host)
     file = _directory() / f"{key}.o"
@@ -33,10 +43,7 @@ def register(text: str, host: Host) -> str:
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    # XLA shows this name if the program cannot be exported.
-    name = f"jaxrnn.loops.Native (to export, call unroll with loop=jaxrnn.loops.Deferred()) {key[:16]}"
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(engine.get_function_address(HANDLER)), platform="cpu")
-    return name
+    return key, [engine.get_function_address(name) for name in functions]
 
 
 def _compile(text: str, machine: Any) -> bytes:

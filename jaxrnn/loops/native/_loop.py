@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native._code import I64, SIZE, VOID, Code, ir
+from jaxrnn.loops.native._compile import HANDLER
 from jaxrnn.loops.native._emit import Emitter
 from jaxrnn.loops.native._host import Host
 from jaxrnn.loops.native._huge_pages import use_huge_pages
-from jaxrnn.loops.native._product import define_pack, define_product, padded
+from jaxrnn.loops.native._kernels import declare_kernels
+from jaxrnn.loops.native._product import padded
 from jaxrnn.loops.native._stages import Product, Slot, Stages
-from jaxrnn.loops.native._threads import define_meet, define_num_threads, define_parallel, define_team
-from jaxrnn.loops.native._vector import define_vector_product, define_vector_product_transposed
 
 THREADS = os.cpu_count() or 1
 MOST_SLICES = min(64, THREADS)  # the most threads that one call uses
@@ -23,7 +23,6 @@ SMALL_STEP = 60_000  # multiplications of one row that are not worth a second th
 ROWS_OF_BLOCK = 128  # for each thread
 SMALL = 200_000  # elementary operations that are not worth a second thread
 WORTH_WAITING = 2**17  # multiplications for which a thread gives way once while it waits for others
-HANDLER = "handler"
 
 
 class Signature(NamedTuple):
@@ -110,12 +109,7 @@ class _Writer:
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
         self.module, self.host, self.stages, self.signature, self.reverse = module, host, stages, signature, reverse
-        self.product = define_product(module, host)
-        self.pack = {transposed: define_pack(module, host, transposed=transposed) for transposed in (False, True)}
-        self.vector_product = define_vector_product(module, host)
-        self.vector_product_transposed = define_vector_product_transposed(module, host)
-        self.parallel, self.num_threads = define_parallel(module, host), define_num_threads(module, host)
-        self.team, self.meet = define_team(module, host), define_meet(module, host)
+        self.kernels = declare_kernels(module, host)
         s = signature
         self.num_args = s.shared + s.state + s.xs
         self.num_results = s.state + s.ys + s.totals + 1
@@ -160,7 +154,7 @@ class _Writer:
             c.store_word(frames.buffer(c, frame, frames.RESULTS, n), address)
 
         self._use_huge_pages(c, context)
-        available = c.b.call(self.num_threads, [frame])
+        available = c.b.call(self.kernels.num_threads, [frame])
         single = c.b.icmp_signed("==", rows, c.int(1))
         with c.b.if_else(single) as (one_row, several_rows):
             with one_row:
@@ -172,7 +166,7 @@ class _Writer:
                 small = c.b.or_(c.b.icmp_signed("<", work, c.int(SMALL)), c.b.icmp_signed("<", threads, c.int(1)))
                 threads = c.b.select(small, c.int(1), threads)
                 for body in (pack, run):
-                    c.b.call(self.parallel, [frame, c.b.ptrtoint(body, I64), context, threads])
+                    c.b.call(self.kernels.parallel, [frame, c.b.ptrtoint(body, I64), context, threads])
                 self._write_totals(c, context, threads)
         c.b.branch(done)
         c.b.position_at_end(done)
@@ -203,7 +197,7 @@ class _Writer:
                 time = self._word(c, context, self.TIME)
                 patience = c.b.sdiv(c.mul(time, self._products()), c.int(WORTH_WAITING))
                 meeting = c.add(context, 8 * self.MEETING)
-                c.b.call(self.team, [frame, c.b.ptrtoint(run, I64), context, threads, meeting, patience])
+                c.b.call(self.kernels.team, [frame, c.b.ptrtoint(run, I64), context, threads, meeting, patience])
             with one:
                 alone()
 
@@ -252,7 +246,8 @@ class _Writer:
         for stage, start in self.matrices.values():
             w = self._shared(c, context, stage.matrix.place[1])
             arguments = (w, stage.k, stage.n, c.add(fixed, self.layout.fixed, start), index, slices)
-            c.b.call(self.pack[stage.transposed], [c.int(x) for x in arguments])
+            pack = self.kernels.pack_transposed if stage.transposed else self.kernels.pack
+            c.b.call(pack, [c.int(x) for x in arguments])
         c.b.ret_void()
         return f
 
@@ -292,7 +287,7 @@ class _Writer:
             with c.b.if_then(in_team):
                 arrivals = c.add(c.b.load(met), members)
                 c.b.store(arrivals, met)
-                c.b.call(self.meet, [meeting, arrivals])
+                c.b.call(self.kernels.meet, [meeting, arrivals])
 
         for n, slot in self.before.items():
             copy_rows(state_buffer(n, 0), self._state(c, context, n), slot)
@@ -319,7 +314,8 @@ class _Writer:
         def multiply(stage: Product, a: Any, a_strides: Any, out: Any, out_strides: Any, steps: Any) -> None:
             """Multiplies rows by a matrix: one row by the columns that are this member's, several by a packed one."""
             single = c.b.icmp_signed("==", rows, c.int(1))
-            function = self.vector_product_transposed if stage.transposed else self.vector_product
+            kernels = self.kernels
+            function = kernels.vector_product_transposed if stage.transposed else kernels.vector_product
             begin, end = c.int(0), c.int(stage.n)
             if id(stage.out) in self.of_team:
                 begin, end = (c.b.sdiv(c.mul(x, stage.n), members) for x in (member, c.add(member, 1)))
@@ -335,7 +331,7 @@ class _Writer:
                         *(a, *a_strides, packed[self._matrix(stage)], stage.k),
                         *(out, *out_strides, count, steps, panels),
                     )
-                    c.b.call(self.product, [c.int(x) for x in arguments])
+                    c.b.call(self.kernels.product, [c.int(x) for x in arguments])
 
         def emitter(count: Any, begin: Any, steps: Any = 1) -> Emitter:
             """Returns what writes stages for step `count` of a block that begins with step `begin`."""

@@ -17,14 +17,14 @@ from jax import Array
 from jaxrnn.loops._deferred_gradient import Before
 from jaxrnn.loops.native import _call_frame as frames
 from jaxrnn.loops.native._code import F32, I32, I64, VOID, Code, ir
-from jaxrnn.loops.native._compile import register
+from jaxrnn.loops.native._compile import HANDLER, register
 from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._huge_pages import use_huge_pages
-from jaxrnn.loops.native._loop import HANDLER, MOST_SLICES
+from jaxrnn.loops.native._kernels import declare_kernels
+from jaxrnn.loops.native._loop import MOST_SLICES
 from jaxrnn.loops.native._product import ROWS as TILE
 from jaxrnn.loops.native._product import define_tiles, for_tiles, padded
 from jaxrnn.loops.native._scan import like
-from jaxrnn.loops.native._threads import define_num_threads, define_parallel
 
 ROWS = 384  # of a block, which stays in the cache
 SMALL = 1_000_000  # multiplications that are not worth a second thread
@@ -86,7 +86,7 @@ def _target(host: Host) -> str:
 
 def _define(host: Host) -> Any:
     module = ir.Module(name="jaxrnn")
-    parallel, num_threads = define_parallel(module, host), define_num_threads(module, host)
+    kernels = declare_kernels(module, host)
     body = _define_slice(module, host)
     f = ir.Function(module, ir.FunctionType(I64, [I64]), HANDLER)
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
@@ -102,11 +102,11 @@ def _define(host: Host) -> Any:
         c.store_word(word, c.add(context, 8 * n))
     rows, _, _, k, n, _, most, _ = sizes
     use_huge_pages(c, buffers[-2], c.mul(c.mul(k, n), 4))
-    threads = c.b.call(num_threads, [frame])
+    threads = c.b.call(kernels.num_threads, [frame])
     threads = c.b.select(c.b.icmp_signed("<", threads, most), threads, most)
     work = c.mul(c.mul(rows, k), n)
     small = c.b.or_(c.b.icmp_signed("<", work, c.int(SMALL)), c.b.icmp_signed("<", threads, c.int(1)))
-    c.b.call(parallel, [frame, c.b.ptrtoint(body, I64), context, c.b.select(small, c.int(1), threads)])
+    c.b.call(kernels.parallel, [frame, c.b.ptrtoint(body, I64), context, c.b.select(small, c.int(1), threads)])
     c.b.branch(done)
     c.b.position_at_end(done)
     c.b.ret(c.int(0))
