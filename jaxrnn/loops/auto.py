@@ -40,7 +40,8 @@ class Auto(Loop):
 
     It uses `Native` on a CPU if `jaxrnn[native]` is installed, and `Deferred` otherwise. On a CPU, `Deferred` also runs
     what `Native` cannot: cells with operations that it does not know, `float64`, sizes that are symbolic under
-    `jax.export`, and all cells if there are several devices, except inside `jax.shard_map`. `choose` returns the choice.
+    `jax.export`, and all cells if there are several devices, except inside `jax.shard_map`. `choose` says which loop
+    runs each cell, and why.
 
     Neither of the two loops has a forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
 
