@@ -20,9 +20,9 @@ Its equations fall into four groups:
 * **In the loop.** Everything that depends on the state: the product `state.h @ w_h` and the elementwise rest. `adopt`
   first rewrites products such as `concatenate([x, h]) @ w` so that as little as possible ends up here (`rewriting`).
 * **Saved.** The backward pass runs the step again, without its products. For that it is enough to save the values that
-  nonlinear operations read: here `x_r + h_r`, `x_z + h_z`, `x_n`, `h_n` and `state.h`, which is kept as the output
-  anyway. `TracedStep` finds these values (`saved`), returns them to the forward loop, and replaces them when the step
-  is replayed.
+  nonlinear operations read: here `x_r + h_r`, `x_z + h_z`, `x_n`, `h_n + b_n` and `state.h`, which is kept as the
+  output anyway. `TracedStep` finds these values (`saved`), returns them to the forward loop, and replaces them when the
+  step is replayed.
 * **Deferred.** The gradient of `w_h` is a sum over time of small products. The backward loop returns the cotangent of
   each product instead (`Product.pull_a` gives the cotangent of `state.h`, which the loop needs at once), and after the
   loop `Product.pull_w` computes the gradient as a single large product. The gradient of `b_n`, which is not multiplied

@@ -19,8 +19,9 @@ from tests.support.comparisons import assert_close
 pytest.importorskip("llvmlite")
 
 from jaxrnn.loops import native
+from jaxrnn.loops._deferred_gradient import Before
 from jaxrnn.loops.native import _call_frame as frames
-from jaxrnn.loops.native import _compile, _scan, _threads
+from jaxrnn.loops.native import _compile, _loop, _scan, _threads, _weight_gradient
 from jaxrnn.loops.native._code import I32, I64, Code, ir
 from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._loop import HANDLER
@@ -96,9 +97,67 @@ NARROWER = {
 
 @pytest.mark.parametrize("name", NARROWER)
 def test_narrower_processors_give_the_same(name, monkeypatch):
-    monkeypatch.setattr(_scan, "this_host", lambda: NARROWER[name])
+    for module in (_scan, _weight_gradient):
+        monkeypatch.setattr(module, "this_host", lambda: NARROWER[name])
     found = jax.grad(loss, argnums=(0, 1))(PARAMS, XS, Native())
     assert_close(found, GRADIENT(PARAMS, XS, Scan()), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("input_size", "reverse"), [(3, False), (64, True)])
+def test_inputs_are_projected_in_blocks_of_steps(input_size, reverse, monkeypatch):
+    cell = jaxrnn.GRU(5)
+    monkeypatch.setattr(_loop.Layout, "block", lambda layout, time, rows: 3 if layout.in_blocks else time)
+    params = cell.init(jax.random.key(0), input_size)
+    xs = jax.random.normal(jax.random.key(1), (7, 10, input_size))
+
+    def gradient(loop):
+        def loss(params, xs):
+            return (jaxrnn.unroll(cell, params, xs, reverse=reverse, loop=loop)[1] ** 2).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(params, xs)
+
+    assert_close(gradient(Native()), gradient(Scan()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [jaxrnn.LSTM(40), jaxrnn.GRU(7)], ids=str)
+def test_several_threads_share_a_single_row(cell, monkeypatch):
+    params = cell.init(jax.random.key(0), 3)
+
+    def gradient(loop):
+        def loss(params, xs):
+            return (jaxrnn.unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(params, XS[:, 0])
+
+    monkeypatch.setattr(_loop, "SMALL_STEP", 10**9)
+    alone = gradient(Native())
+    assert_close(alone, gradient(Scan()), rtol=1e-5)
+    monkeypatch.setattr(_loop, "SMALL_STEP", 1)
+    monkeypatch.setattr(_loop, "WORTH_WAITING", 1)  # for other threads to join
+    for _ in range(5):
+        jax.tree.map(np.testing.assert_array_equal, gradient(Native()), alone)
+
+
+@pytest.mark.parametrize(("rows", "k", "n"), [(1, 1, 1), (130, 33, 40), (900, 6, 96), (0, 2, 3)])
+def test_the_gradient_of_a_matrix(rows, k, n):
+    a, ct = (np.array(jax.random.normal(jax.random.key(size), (rows, size))) for size in (k, n))
+    expected = a.T @ ct
+    if rows > 1:
+        a[5, 2], ct[5] = np.nan, 0  # an unused row
+        expected = np.delete(a, 5, 0).T @ np.delete(ct, 5, 0)
+    np.testing.assert_allclose(_weight_gradient.weight_gradient(a, ct), expected, rtol=1e-4, atol=1e-4)
+    num = rows // 3
+    for first, after, reverse in ((a[:num], a[num:], False), (a[rows - num :], a[: rows - num], True)):
+        unread = np.full((num, k), np.nan, np.float32)
+        after = np.concatenate([unread, after] if reverse else [after, unread])
+        found = _weight_gradient.weight_gradient(Before(first, after, reverse), ct)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_used_row_of_nan_shows_in_the_gradient_of_a_matrix():
+    a, ct = np.ones((9, 8), np.float32), np.ones((9, 2), np.float32)
+    a[3, 6] = np.nan
+    np.testing.assert_array_equal(np.isnan(_weight_gradient.weight_gradient(a, ct)).all(1), np.arange(8) == 6)
 
 
 def test_uses_all_threads_of_xla():

@@ -25,8 +25,6 @@ from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like
 from jaxrnn.loops.deferred import ProjectingCell
 
-ROWS_TO_PROJECT = 8  # the fewest rows whose inputs the loop projects; for fewer, one product over all steps is faster
-
 
 @dataclass(frozen=True)
 class Native(Loop):
@@ -162,10 +160,13 @@ def _without(axes: int, tree: Any) -> Any:
 
 
 def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
-    """Returns whether the loop should project its inputs, a block of steps at a time, and can."""
+    """Returns whether the loop projects its inputs itself, a block of steps at a time.
+
+    The inputs of a single row are projected before the loop, because there several threads can share the steps.
+    """
     from jaxrnn.loops.native._scan import can_run
 
-    if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < ROWS_TO_PROJECT:
+    if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < 2:
         return False
     return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
 

@@ -36,10 +36,8 @@ def polynomial(c: Code, x: Any, coefficients: tuple[float, ...]) -> Any:
 
 @operation("tanh")
 def tanh(c: Code, node: Any, x: Any) -> Any:
-    """A rational function; beyond 7.9 the result rounds to 1. NaN stays NaN, because it fails both comparisons."""
-    bound = 7.90531110763549805
-    x = c.b.select(c.b.fcmp_ordered(">", x, c.constant(bound)), c.constant(bound), x)
-    x = c.b.select(c.b.fcmp_ordered("<", x, c.constant(-bound)), c.constant(-bound), x)
+    """A rational function; beyond 7.9 the result rounds to 1."""
+    x = _clamp(c, x, -7.90531110763549805, 7.90531110763549805)
     x2 = c.b.fmul(x, x)
     numerator = c.b.fmul(x, polynomial(c, x2, TANH_NUMERATOR))
     return c.b.fdiv(numerator, polynomial(c, x2, TANH_DENOMINATOR))
@@ -48,17 +46,30 @@ def tanh(c: Code, node: Any, x: Any) -> Any:
 @operation("exp")
 def exp(c: Code, node: Any, x: Any) -> Any:
     """Computes 2**n * p(r) with x = n log 2 + r. The factor 2**n is applied in two halves, so that it may overflow."""
-    x = c.b.select(c.b.fcmp_ordered(">", x, c.constant(90.0)), c.constant(90.0), x)
-    x = c.b.select(c.b.fcmp_ordered("<", x, c.constant(-105.0)), c.constant(-105.0), x)
-    n = c.intrinsic("floor", c.fma(x, c.constant(1.44269504088896341), c.constant(0.5)))
-    r = c.fma(n, c.constant(-0.693359375), x)
-    r = c.fma(n, c.constant(2.12194440e-4), r)
-    p = polynomial(c, r, EXP)
-    p = c.fma(p, c.b.fmul(r, r), c.b.fadd(r, c.constant(1.0)))
-    is_nan = c.b.fcmp_unordered("uno", x, x)
-    n = c.b.fptosi(c.b.select(is_nan, c.constant(0.0), n), c.vector(I32))
+    p, n = _exp_parts(c, _clamp(c, x, -105.0, 90.0))
     half = c.b.ashr(n, c.constant(1, "int32"))
     return c.b.fmul(c.b.fmul(p, _power_of_two(c, half)), _power_of_two(c, c.b.sub(n, half)))
+
+
+def _clamp(c: Code, x: Any, low: float, high: float) -> Any:
+    """Returns the nearest number in an interval; NaN stays NaN, because it fails both comparisons."""
+    x = c.b.select(c.b.fcmp_ordered(">", x, c.constant(high)), c.constant(high), x)
+    return c.b.select(c.b.fcmp_ordered("<", x, c.constant(low)), c.constant(low), x)
+
+
+def _exp_parts(c: Code, x: Any) -> tuple[Any, Any]:
+    """Returns p and n with exp(x) = p * 2**n; p is NaN if x is.
+
+    n is rounded by adding a number so large that its last bit counts ones. Then the last bits of the sum are n.
+    """
+    rounding = c.constant(1.5 * 2**23)
+    rounded = c.fma(x, c.constant(1.44269504088896341), rounding)
+    n = c.b.fsub(rounded, rounding)
+    r = c.fma(n, c.constant(-0.693359375), x)
+    r = c.fma(n, c.constant(2.12194440e-4), r)
+    p = c.fma(polynomial(c, r, EXP), c.b.fmul(r, r), c.b.fadd(r, c.constant(1.0)))
+    bits = c.b.sub(c.b.bitcast(rounded, c.vector(I32)), c.b.bitcast(rounding, c.vector(I32)))
+    return p, bits
 
 
 def _power_of_two(c: Code, n: Any) -> Any:
@@ -69,7 +80,8 @@ def _power_of_two(c: Code, n: Any) -> Any:
 @operation("logistic")
 def logistic(c: Code, node: Any, x: Any) -> Any:
     one = c.constant(1.0)
-    return c.b.fdiv(one, c.b.fadd(one, exp(c, node, c.b.fneg(x))))
+    p, n = _exp_parts(c, _clamp(c, c.b.fneg(x), -87.0, 88.5))  # above it is infinite
+    return c.b.fdiv(one, c.fma(p, _power_of_two(c, n), one))
 
 
 def _is_float(node: Any) -> bool:

@@ -16,10 +16,11 @@ from jaxrnn.loops.native._stages import Product, Slot, Stages
 from jaxrnn.loops.native._threads import define_meet, define_num_threads, define_parallel, define_team
 from jaxrnn.loops.native._vector import define_vector_product, define_vector_product_transposed
 
-MOST_SLICES = 64  # the most threads that one call uses
-MOST_MEMBERS = 8  # the most threads that share a single row
+THREADS = os.cpu_count() or 1
+MOST_SLICES = min(64, THREADS)  # the most threads that one call uses
+MOST_MEMBERS = min(8, THREADS)  # the most threads that share a single row
 SMALL_STEP = 60_000  # multiplications of one row that are not worth a second thread
-ROWS_OF_BLOCK = 256  # of all threads together
+ROWS_OF_BLOCK = 128  # for each thread
 SMALL = 200_000  # elementary operations that are not worth a second thread
 WORTH_WAITING = 2**17  # multiplications for which a thread gives way once while it waits for others
 HANDLER = "handler"
@@ -73,11 +74,12 @@ class Layout:
         """Returns how many steps make a block: enough rows for each thread to read a matrix for many of them."""
         if not self.in_blocks:
             return max(time, 1)
-        return max(1, min(time, -(-ROWS_OF_BLOCK // max(rows, 1))))
+        of_all_threads = ROWS_OF_BLOCK * min(MOST_SLICES, max(rows, 1))
+        return max(1, min(time, -(-of_all_threads // max(rows, 1))))
 
     def rows(self, rows: int) -> int:
         """Returns for how many rows there must be memory: one for each member of a team."""
-        return min(MOST_MEMBERS, os.cpu_count() or 1) if rows == 1 else rows
+        return MOST_MEMBERS if rows == 1 else rows
 
     def size(self, rows: int, block: int) -> int:
         size = (self.bytes_per_row + block * self.bytes_per_row_of_block) * self.rows(rows) + self.fixed

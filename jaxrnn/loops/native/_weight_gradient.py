@@ -7,7 +7,6 @@ are taken in blocks, which stay in the cache.
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 import jax
@@ -69,7 +68,7 @@ def _call(first: Array, a: Array, ct: Array, reverse: bool) -> Array:
         if not (rows and k and n):
             return jnp.zeros((k, n), jnp.float32)
         panels = padded(n, host) // host.panel
-        threads = min(MOST_SLICES, panels, os.cpu_count() or 1)
+        threads = min(MOST_SLICES, panels)
         block = min(ROWS, rows)
         bytes_per_slice = 4 * (block * (host.panel + k + TILE) + k * host.panel)
         shapes = [((k, n), jnp.float32), ((threads * bytes_per_slice,), jnp.uint8)]
