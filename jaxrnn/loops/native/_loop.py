@@ -109,8 +109,8 @@ def define_handler(host: Host, stages: Stages, signature: Signature, *, reverse:
 
 
 class _Writer:
-    # The context of a call, in words: the sizes, the address of a team's meeting (0 without a team), and the addresses of
-    # arguments, results and the workspace.
+    # The context of a call, in words: the sizes, the address of a team's meeting (0 without a team), and the addresses
+    # of arguments, results and the workspace.
     TIME, ROWS, BLOCK, ROWS_IN_MEMORY, MEETING, FIRST = 0, 1, 2, 3, 4, 5
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):

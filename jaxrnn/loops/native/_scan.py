@@ -130,7 +130,7 @@ class Program(NamedTuple):
 
         @run.def_vmap
         def run_batch(size: int, batched: Any, shared: Leaves, state: Leaves, xs: Leaves) -> Any:
-            """Merges the new axis with the rows, or calls one by one if shared arrays have it or increments are summed."""
+            """Merges the new axis with the rows, or makes one call for each entry if weights or increments differ."""
             if any(jax.tree.leaves(batched[0])) or self.avals[2]:
                 return _one_by_one(run, size, batched, (shared, state, xs)), _all_true(self.avals)
             state = [_merge(x, is_batched, size, axis=0) for x, is_batched in zip(state, batched[1], strict=True)]
