@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +23,12 @@ TIME_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...], or [models, batch,
 def make_mesh(which: Devices, batch: int) -> Mesh:
     """Makes a mesh of one device, or of as many as divide the batch evenly. Each core of a CPU becomes a device.
 
-    That needs a call before JAX is used.
+    That needs a call before JAX is used. With "auto", a CPU remains one device if the native loop is installed, which
+    divides a batch among the cores itself, at a lower cost.
     """
+    if which == "auto":
+        native = importlib.util.find_spec("llvmlite") is not None
+        which = "one" if native and jax.default_backend() == "cpu" else "all"
     if which == "all":
         with contextlib.suppress(RuntimeError):  # JAX is already in use, and its devices cannot change
             jax.config.update("jax_num_cpu_devices", os.cpu_count())

@@ -14,7 +14,7 @@ import tyro
 
 from support.errors import BadInputError
 
-Devices = Literal["one", "all"]
+Devices = Literal["auto", "one", "all"]
 T = TypeVar("T")
 Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # comments explain the defaults
 
