@@ -26,7 +26,7 @@ from jaxrnn.loops.native._code import I32, I64, Code, ir
 from jaxrnn.loops.native._host import Host, this_host
 from jaxrnn.loops.native._loop import HANDLER
 
-CELL = jaxrnn.LSTM(6)
+CELL = jaxrnn.LSTM(20)  # whole panels of packed matrices, and a part of one
 PARAMS = CELL.init(jax.random.key(0), 3)
 XS = jax.random.normal(jax.random.key(1), (7, 5, 3))
 
