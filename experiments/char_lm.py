@@ -55,7 +55,7 @@ class Options(RunOptions):
     batch: int = 32  # Number of streams of the text that are read side by side
     learning_rate: tuple[float, ...] = (8e-3,)  # Peak learning rate. Several values train one model each
     seeds: int = 1  # Number of random seeds. Each trains one model, all side by side
-    devices: Devices = "auto"  # Devices that share each batch: one, all, or all unless one uses all cores of a CPU
+    devices: Devices = "auto"  # Devices that share each batch. auto: one for a CPU with the native loop, else all
 
     def check(self) -> None:
         super().check()

@@ -1,4 +1,4 @@
-"""`cross_entropy`: the loss of a softmax over a vocabulary, together with the dense layer before it."""
+"""`cross_entropy`: the softmax cross-entropy of a `Dense` layer's outputs, computed together with the layer."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from jax.sharding import PartitionSpec
 from jaxrnn._check import described
 from jaxrnn.ops import align, is_symbols, joint_dtype, spread_like
 
-# Outputs of the dense layer in one block: on a CPU, these stay in the cache from one operation to the next.
+# The largest number of outputs in a block. On a CPU, a block stays in the cache from one operation to the next.
 ON_CPU, ELSEWHERE = 3 * 2**20, 2**26
-FEWEST_ROWS = 128  # in one block, so that the products are large
+FEWEST_ROWS = 128  # of a block, if there are as many, because products of few rows are slow
 
 
 def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Array:
-    r"""Computes the cross-entropy of the softmax of a `Dense` layer's outputs, without storing all of these outputs.
+    r"""Computes the cross-entropy of the softmax of a `Dense` layer's outputs, without storing them all.
 
     .. math::
         y_i &= W x_i + b \\
         L &= \sum_i \omega_i \left(\log \sum_v \exp y_{iv} - y_{i l_i}\right)
 
     :math:`x_i` are the inputs of the dense layer, such as the outputs of recurrent layers at all steps of all
-    sequences, and :math:`l_i` are their labels, such as the next words. The weights :math:`\omega_i` are 1 / number by
-    default, so that :math:`L` is the mean loss in nats.
+    sequences, and :math:`l_i` are their labels, such as the next words. By default, each weight :math:`\omega_i` is 1
+    divided by the number of labels, so that :math:`L` is the mean loss in nats.
 
-    The result is that of a softmax cross-entropy after the dense layer, but it takes less time and memory for a large
-    vocabulary: the outputs are computed for a block of steps at a time, together with their part of the gradient.
+    The result is the same as that of the layer followed by a softmax cross-entropy, but for a large vocabulary it takes
+    less time and memory: the outputs are computed for a block of steps at a time, together with their part of the
+    gradient.
 
     Example:
       >>> model = jaxrnn.Stack(jaxrnn.Embedding(16), jaxrnn.LSTM(16), jaxrnn.Dense(1000))
       >>> params = model.init(jax.random.key(0), input_size=1000)
       >>> words = jnp.zeros((36, 20), int)  # [time + 1, batch]
-      >>> layers = jaxrnn.Stack(*model.layers[:-1])  # all but the dense one
+      >>> layers = jaxrnn.Stack(*model.layers[:-1])  # all layers but the dense one
       >>> def loss(params):
       ...     state, hs = jaxrnn.unroll(layers, params[:-1], words[:-1])
       ...     return jaxrnn.cross_entropy(params[-1], hs, words[1:])
@@ -46,7 +47,7 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
       >>> value.shape, grads[-1].w.shape
       ((), (16, 1000))
 
-      For sequences of different lengths, with a weight of zero in the padding:
+      For sequences of different lengths, the weights are zero in the padding:
 
       >>> hs, lengths = jnp.ones((35, 20, 16)), jnp.arange(20) + 1
       >>> valid = jnp.arange(35)[:, None] < lengths
@@ -54,17 +55,17 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
 
     Args:
       params: Parameters of the `Dense` layer: `w` [input, size] and `b` [size].
-      xs: Its inputs [*batch, input], with any number of batch axes. Blocks are made along the first axis.
-      labels: Integers [*batch] from 0 to size - 1. Another label makes the loss NaN.
-      weights: Numbers or booleans [*batch]. Where a weight is zero, neither the input nor the label is read, and the
-        derivative by the weight is zero, too. None means 1 / number.
+      xs: Its inputs [*batch, input], with any number of batch axes. The first axis is divided into blocks.
+      labels: Integers [*batch] from 0 to size - 1. A label out of range makes the loss NaN.
+      weights: Numbers or booleans [*batch]. Where a weight is zero, its input and label have no effect, even NaN or out
+        of range, and the derivative with respect to the weight is zero, too. None means the mean over all labels.
 
     Returns:
-      A number, of the joint dtype of inputs and parameters but at least float32.
+      The loss, a scalar of the joint dtype of inputs and parameters, but at least float32.
 
     Raises:
-      TypeError: An argument has the wrong type.
-      ValueError: An argument has the wrong shape.
+      TypeError: `params` has no fields `w` and `b`, `xs` is not floating-point, or `labels` are not integers.
+      ValueError: The shapes do not match.
     """
     if not (hasattr(params, "w") and hasattr(params, "b")):
         raise TypeError(f"params must be those of a Dense layer, with fields w and b, but they are {described(params)}")
@@ -106,7 +107,10 @@ def _loss(w: Array, b: Array, xs: Array, labels: Array, weights: Array) -> Array
 
 
 def _derivative(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    """Returns the loss and its change. Each block's part of the gradient is computed while its outputs are there."""
+    """Returns the loss and its tangent. Each block's part of the gradient is computed while its outputs are in memory.
+
+    The tangent is the sum of the products of gradient and tangents, so that its transpose only scales the gradient.
+    """
     w, b, xs, labels, weights = primals
 
     def block(xs: Array, labels: Array, weights: Array) -> tuple[Any, Any]:
@@ -115,7 +119,7 @@ def _derivative(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[
         ct = exps * (scale / sums)
         ct = jnp.where(_is_label(labels, w.shape[1]), ct - scale, ct).astype(jnp.result_type(w, xs))
         rows, last = tuple(range(labels.ndim)), (labels.ndim,)
-        ct_w = _dot(xs.astype(ct.dtype), ct, rows, rows)  # in this order, because `xs` is the smaller one
+        ct_w = _dot(xs.astype(ct.dtype), ct, rows, rows)  # XLA would copy `ct` if it were first
         ct_xs = _dot(ct, w.astype(ct.dtype), last, (1,)).astype(xs.dtype)
         total = (weights * losses).sum()
         return (total, ct_w, ct.sum(rows, dtype=losses.dtype)), (ct_xs, jnp.where(weights != 0, losses, 0))
@@ -140,7 +144,7 @@ def _softmax(w: Array, b: Array, xs: Array, labels: Array) -> tuple[Array, Array
     highest = jnp.where(jnp.isfinite(highest), highest, 0)
     exps = jnp.exp(ys - highest)
     sums = exps.sum(-1, keepdims=True)
-    # From the products and not from the outputs, so that the compiler need not store these, too.
+    # Computed from the products, not from `ys`, so that the compiler need not store both.
     of_label = jnp.take_along_axis(products, labels[..., None], -1) + b[labels][..., None]
     return (highest + jnp.log(sums) - of_label)[..., 0], exps, sums
 
@@ -156,12 +160,12 @@ def _is_label(labels: Array, size: int) -> Array:
 
 
 def _in_blocks(block: Callable[..., tuple[Any, Any]], w: Array, rows: tuple[Array, ...]) -> tuple[Any, Any]:
-    """Runs `sums, ys = block(*rows)` on blocks along the first axis; adds the sums, and concatenates the ys."""
+    """Runs `sums, ys = block(*rows)` on blocks along the first axis, adds the sums and concatenates the ys."""
     length = rows[0].shape[0]
     size = _block_size(w.shape[1], rows[1].shape)
     if size == length:
         return block(*rows)
-    # One loop over equal blocks, so that all of them use the same memory. The weight of what is added is zero.
+    # One loop over equal blocks, so that all of them use the same memory. The weights of the padding are zero.
     number = -(-length // size)
     padded = [jnp.pad(x, ((0, number * size - length), *((0, 0),) * (x.ndim - 1))) for x in rows]
     blocks = [x.reshape(number, size, *x.shape[1:]) for x in padded]
@@ -183,4 +187,4 @@ def _block_size(size: int, shape: tuple[int, ...]) -> int:
     most = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
     largest = max(most // size, FEWEST_ROWS) // math.prod(shape[1:]) or 1
     number = -(-shape[0] // largest)
-    return -(-shape[0] // number)  # so that little is padded
+    return -(-shape[0] // number)  # blocks of about equal size need little padding

@@ -1,4 +1,4 @@
-"""`cross_entropy`: against its equation in NumPy, against PyTorch, and under the transformations of JAX."""
+"""`cross_entropy` against its equation in NumPy and against PyTorch, and under JAX's transformations."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ SHAPES = {"time and batch": (5, 4), "one axis": (11,), "three axes": (2, 3, 4), 
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """Makes blocks so small that there are several of them, the last one not full."""
+    """Makes blocks so small that there are several, and the last one is padded."""
     monkeypatch.setattr(_cross_entropy, "ON_CPU", 1)
     monkeypatch.setattr(_cross_entropy, "FEWEST_ROWS", 8)
 
@@ -34,7 +34,7 @@ def arguments(*batch, seed=0):
 
 
 def reference(params, xs, labels, weights):
-    """Returns the loss and its derivatives by w, b, xs and the weights, row by row."""
+    """Returns the loss and its derivatives with respect to params, xs and weights, computed row by row."""
     loss, ct_w, ct_b = 0.0, np.zeros_like(params.w), np.zeros_like(params.b)
     ct_xs, losses = np.zeros_like(xs), np.zeros(labels.shape)
     for n in np.ndindex(labels.shape):
@@ -149,7 +149,7 @@ def test_half_precision_is_summed_in_single_precision(blocks):
 
 
 def test_it_is_the_loss_of_a_dense_layer():
-    """And its gradient reaches the layers below."""
+    """The gradient also reaches the layers before it."""
     model = jaxrnn.Stack(jaxrnn.GRU(4), jaxrnn.Dense(SIZE))
     params, xs, labels = model.init(jax.random.key(0), INPUT), draw(5, 2, INPUT), arguments(5, 2)[2]
 

@@ -1,4 +1,4 @@
-"""How many rounds fit into a given time, from a prediction of what each point costs."""
+"""Predicts how long each point, one layer at one size, takes to measure, and how many rounds fit into a time limit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchmark.cases import Size, gigaflop_of
 from benchmark.contenders import TORCH, UNROLLED
 from benchmark.work import LONG, MOST_CALLS, TURN
 
-LEAST = 3  # rounds
-EFFICIENCY = 0.5  # assumed fraction of the bound
-PER_STEP = 1e-5  # seconds that a step takes, however small it is
-COMPILING = {"cpu": {"forward": 0.3, "gradient": 0.9}, "gpu": {"forward": 2.0, "gradient": 5.0}}  # seconds
+LEAST = 3  # the smallest number of rounds, if there is time for it
+EFFICIENCY = 0.5  # assumed speed of a layer, as a fraction of that of a large product
+PER_STEP = 1e-5  # seconds that a step takes in addition
+COMPILING = {"cpu": {"forward": 0.3, "gradient": 0.9}, "gpu": {"forward": 2.0, "gradient": 5.0}}  # seconds per program
 
 
 class Cost(NamedTuple):
@@ -26,7 +26,7 @@ class Cost(NamedTuple):
 
 
 def predict(layer: Any, size: Size, mode: str, contenders: Sequence[str], bound: float) -> Cost:
-    """Predicts the cost of timing a layer, given the speed of a large product in GFLOP/s."""
+    """Predicts the cost of timing a layer with some contenders; `bound` is the GFLOP/s of a large product."""
     batch, steps, hidden = size
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), hidden))
     call = gigaflop_of(params, steps * batch, mode) / (EFFICIENCY * bound)
@@ -46,10 +46,10 @@ def total(costs: Sequence[Cost], rounds: Sequence[int]) -> float:
 
 
 def fitting(costs: Sequence[Cost], seconds: float, most: int) -> list[int]:
-    """Returns a number of rounds for each point, so that the turns of all points take about the same time.
+    """Returns the number of rounds for each point, chosen so that all points take about the same time.
 
-    It is at most `most`, and at least LEAST if there is time for that. One round is always returned, so that the sum
-    can be above `seconds`.
+    It is at most `most`, and at least LEAST if there is time for that. It is never 0, so all rounds together may take
+    longer than `seconds`.
     """
     least = next((n for n in range(min(LEAST, most), 1, -1) if total(costs, [n] * len(costs)) <= seconds), 1)
 
@@ -68,10 +68,10 @@ def fitting(costs: Sequence[Cost], seconds: float, most: int) -> list[int]:
 def rounds_in_turn(
     costs: Sequence[Cost], minutes: float, most: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[int]:
-    """Yields the rounds of each point when it begins, or 0 if its time is over.
+    """Yields the number of rounds of each point when it begins, or 0 to leave it out.
 
-    What past points took corrects the prediction for the others. A point that would end more than a tenth after
-    the given time is left out.
+    The time that past points took corrects the predictions for the others. A point is left out if it is predicted to
+    exceed the time limit by more than a tenth.
     """
     started, predicted = clock(), 0.0
     for n, cost in enumerate(costs):

@@ -1,4 +1,4 @@
-"""The inputs of the contenders: cells, parameters and data."""
+"""The cells, parameters and data that all contenders share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Size = tuple[int, int, int]  # batch, time, hidden size
 
 
 class Case(NamedTuple):
-    """A recurrent layer, the parameters of one or more of it, and data. The same for all contenders."""
+    """One or more equal recurrent layers, their parameters, and data."""
 
     name: str  # of the cell
     cell: Any  # the cell, or a network of it
-    params: list[Any]  # one per layer
+    params: list[Any]  # of each layer
     xs: Array  # [time, batch, features], or for a language model symbols [time + 1, batch]
-    weights: Array  # of the outputs in the loss; for a language model [hidden, symbols], the weights of the logits
-    lengths: Array | None = None  # [batch]
+    weights: Array  # of the outputs in the loss; for a language model those of the dense layer [hidden, symbols]
+    lengths: Array | None = None  # of the sequences [batch]
 
 
 NETWORKS: dict[str, Callable[[Any], Any]] = {
@@ -38,7 +38,7 @@ def make_cell(name: str, hidden: int) -> Any:
 
 
 def make_case(name: str, size: Size, layers: int = 1, symbols: int | None = None, dtype: str = "float32") -> Case:
-    """Makes one or more equal layers, or with `symbols` a language model of them."""
+    """Makes one or more equal layers. With `symbols`, a number of symbols, it makes a language model of them."""
     batch, time, hidden = size
     cell = make_cell(name, hidden)
     keys = iter(jax.random.split(jax.random.key(0), 2 * layers + 2))
@@ -53,7 +53,7 @@ def make_case(name: str, size: Size, layers: int = 1, symbols: int | None = None
 
 
 def make_network(network: str, name: str, size: Size) -> Case:
-    """Makes a network of a cell as one layer: one of NETWORKS, or "lengths", one layer over sequences of any length."""
+    """Makes a network of a cell as one layer: one of NETWORKS, or for "lengths" a layer and random sequence lengths."""
     batch, time, hidden = size
     cell = NETWORKS.get(network, lambda cell: cell)(make_cell(name, hidden))
     for_params, for_biases, for_data, for_lengths = jax.random.split(jax.random.key(0), 4)
@@ -65,6 +65,7 @@ def make_network(network: str, name: str, size: Size) -> Case:
 
 
 def with_data(case: Case, size: Size, key: Array, dtype: str = "float32") -> Case:
+    """Adds random inputs and weights of the loss, and casts everything to a dtype."""
     batch, time, hidden = size
     for_xs, for_weights = jax.random.split(key)
     xs = jax.random.normal(for_xs, (time, batch, hidden))
@@ -91,22 +92,23 @@ def with_biases(params: Any, key: Array) -> Any:
 
 
 def cell_params(case: Case) -> list[Any]:
-    """Returns the parameters of all cells, layer by layer, in a bidirectional one forward and backward."""
+    """Returns the parameters of all cells, layer by layer; in bidirectional layers, those of the forward cell first."""
     return jax.tree.leaves(case.params, is_leaf=lambda p: hasattr(p, "w_x"))
 
 
 def gigaflop(case: Case, mode: str) -> float:
-    """Counts the operations of the products: two per weight and token, and as many for each of two gradients."""
+    """Returns the number of operations in products: two per weight and token, and in a gradient three times as many."""
     time, batch = case.xs.shape[:2]
     tokens = time * batch if case.lengths is None else int(case.lengths.sum())
     if mode != "training":
         return gigaflop_of(case.params, tokens, mode)
-    # the product of a symbol is only a row of the weights
+    # The product of a one-hot vector is a lookup, which does not count; that of the dense layer does.
     other = case.weights.size - case.params[0].w_x.size
     return gigaflop_of(case.params, (time - 1) * batch, mode) + 6e-9 * other * (time - 1) * batch
 
 
 def gigaflop_of(params: Any, tokens: int, mode: str) -> float:
+    """Returns the number of operations in products with all weight matrices, in units of 1e9."""
     weights = sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2 and min(leaf.shape) > 3)
     return (2e-9 if mode == "forward" else 6e-9) * weights * tokens
 

@@ -1,6 +1,7 @@
 """What the benchmark compares: recurrent layers of JAX libraries and of PyTorch, all with our weights.
 
-Weights are converted to a library's own form before anything is timed, and gradients are with respect to that form.
+Weights are converted to the format of each library before anything is timed, and gradients are with respect to the
+converted weights.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ class Layer(NamedTuple):
 
     params: Any
     run: Callable[..., Any]  # (params, xs) -> outputs of all steps; in our loops also (params, xs, lengths=lengths)
-    batch_major: bool = False  # whether the library has no other layout
+    batch_major: bool = False  # whether inputs and outputs are [batch, time, ...]
     reads_symbols: bool = False  # whether it reads integers instead of one-hot vectors
 
 
 Build = Callable[[Any, Any], Layer]  # (a cell of ours, its parameters) -> layer
 
 
-# --- Ours, and what a user of JAX writes without a library ---
+# --- jaxrnn, and a loop written without a library ---
 
 
 def unrolled(**how: Any) -> Build:
-    """Runs `unroll`, which also runs networks: with a loop, or without one as users do by default."""
+    """Runs `unroll` with some arguments, such as a loop. It also runs networks and sequences with lengths."""
 
     def build(cell: Any, params: Any) -> Layer:
         def run(params: Any, xs: Array, **more: Any) -> Array:
@@ -58,7 +59,7 @@ def textbook(cell: Any, params: Any) -> Layer:
     return Layer(params, run)
 
 
-# --- Flax, in its own loop and in ours ---
+# --- Flax, with its own loop and with ours ---
 
 
 def linen(kind: str, rnn: str = "flax.linen") -> Build:
@@ -85,7 +86,7 @@ def nnx(kind: str, rnn: str = "flax.nnx") -> Build:
     return build
 
 
-# --- Haiku, Keras, Equinox; Haiku and Equinox also in our loop ---
+# --- Haiku, Keras, Equinox; Haiku and Equinox also with our loop ---
 
 
 def haiku(kind: str) -> Build:
@@ -138,7 +139,7 @@ def of_equinox(inner: Any, state: Any, x: Array) -> tuple[Any, Array]:
 
 
 def zeros(inner: Any, batch_shape: tuple[int, ...]) -> Any:
-    """Returns the initial state of a cell of Equinox: one array for a GRU, two for an LSTM."""
+    """Returns the initial state of an Equinox cell: one array for a GRU, two for an LSTM."""
     import equinox
 
     zero = jnp.zeros((*batch_shape, inner.hidden_size))
@@ -157,7 +158,7 @@ def adopted_equinox(cell: Any, params: Any) -> Layer:
     return Layer(convert.to_equinox(cell, params), lambda inner, xs: jaxrnn.unroll(adopted, inner, xs)[1])
 
 
-# --- cuDNN, by jax.experimental.rnn ---
+# --- cuDNN through jax.experimental.rnn ---
 
 
 def cudnn(cell: Any, params: Any) -> Layer:
@@ -221,8 +222,8 @@ NAMES = [*BUILDS, TORCH, SLEEPING, COMPILED]
 LOOPS = (OURS, DEFERRED, SCAN, NATIVE)
 PEERS = ("lax.scan", "flax linen", "flax linen, optimized", "flax nnx", "haiku", "keras", "equinox")
 CUDNN = "jax.experimental.rnn"
-LAYERS = [name for name in NAMES if name not in UNROLLED and name != COMPILED]  # that one is for whole models
-FEW = (*LOOPS, "flax linen", TORCH, SLEEPING)  # for large sizes
+LAYERS = [name for name in NAMES if name not in UNROLLED and name != COMPILED]  # which compiles whole models
+FEW = (*LOOPS, "flax linen", TORCH, SLEEPING)  # for the suites scaling and memory
 TORCH_CELLS = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
@@ -232,7 +233,7 @@ def knows(name: str, cell: str) -> bool:
 
 
 def unfit(name: str, precision: str) -> str | None:
-    """Returns why a contender does not run on this machine, or in this precision; None if it does."""
+    """Returns why a contender does not run on this machine or in this precision, or None if it does."""
     if name == NATIVE and jax.default_backend() != "cpu":
         return "needs a CPU"
     if name != CUDNN:
@@ -243,6 +244,6 @@ def unfit(name: str, precision: str) -> str | None:
 
 
 def missing(name: str) -> str | None:
-    """Returns the package that a contender needs and that is not installed; None if nothing is missing."""
+    """Returns the package that a contender needs but that is not installed, or None."""
     package = "llvmlite" if name == NATIVE else NEEDS.get(name.replace(".", " ").replace(",", " ").split()[0])
     return package if package and importlib.util.find_spec(package) is None else None

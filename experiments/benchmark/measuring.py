@@ -1,4 +1,4 @@
-"""What a run has measured: which contenders take part, and the rows of benchmark.json."""
+"""One run of the benchmark: checks contenders against jaxrnn, and keeps the measurements for benchmark.json."""
 
 from __future__ import annotations
 
@@ -37,11 +37,14 @@ class Benchmark:
     """Measures, prints, and saves the rows of benchmark.json.
 
     Attributes:
-      precision: That of the measurements, which `in_precision` changes.
+      options: The options of the command line.
+      precision: The precision of the measurements, which `in_precision` changes.
       bounds: GFLOP/s of a large product in each precision used so far.
-      rows: What was measured, a dict per contender.
-      left_out: Contenders that have not run, with the reasons.
-      wrong: Contenders whose results differ from ours.
+      rows: The measurements, one dict for each contender and case.
+      left_out: Contenders and points that were not measured, with the reasons.
+      wrong: A message for each contender whose results differ from ours.
+      path: The folder of the run.
+      device: Name of the device.
     """
 
     def __init__(self, options: Options):
@@ -58,7 +61,7 @@ class Benchmark:
 
     @contextlib.contextmanager
     def in_precision(self, precision: Precision) -> Iterator[None]:
-        """Sets the precision of products, and measures what the machine can do in it if that is not known yet."""
+        """Sets the precision of products, and measures the speed of a large product if that is not known yet."""
         before, self.precision = self.precision, precision
         try:
             with jax.default_matmul_precision(PRODUCTS[precision]):
@@ -70,11 +73,12 @@ class Benchmark:
 
     @property
     def bound(self) -> float:
+        """GFLOP/s of a large product in the current precision."""
         return self.bounds[self.precision]
 
     @property
     def dtype(self) -> str:
-        """The dtype of arrays."""
+        """The dtype of arrays in the current precision."""
         return "bfloat16" if self.precision == "bfloat16" else "float32"
 
     def _measure_bound(self) -> None:
@@ -97,7 +101,7 @@ class Benchmark:
           cell: Name of the cell.
           make: Makes the task of a contender.
           among: Names of contenders.
-          tolerance: The largest relative error, if that of the precision is not larger.
+          tolerance: Largest relative error; that of the precision if it is larger.
           calls: Number of calls whose results are compared.
         """
         chosen, expected = {}, []
@@ -112,7 +116,7 @@ class Benchmark:
             try:
                 task = make(name)
                 results = [array for _ in range(calls) for array in task.results(task.call())]
-            except Exception as error:  # whatever stops another library here must not stop the others
+            except Exception as error:  # an error in one library must not stop the others
                 if name == OURS:
                     raise
                 reason = str(error) if isinstance(error, Unavailable) else f"does not run here: {first_line(error)}"
@@ -130,12 +134,13 @@ class Benchmark:
 
     @property
     def headline(self) -> str:
-        """Says where the numbers are from, for the tables."""
+        """The line above the tables: command, device, speed of a large product, versions."""
         speeds = (f"{gflops:,.0f} GFLOP/s in a large {name} product" for name, gflops in self.bounds.items())
         packages = ", ".join(f"{package} {version}" for package, version in versions().items())
         return f"One run of `{command()}` on {self.device} ({'; '.join(speeds)}; {packages})."
 
     def leave_out(self, name: str, reason: str) -> None:
+        """Records and prints why something is not measured; each reason once."""
         if reason not in self.left_out.get(name, ""):
             self.left_out[name] = "; ".join(filter(None, (self.left_out.get(name), reason)))
             print(f"left out: {name}: {reason}", flush=True)
@@ -152,18 +157,18 @@ class Benchmark:
         unit: str = "ms",
         counted: str = "",
     ) -> None:
-        """Adds a row per contender, prints them, and saves all rows.
+        """Adds a row for each contender, prints the new rows, and saves all rows.
 
         Args:
           suite: Name of the suite.
           cell: Name of the cell.
           mode: What was timed.
           sizes: As returned by `sizes_of`.
-          samples: Times or sizes of each contender. The first one is ours.
-          varied: The size that varies within a plot.
-          gigaflop: Number of operations in the products.
+          samples: Times or sizes of memory of each contender. The first contender is ours.
+          varied: Name of the size that varies within a plot.
+          gigaflop: Number of operations in the products, in units of 1e9.
           unit: Unit of the samples, "ms" or "MiB".
-          counted: What a step of time is, if rows tell how many are processed per second.
+          counted: What one step of one sequence is, such as "words", to report how many are processed per second.
         """
         kind = mode if self.precision == "float32" else f"{mode}, {self.precision}"
         print(f"\n{suite}: {cell}, {kind}, {', '.join(f'{k} = {v}' for k, v in sizes.items())}")
@@ -195,7 +200,7 @@ def first_line(error: Exception) -> str:
 
 
 def describe_device() -> str:
-    """Returns the name of the device, and that of the processor if that is the device."""
+    """Returns the name of the device, or of the processor if JAX runs on a CPU, and the number of cores."""
     device = jax.devices()[0]
     name = device.device_kind
     cpuinfo = Path("/proc/cpuinfo")
@@ -211,7 +216,7 @@ def command() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of what is installed of the packages that the benchmark compares."""
+    """Returns the versions of Python, jaxrnn and those compared packages that are installed."""
     found = {"python": platform.python_version(), "jaxrnn": jaxrnn.__version__}
     for package in ("jax", "torch", "flax", "dm-haiku", "keras", "equinox", "llvmlite"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

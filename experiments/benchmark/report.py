@@ -17,9 +17,9 @@ from benchmark.contenders import COMPILED, CUDNN, LOOPS, OURS, SLEEPING, TORCH
 Rows = list[dict[str, Any]]
 COLORS = ("#1f5fa8", "#c1440e", "#3a923a", "#8b5fa8", "#9a7b1f", "#5f6b78", "#c25b9a", "#1f9a9a")
 BOTH = ("forward", "gradient")
-LARGE = 256, 32  # hidden size and batch from which products are large enough to be near the bound
-IN_OURS = ", our loop"
-MOST_DOTS = 8  # sizes per contender and cell
+LARGE = 256, 32  # hidden size and batch from which products are large enough to come near the bound
+IN_OURS = ", our loop"  # ends the names of contenders that run cells of other libraries with our loop
+MOST_DOTS = 8  # the most sizes that a panel shows as one dot each
 IN_MARKDOWN = {
     "lax.scan": "`lax.scan` of the same cell",
     "flax linen": "Flax linen",
@@ -39,7 +39,13 @@ IN_MARKDOWN = {
 
 
 class Table(NamedTuple):
-    """A title, the names of columns, and lines: what was timed, the name of a contender, and a text per column."""
+    """A table.
+
+    Attributes:
+      title: Its title.
+      columns: The names of its columns.
+      lines: What was timed, the name of a contender, and a text for each column. Lines are grouped by what was timed.
+    """
 
     title: str
     columns: list[str]
@@ -69,12 +75,12 @@ def print_tables(rows: Rows) -> None:
 
 
 def write_tables(rows: Rows, path: Path, headline: str) -> None:
-    """Writes all tables as Markdown, after a line that says where the numbers are from."""
+    """Writes the headline and all tables as Markdown."""
     write_whole(path, "\n\n".join([headline, *(table.as_markdown() for table in tables_of(rows))]) + "\n")
 
 
 def tables_of(rows: Rows) -> list[Table]:
-    """Returns tables of ratios, speeds and fractions of the bound, and of what was measured against a size."""
+    """Returns tables of ratios, speeds, fractions of the bound, and measurements against a size that varies."""
     tables = []
     for suite, some in grouped(rows, "suite").items():
         single = [row for row in some if not row["varied"]]
@@ -93,7 +99,7 @@ def tables_of(rows: Rows) -> list[Table]:
 
 
 def timed(row: dict[str, Any]) -> str:
-    """Returns what a row has timed, with the precision if that is not float32."""
+    """Returns what was timed in a row, with the precision if that is not float32."""
     return row["mode"] if row["precision"] == "float32" else f"{row['mode']}, {row['precision']}"
 
 
@@ -102,7 +108,7 @@ def is_large(row: dict[str, Any]) -> bool:
 
 
 def grouped(rows: Sequence[Any], key: Any) -> dict[Any, list[Any]]:
-    """Returns the rows with each value of a column, in order of appearance. `key` can also be a function."""
+    """Groups rows by a column or by a function of the row, in order of appearance."""
     groups: dict[Any, list[Any]] = {}
     for row in rows:
         groups.setdefault(key(row) if callable(key) else row[key], []).append(row)
@@ -118,7 +124,7 @@ def geometric_mean(numbers: Sequence[float]) -> float:
 
 
 def make_lines(mode: str, rows: Rows, column: Any, text: Callable[[Rows], str], columns: list[str]) -> list[Any]:
-    """Returns a line per contender. `text` is given the rows of one contender in one column."""
+    """Returns a line for each contender. `text` makes a cell from the rows of one contender in one column."""
     lines = []
     for name, own in grouped(rows, "contender").items():
         found = grouped(own, column)
@@ -143,13 +149,15 @@ def ratio_table(suite: str, rows: Rows) -> Table:
 
 
 def mean_ratio(rows: Rows, sizes: dict[str, int]) -> str:
-    """Returns the mean and the lowest ratio, and the number of sizes if not all of a cell's sizes were timed."""
+    """Returns the mean and the lowest ratio, and the number of sizes if some sizes of the cell are missing."""
     found, number = [row["ratio"] for row in rows], len(grouped(rows, size_of))
     lowest = f" ({min(found):.2f})" if len(found) > 1 else ""
     return f"{geometric_mean(found):.2f}{lowest}" + (f", {number} sizes" if number < sizes[rows[0]["cell"]] else "")
 
 
 def speed_table(title: str, rows: Rows) -> Table:
+    """Makes a table of how many symbols or words are processed per second."""
+
     def column(row: dict[str, Any]) -> str:
         return f"{row['cell']} {size_of(row)}"
 
@@ -160,7 +168,7 @@ def speed_table(title: str, rows: Rows) -> Table:
 
 
 def bound_table(suite: str, rows: Rows) -> Table:
-    """Makes a table of how near our loops and PyTorch are to what the machine can do."""
+    """Makes a table of the speed of our loops and PyTorch, as a fraction of that of a large product."""
 
     def text(some: Rows) -> str:
         found = [row["fraction_of_bound"] for row in some]
@@ -194,7 +202,7 @@ def against(title: str, mode: str, rows: Rows) -> Table:
 
 
 def plot(rows: Rows, folder: Path, title: str) -> list[str]:
-    """Draws a picture per suite, with a panel per mode and cell or size, and returns their paths."""
+    """Draws one plot for each suite, and returns their paths."""
     paths = []
     for suite, some in grouped([row for row in rows if row["suite"] != "bound"], "suite").items():
         panels = list(panels_of(suite, some))
@@ -212,7 +220,7 @@ def plot(rows: Rows, folder: Path, title: str) -> list[str]:
 
 
 def panels_of(suite: str, rows: Rows) -> Iterable[tuple[str, Callable[[Any, Rows], None], Rows]]:
-    """Yields the panels of a suite: a title, a function that draws, and rows."""
+    """Yields the panels of a suite: the title, the function that draws it, and its rows."""
     for (mode, varied), some in grouped(rows, lambda row: (timed(row), row["varied"])).items():
         title = f"{suite}: {mode}"
         if varied:
@@ -225,7 +233,7 @@ def panels_of(suite: str, rows: Rows) -> Iterable[tuple[str, Callable[[Any, Rows
 
 
 def ratios(axes: Any, rows: Rows) -> None:
-    """Draws a row per contender, a dot per size."""
+    """Draws relative times: a line for each contender, and a dot for each size."""
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     names = list(dict.fromkeys(row["contender"] for row in rows))
     for n, cell in enumerate(cells):
@@ -260,7 +268,7 @@ def against_size(axes: Any, rows: Rows) -> None:
 
 
 def against_hidden_size(axes: Any, rows: Rows) -> None:
-    """Draws relative times of our loops and PyTorch: geometric means over batch and time, and the range."""
+    """Draws relative times of our loops and PyTorch: geometric means over batches and lengths, and their range."""
     shown = [row for row in rows if row["contender"] in (*LOOPS, TORCH) and row["contender"] != OURS]
     for n, (name, some) in enumerate(grouped(shown, "contender").items()):
         found = {hidden: [row["ratio"] for row in own] for hidden, own in sorted(grouped(some, "H").items())}

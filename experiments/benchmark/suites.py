@@ -1,10 +1,10 @@
-"""The speed of recurrent layers: jaxrnn beside PyTorch, Flax, Haiku, Keras, Equinox and a plain scan.
+"""Measures the speed of recurrent layers in jaxrnn, PyTorch, Flax, Haiku, Keras, Equinox and a plain scan.
 
-All contenders have the same weights and data, in float32 and time-major if the library supports it. Before a contender
-is timed, its outputs and gradients are compared with ours. Compilation is not timed, every call waits for its results,
-and contenders take turns, each after an untimed call of its own unless calls are long. JAX libraries share a process
-and its threads. PyTorch has one process in which idle threads spin (its default, which is slow when other programs run)
-and one in which they sleep, so that no contender has another's settings. Ratios are of medians; above 1 ours is faster.
+All contenders have the same weights and data, time-major if the library supports it. Before a contender is timed, its
+outputs and gradients are compared with those of jaxrnn. Compilation is not timed, and every call waits for its results.
+Contenders take turns, and each turn of short calls begins with an untimed call. JAX libraries share one process and its
+threads. PyTorch has one process whose idle threads spin (its default, which is slow when other programs run) and one
+whose idle threads sleep. Ratios are ratios of medians; above 1, jaxrnn is faster.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CELLS = {  # of the suites
     "odd": ("MGU", "JANET", "PeepholeLSTM", "IndRNN", "MUT1"),
     "networks": THREE,
 }
-ONLY = ("model", "memory")  # suites that have no other cells
+ONLY = ("model", "memory")  # suites that can only measure their own cells
 SIZES = {
     "layer": ("32x64x128", "32x128x256", "64x64x512", "1x128x256", "64x128x64", "32x64x1024"),
     "model": ("32x64x128", "32x128x256"),
@@ -67,7 +67,8 @@ SIZES = {
     "grid": tuple(f"{b}x{t}x{h}" for h, b, t in itertools.product((64, 128, 256, 512, 1024), (1, 32, 64), (64, 128))),
     "odd": tuple(f"{b}x64x{h}" for h, b in itertools.product((64, 256, 1024), (1, 32, 64))),
 }
-PEER_SIZES = ((1, 128, 256), (32, 64, 128), (32, 128, 256), (64, 64, 512))  # of the grid, with JAX's other libraries
+# Sizes of the grid at which other JAX libraries are measured, too.
+PEER_SIZES = ((1, 128, 256), (32, 64, 128), (32, 128, 256), (64, 64, 512))
 MINUTES = {"layer": math.inf, "grid": 20.0, "odd": 6.0, "networks": 10.0, "gpu": 9.0}
 
 
@@ -120,7 +121,7 @@ class Options(OptionGroup):
         return [cast("Size", tuple(map(int, size.split("x")))) for size in sizes]
 
 
-cached_case = lru_cache(maxsize=1)(make_case)  # modes and precisions of one size are timed one after another
+cached_case = lru_cache(maxsize=1)(make_case)  # the modes of one size are timed one after another
 
 
 def time_layers(
@@ -142,7 +143,7 @@ def time_layers(
 def time_model(
     bench: Benchmark, suite: str, name: str, size: Size, among: Sequence[str], rounds: int | None = None
 ) -> None:
-    """Times one training step of a character model: symbols, a recurrent layer, logits; clipped gradients, Adam."""
+    """Times one training step of a character model: one-hot symbols, a recurrent layer, a dense layer, and Adam."""
     case = make_case(name, size, symbols=SYMBOLS)
     # The first steps of Adam depend on the signs of gradients, which rounding decides if they are almost zero.
     chosen = bench.contenders(name, lambda name: work.model(name, case), among, tolerance=2e-3, calls=3)
@@ -164,7 +165,7 @@ def time_words(bench: Benchmark, suite: str, among: Sequence[str], rounds: int |
     bench.add(suite, cell, "training step, words", sizes, samples, gigaflop=flop, counted="words")
 
 
-# --- Suites that time everything that they are asked for ---
+# --- Suites without a time limit ---
 
 
 def model_suite(bench: Benchmark) -> None:
@@ -220,11 +221,11 @@ def compile_ms(contender: str, case: Case) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
-# --- Suites with many points, whose time can be limited ---
+# --- Suites of many points, with a time limit ---
 
 
 class Point(NamedTuple):
-    """Something to time, what it probably costs, and a function that times it in a number of rounds."""
+    """Something to time: its name, its predicted cost, and a function that times it in a number of rounds."""
 
     what: str
     cost: Cost
@@ -232,7 +233,7 @@ class Point(NamedTuple):
 
 
 def time_points(bench: Benchmark, suite: str, points: Sequence[Point]) -> None:
-    """Times points, each in as many rounds as the time of the suite allows. Prints an estimate at the beginning."""
+    """Times points, each in as many rounds as the time limit of the suite allows. Prints an estimate first."""
     costs, minutes = [point.cost for point in points], bench.options.minutes or MINUTES[suite]
     rounds = fitting(costs, 60 * minutes, bench.options.rounds)
     about = total(costs, rounds) / 60
@@ -315,7 +316,7 @@ def networks_suite(bench: Benchmark) -> None:
 
 
 def gpu_suite(bench: Benchmark) -> None:
-    """Times layers and models in three precisions, the most important points first; what has no time is left out."""
+    """Times layers and models in three precisions. The most important points come first, because time is limited."""
     quick, model_cost = bench.options.quick, Cost(30.0, 2.0)
     middle, others = ((2, 5, 8), ()) if quick else ((64, 128, 512), ((32, 64, 128), (128, 128, 1024)))
     precisions: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")

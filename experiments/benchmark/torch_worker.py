@@ -1,6 +1,7 @@
-"""PyTorch's part of the benchmark, in a process of its own, with no other threads and with its own settings.
+"""PyTorch's part of the benchmark. It runs in a process of its own, with its own threads and settings.
 
-Reads pickled requests from stdin and answers on stdout: work to set up, its results, its time.
+It reads pickled requests from stdin and writes answers to stdout. `serve` lists the requests: to set up a task, to
+return its results, and to time it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def wait(device: str) -> None:
 
 
 def make_rnn(name: str, layers: list[dict[str, Any]], device: str, bidirectional: bool = False) -> nn.RNNBase:
-    """Makes a module with our weights: those of each layer, in a bidirectional one forward and backward."""
+    """Makes a module with our weights, given for each layer, and for the two directions of each bidirectional layer."""
     kinds = {"LSTM": nn.LSTM, "GRU": nn.GRU, "Elman": nn.RNN, "ReluElman": nn.RNN}
     options: dict[str, Any] = {"nonlinearity": "relu"} if name == "ReluElman" else {}
     size, hidden = len(layers[0]["w_x"]), len(layers[0]["w_h"])
@@ -101,8 +102,9 @@ def make_words(
     """Returns a function that makes `steps` plain gradient steps of a word model and returns their mean loss."""
     module = make_rnn(case["name"], case["params"], device)
     module.dropout = dropout  # between its layers
+    # jaxrnn has one bias. Training both of PyTorch's would move their sum twice as far.
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_("bias_hh" not in name)  # ours has one bias, which two would move twice as far
+        parameter.requires_grad_("bias_hh" not in name)
     embedding = nn.Embedding(*case["embedding"].shape)
     embedding.weight.data.copy_(torch.tensor(case["embedding"]))
     head = nn.Linear(*case["dense"]["w"].shape)

@@ -1,4 +1,4 @@
-"""A training step of a word model: the script `word_lm.py` with the classic recipe of the Penn Treebank."""
+"""A training step of a word model: `word_lm.py` with the classic recipe for the Penn Treebank."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ RECIPE = word_lm.Options(
     clip=0.25,
 )
 TINY = replace(RECIPE, vocabulary=50, hidden_size=8, sequence_length=5, batch=2)
-WINDOWS = 500  # of the text; the script measures its validation loss after the last one
-STEPS = 5  # per call, as the script makes several
+WINDOWS = 500  # of the text; after the last one, the script computes its validation loss, here on two words
+STEPS = 5  # per call, because the script also makes several
 
 
 class Words(NamedTuple):
@@ -50,12 +50,12 @@ def make_words(options: word_lm.Options) -> Words:
 
 
 def without_dropout(words: Words) -> Words:
-    """Returns the same model without its random part, in which two libraries cannot agree."""
+    """Returns the same model without dropout, so that the results of two libraries can be compared."""
     return make_words(replace(words.options, dropout=0.0))
 
 
 def word_model(contender: str, words: Words) -> Task:
-    """Makes STEPS training steps per call; the result is their mean loss."""
+    """Returns a task that makes STEPS training steps per call. Its result is their mean loss."""
     return torch_words(contender, words) if contender.startswith(TORCH) else our_words(words)
 
 
@@ -94,6 +94,6 @@ def sizes_of(words: Words) -> dict[str, int]:
 
 
 def gigaflop(words: Words) -> float:
-    """Counts the operations of the products; a word's vector is only looked up."""
+    """Returns the number of operations in products, in units of 1e9. Embeddings are looked up, so they do not count."""
     o = words.options
     return gigaflop_of(words.train.params[1:], o.batch * o.sequence_length, "training")

@@ -1,4 +1,4 @@
-"""The work that the benchmark times, in JAX and in PyTorch."""
+"""The tasks that the benchmark times, in JAX and in PyTorch, and how they are timed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ import jaxrnn
 from benchmark.cases import Case, cell_params
 from benchmark.contenders import ANY, BUILDS, COMPILED, SLEEPING, TORCH, Layer, missing
 
-CLIP = 1.0  # largest norm of the language model's gradient
-RATE = 1e-3  # learning rate of Adam
+CLIP = 1.0  # largest norm of the character model's gradient
+RATE = 1e-3  # learning rate of its optimizer, Adam
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -35,9 +35,9 @@ class Task(NamedTuple):
     """One thing to time.
 
     Attributes:
-      call: Does the work, and returns when it is done.
+      call: Does the work and waits for the result.
       results: Turns what `call` returns into arrays that must be the same for all contenders.
-      own_clock: For work in another process, the milliseconds of a call.
+      own_clock: For work in another process: makes a call and returns the milliseconds that it took there.
       steps: Number of training steps that a call makes.
     """
 
@@ -61,20 +61,23 @@ def matrices_norm(grads: list[Any]) -> Any:
     return np.sqrt(sum(squares))
 
 
-LONG = 100.0  # milliseconds of a call after which it does not matter whose caches and threads it found
-TURN = 50.0  # milliseconds of a turn, if calls are shorter
+LONG = 100.0  # milliseconds of a call that is so long that the state of caches and threads before it does not matter
+TURN = 50.0  # milliseconds of a turn of shorter calls
 MOST_CALLS = 20  # per turn
 
 
 def measure(contenders: dict[str, Task], rounds: int) -> dict[str, list[float]]:
-    """Returns the milliseconds of each call. Short calls are made several times per turn, after one uncounted call."""
+    """Returns the milliseconds of each call of each contender, which take turns.
+
+    Calls shorter than LONG are made several times per turn, after a call that does not count.
+    """
     first = {name: task.milliseconds() for name, task in contenders.items()}
     calls = {name: min(MOST_CALLS, max(1, int(TURN / ms))) for name, ms in first.items()}
     samples = {name: [ms] if ms >= LONG else [] for name, ms in first.items()}
     names = list(contenders)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            if first[name] < LONG:  # caches and threads are still those of the last contender
+            if first[name] < LONG:  # caches and threads are still in the state that the last contender left
                 contenders[name].milliseconds()
             elif turn == 0:  # the first call was this turn
                 continue
@@ -196,7 +199,7 @@ def torch_task(contender: str, maker: str, gradient: bool = False, **options: An
 
 
 def as_array(x: Array) -> Any:
-    """Converts to NumPy, bfloat16 to float32, because PyTorch cannot read NumPy's bfloat16."""
+    """Converts an array to NumPy, and bfloat16 to float32, because PyTorch cannot read NumPy's bfloat16."""
     return np.asarray(x.astype("float32") if x.dtype == "bfloat16" else x)
 
 
@@ -225,7 +228,7 @@ def model(contender: str, case: Case) -> Task:
 
 
 def products(size: int, dtype: str) -> dict[str, Task]:
-    """Returns one large product of matrices in each library, as a bound on what the machine can do."""
+    """Returns one large matrix product in each library. Its speed is the bound that rows are compared with."""
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     multiply = jax.jit(jnp.matmul)
     tasks = {"jax": Task(lambda: multiply(a, a).block_until_ready(), lambda out: [as_array(out)])}

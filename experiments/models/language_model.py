@@ -1,4 +1,4 @@
-"""The loss of a language model: of one window, and over a long text."""
+"""The loss of a language model, for one window and for a long text."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import jaxrnn
 def loss_of_window(
     model: jaxrnn.Stack, params: Any, read: Array, following: Array, state: Any, weights: Any = None, **how: Any
 ) -> tuple[Array, Any]:
-    """Returns the loss of a model whose last layer is dense, and the state after the window.
+    """Returns the loss of a model in a window of text, and the state after the window.
 
     Args:
-      model: The model.
+      model: The model, whose last layer must be a `Dense` layer.
       params: Its parameters.
-      read: Symbols [time, batch].
-      following: The symbols after them, which are predicted.
+      read: The symbols that the model reads [time, batch].
+      following: The symbols that it should predict [time, batch]: for each symbol, the next one.
       state: The state before the window.
-      weights: Weight of each loss [time, batch] in their sum; None means 1 / number, the mean.
+      weights: Weight of each symbol's loss in their sum [time, batch]. None means the mean loss.
       **how: Further arguments of `jaxrnn.unroll`.
     """
     *layers, _ = model.layers

@@ -23,8 +23,8 @@ TIME_BATCH = PartitionSpec(None, AXIS)  # [time, batch, ...], or [models, batch,
 def make_mesh(which: Devices, batch: int) -> Mesh:
     """Makes a mesh of one device, or of as many as divide the batch evenly. Each core of a CPU becomes a device.
 
-    That needs a call before JAX is used. With "auto", a CPU remains one device if the native loop is installed, which
-    divides a batch among the cores itself, at a lower cost.
+    To make cores devices, it must be called before JAX is used. With "auto", a CPU remains one device if the native
+    loop is installed, because that loop divides each batch among the cores at a lower cost.
     """
     if which == "auto":
         native = importlib.util.find_spec("llvmlite") is not None

@@ -46,7 +46,7 @@ class Product:
 
     @property
     def is_of_matrix(self) -> bool:
-        """Whether it is `a @ w` for rows `a`, as which it also is in the program."""
+        """Whether the program multiplies vectors by a matrix, `a @ w`."""
         return self._matrix is not None and self._matrix.w_axis == 0 and not self._swapped and self.aval.ndim == 1
 
     def __call__(self, a: Array, w: Array) -> Array:
@@ -67,7 +67,8 @@ class Product:
 
         `a` and `ct` have the time axis first. Unused rows are ignored, even NaN.
 
-        `of_matrix(a, ct)` computes `a.T @ ct` in the same way for [rows, k] and [rows, n]; by default XLA does it.
+        For a matrix, `of_matrix(a, ct)` computes `a.T @ ct`, for `a` [rows, k] and `ct` [rows, n], and must ignore
+        unused rows, too. None leaves it to XLA.
         """
         if of_matrix and self._matrix is not None:
             return self._matrix.pull_w(a, ct, w.dtype, of_matrix)

@@ -1,7 +1,8 @@
 """A cell's step as a traced program whose products with parameters can be replaced.
 
-The default loop must know where a step multiplies something by a weight, to move that weight's gradient out of the
-loop, and so must recurrent dropout. Cells do not declare it: the step is traced once and then run equation by equation.
+`Deferred` and `Native` must know where a step multiplies something by a weight, to move that weight's gradient out of
+the loop, and so must recurrent dropout. Cells do not declare it: the step is traced once and then run equation by
+equation.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class TracedStep:
         saved = set(zs) - linear
         linear_equations = []
         for e, _ in self._in_loop:
-            if known.issuperset(e.ins):  # a parameter that is enlarged in the loop
+            if known.issuperset(e.ins):  # such as a parameter that is broadcast in the loop
                 known.update(e.outs)
             elif e.primitive in LINEAR and linear.union(known).issuperset(e.ins):
                 linear.update(e.outs)

@@ -188,7 +188,7 @@ def _is_elementwise(e: Equation) -> bool:
 def _has_elementwise_rule(e: Equation) -> bool:
     """Returns whether the user's derivative of an elementwise function is elementwise, too.
 
-    A function may have no derivative, as long as nothing asks for it.
+    A function without a derivative is not an error here, because nothing may need its derivative.
     """
     avals = [var.aval for var in e.params["call_jaxpr"].jaxpr.invars]
     moving = [n for n, aval in enumerate(avals) if jnp.issubdtype(aval.dtype, jnp.inexact)]
@@ -204,7 +204,7 @@ def _has_elementwise_rule(e: Equation) -> bool:
 
     try:
         derivative = jax.make_jaxpr(differentiate)(avals, [avals[n] for n in moving])
-    except Exception:  # raised again by whoever differentiates the function
+    except Exception:  # the same error is raised if something differentiates the function
         return False
     return _all_elementwise(derivative.jaxpr)
 
@@ -246,7 +246,7 @@ class _Product:
     e: Equation
     tangent_first: bool
     a_dtype: Any
-    matrix: MatrixProduct | None  # for a product of the rows of `a` with a matrix, the tangent
+    matrix: MatrixProduct | None  # if the tangent is a matrix that is multiplied by `a`
 
     def multiply(self, a: Array, t: Array) -> Array:
         a = a.astype(self.a_dtype)

@@ -43,19 +43,20 @@ class Inputs(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The states before all steps, of which those after the other steps are at hand."""
+    """A leaf of the states before all steps, without a copy of the states after them, which are stored anyway."""
 
     first: Array  # [*batch, ...], before the step that runs first
     after: Array  # [time, *batch, ...], after each step
     reverse: bool  # whether the last step runs first
 
     def stacked(self) -> Array:
+        """Returns the states as one array [time, *batch, ...]."""
         first = self.first[None].astype(self.after.dtype)
         parts = [self.after[1:], first] if self.reverse else [first, self.after[:-1]]
         return jnp.concatenate(parts)[: self.after.shape[0]]  # there may be no steps
 
 
-OfMatrix = Callable[[Array | Before, Array], Array]
+OfMatrix = Callable[[Array | Before, Array], Array]  # (a [rows, k], ct [rows, n]) -> a.T @ ct, a weight's gradient
 
 
 class Saved(NamedTuple):
@@ -74,7 +75,7 @@ class DeferredGradient:
     Attributes:
       step: The traced step.
       leaves_read: The indices of the leaves of the state that are returned for every step.
-      reverse: Whether the last step is the first.
+      reverse: Whether to run the last step first.
       run: How to run `carry, increments, y = body(shared, carry, x)` over the steps.
       transpose: Whether to transpose the weights once, before the backward loop.
       batch_axes: How many batch axes the arrays have that the traced step does not have.
@@ -130,17 +131,21 @@ class DeferredGradient:
         return x.reshape(math.prod(x.shape[:axes]), *x.shape[axes:])
 
     def _read_before(self, restarts: Array | None) -> list[int]:
-        """Returns which leaves of the state before a step are outputs of the step before, and need no second copy."""
+        """Returns the leaves of the state that are not saved before each step, because they are outputs anyway.
+
+        After a reset, the state before a step differs from the output of the step before.
+        """
         return self.leaves_read if restarts is None else []
 
     def _states_before(self, saved: Saved) -> list[Array | Before]:
-        """Returns the states before all steps."""
+        """Returns the leaves of the states before all steps."""
         before = list(saved.before)
         for n, after in zip(self._read_before(saved.inputs.restarts), saved.read_states, strict=False):
             before[n] = Before(saved.inputs.state[n], after, self.reverse)
         return before
 
     def _gradient_of_weight(self, product: Product, a: Array | Before, ct: Array, w: Array) -> Array:
+        """Returns a product's part of the gradient of `w`. It copies the states of a `Before` only if it must."""
         if isinstance(a, Before):
             in_rows = product.is_of_matrix and a.first.ndim == 1 + self.batch_axes
             if self.of_matrix and in_rows and a.first.dtype == a.after.dtype == ct.dtype == jnp.float32:
@@ -233,8 +238,8 @@ def run_with(
     Args:
       loop: The loop over the steps.
       cell, params, steps, state: As for any loop.
-      inputs: What the loop's step reads.
-      zs: The projected inputs, which the readout reads.
+      inputs: What the traced step reads: the projected inputs, or inputs that the step projects.
+      zs: The projected inputs, for the readout. Their values do not matter if it does not read them.
     """
     leaves, tree = jax.tree.flatten(state)
     given = Inputs(

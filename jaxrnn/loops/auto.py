@@ -18,7 +18,13 @@ from jaxrnn.ops import spread_like
 
 
 class Choice(NamedTuple):
-    """The loop that runs a cell, and why."""
+    """The loop that runs a cell, and why.
+
+    Attributes:
+      cell: The cell.
+      loop: The loop that runs it.
+      why: The reason, such as "it can run all of it".
+    """
 
     cell: Cell
     loop: Loop
@@ -30,11 +36,14 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Auto(Loop):
-    """Runs a cell with the fastest loop that is there and can run it; the default loop.
+    """Runs each cell with the fastest loop that is available and can run it; the default loop.
 
-    That is `Native` on a CPU if `jaxrnn[native]` is installed, and `Deferred` elsewhere, and for what `Native` does not
-    run: operations that it does not know, `float64`, and arrays on several devices, unless the call is inside
-    `jax.shard_map`. Neither of them has a forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
+    It uses `Native` on a CPU if `jaxrnn[native]` is installed, and `Deferred` otherwise. On a CPU, `Deferred` also runs
+    what `Native` cannot: cells with operations that it does not know, `float64`, sizes that are symbolic under
+    `jax.export`, and all cells if there are several devices, except inside `jax.shard_map`. `choose` says which loop
+    runs each cell, and why.
+
+    Neither of the two loops has a forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
 
     Example:
       >>> layer = jaxrnn.Stack(jaxrnn.LSTM(4), jaxrnn.URNN(4))
@@ -60,12 +69,17 @@ class Auto(Loop):
     def choose(self, layer: Layer, params: Params, xs: Any, *, key: Array | None = None) -> tuple[Choice, ...]:
         """Returns which loop runs each cell of a layer, and why.
 
+        It traces the layer, but compiles and runs nothing.
+
         Args:
           layer: A cell or any other layer.
           params: Its parameters.
           xs: Inputs [time, *batch, features] or symbols [time, *batch], as for `unroll`. Only their shapes and dtypes
             are used.
           key: A random key, or None for evaluation.
+
+        Returns:
+          A `Choice` for each cell, in the order in which the layer runs them.
         """
         recording = _Recording(self, [])
 
@@ -95,7 +109,7 @@ class _Recording(Loop):
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
         choice = self.auto._choice(cell, params, steps, state)
         self.choices.append(choice)
-        return Deferred()(cell, params, steps, state)  # only the shapes are used, and it compiles nothing
+        return Deferred()(cell, params, steps, state)  # only shapes are used, and tracing `Deferred` compiles nothing
 
 
 def _why_not_native(cell: Cell, params: Params, steps: Steps, state: State) -> str | None:
@@ -112,12 +126,13 @@ def _why_not_native(cell: Cell, params: Params, steps: Steps, state: State) -> s
 
 
 def _inside_shard_map() -> bool:
-    """Returns whether all mesh axes are those of an enclosing `jax.shard_map`."""
+    """Returns whether enclosing calls of `jax.shard_map` divide the arrays along all axes of the mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return bool(mesh.axis_names) and set(mesh.manual_axes) == set(mesh.axis_names)
 
 
 @cached
 def _refusal(cell: Cell, tree: Any, types: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> str | None:
+    """Calls `refusal` once for each cell and types of its arguments, because it traces the cell."""
     params, steps, state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in types])
     return refusal(cell, params, steps, state)

@@ -24,7 +24,7 @@ from jaxrnn.loops._stacking import stacking_scan
 
 @dataclass(frozen=True)
 class Deferred(Loop):
-    """Runs a scan with its own backward pass; the default loop.
+    """Runs a scan with its own backward pass; the default loop where `Native` is not used.
 
     Differentiating `lax.scan` carries the gradient of every weight through the loop and adds a small product to it at
     each step. Here the forward loop saves the states and the outputs of the products with weights. The backward loop

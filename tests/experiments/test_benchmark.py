@@ -1,4 +1,4 @@
-"""The benchmark: the files that it writes, that all contenders do the same work, that missing ones are left out."""
+"""The benchmark: its files, that all contenders do the same work, and that missing contenders are left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def small(tmp_path, **options) -> suites.Options:
 
 
 def rows_of(tmp_path, **options):
-    """The rows of a small run, and everything that it has saved."""
+    """Returns the rows of a small run, and everything in its benchmark.json."""
     suites.main(small(tmp_path, **options))
     made = json.loads((tmp_path / "run" / "benchmark.json").read_text())
     return made["rows"], made
@@ -57,7 +57,7 @@ MODES = {
 
 
 def names_here(suite, mode):
-    """The contenders of an LSTM that a suite has to time on this machine."""
+    """Returns the contenders that a suite must time for an LSTM on this machine."""
     here = {name for name in suites.LAYERS if not contenders.missing(name) and contenders.knows(name, "LSTM")}
     here -= {name for name in here if contenders.unfit(name, "float32")}
     torch = {name for name in here if name.startswith("torch")}

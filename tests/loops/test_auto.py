@@ -1,4 +1,4 @@
-"""`Auto`: what it chooses and why, and that the choice is the default."""
+"""`Auto`: which loop it chooses and why, and that it is the default loop."""
 
 import importlib.util
 import inspect
@@ -163,7 +163,7 @@ def test_decides_once_for_equal_cells_and_types(monkeypatch):
 
 @needs_llvm
 def test_runs_on_several_devices():
-    """By `Deferred` under plain `jit`, by `Native` inside `jax.shard_map`, with the result of one device."""
+    """`Deferred` runs under plain `jit` and `Native` inside `jax.shard_map`, with the result of one device."""
     program = """
 import jax, jax.numpy as jnp, numpy as np, jaxrnn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P

@@ -1,4 +1,4 @@
-"""`Native`: the whole loop as machine code, compiled from the traced step."""
+"""`Native`: the whole loop as machine code, compiled from the traced step. README.md describes how it works."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from jaxrnn.loops.deferred import ProjectingCell
 
 @dataclass(frozen=True)
 class Native(Loop):
-    """Runs all steps as machine code on a CPU. It needs `pip install jaxrnn[native]`.
+    """Runs all steps as machine code on a CPU. It needs `pip install 'jaxrnn[native]'`.
 
-    The step of one row is traced, and LLVM compiles it into a loop over time: products with packed matrices, and a
-    single pass over everything elementwise between them. The batch is divided among XLA's threads. The gradient is that
-    of `Deferred`, with its backward loop compiled in the same way.
+    One step is traced for a single sequence of the batch, and LLVM compiles it into a loop over time. The batch is
+    divided among XLA's threads. The backward pass is that of `Deferred`, with its loop and the gradients of the weights
+    compiled in the same way.
 
     It runs cells whose step consists of products, elementwise operations, sums, slices and broadcasts, in `float32` or
-    lower precision, and refuses all others by the name of the operation. Like `Deferred`, it has no forward-mode
-    derivative. It cannot be exported.
+    lower precision. For any other cell, it raises an error that names the operation. Like `Deferred`, it has no
+    forward-mode derivative. It cannot be exported.
 
     Example:
       >>> cell = jaxrnn.LSTM(4)
@@ -75,7 +75,7 @@ class Native(Loop):
 
 
 def unavailable() -> Exception | None:
-    """Returns why the loop cannot run on this machine, or None if it can."""
+    """Returns an error that says why the loop cannot run on this machine, or None if it can."""
     platform = jax.default_backend()
     if platform != "cpu":
         return TypeError(f"Native runs on a CPU, but JAX's default backend is {platform!r}")
@@ -88,7 +88,7 @@ def unavailable() -> Exception | None:
 
 @functools.cache
 def _ffi_major() -> int:
-    """Returns the major version of the interface between XLA and the generated code; others have another layout."""
+    """Returns the major version of XLA's FFI, on which the layout of a call frame depends."""
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     return int(re.findall(r"#define XLA_FFI_API_MAJOR (\d+)", header.read_text())[0])
 
@@ -115,7 +115,7 @@ def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | Non
         jax.eval_shape(run_backwards, params, state, steps)
     except UnsupportedError as error:
         return f"{error} in the derivative"
-    except Exception as error:  # the cell has no derivative, but it may be run forwards
+    except Exception as error:  # the user's cell has no derivative, so `Deferred` runs it forwards
         return f"the derivative ({str(error).splitlines()[0]})"
     return None
 
@@ -162,7 +162,7 @@ def _without(axes: int, tree: Any) -> Any:
 def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
     """Returns whether the loop projects its inputs itself, a block of steps at a time.
 
-    The inputs of a single row are better projected before the loop, where several threads share the steps.
+    The inputs of a single row are projected before the loop, because there several threads can share the steps.
     """
     from jaxrnn.loops.native._scan import can_run
 
@@ -183,7 +183,11 @@ def _run_rows(
     batch_shape: tuple[int, ...],
     time: int,
 ) -> Any:
-    """Runs `carry, increments, y = body(shared, carry, x)`, which is given for one row, and sums the increments."""
+    """Runs `carry, increments, y = body(shared, carry, x)`, given for one row, over all rows and steps.
+
+    It calls `scan`, such as `native_scan`, with flat lists of arrays. Returns the last carry, `totals` plus the sums of
+    the increments, and the ys.
+    """
     trees = [jax.tree.structure(tree) for tree in (shared, carry, xs)]
     result: list[Any] = []
 

@@ -85,7 +85,7 @@ class Code:
         return ir.VectorType(kind, self.host.lanes)
 
     def load(self, address: Any, dtype: str, count: int | None = None) -> Any:
-        """Loads a vector of lanes; only the first `count` of them, and zeros for the others."""
+        """Loads a vector of lanes. With `count`, only the first lanes are read, and the others are zero."""
         kind = self.vector(IN_MEMORY[dtype])
         pointer = self.pointer(address, kind)
         if count is None:
@@ -99,7 +99,7 @@ class Code:
         return self._from_memory(value, dtype)
 
     def prefetch(self, address: Any) -> None:
-        """Asks for memory that will be read and written soon."""
+        """Prefetches memory that will be read and written soon."""
         byte = I8.as_pointer()
         function = self.declare("llvm.prefetch.p0", VOID, [byte, I32, I32, I32])
         write, near, data = (ir.Constant(I32, n) for n in (1, 3, 1))

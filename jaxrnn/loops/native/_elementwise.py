@@ -45,7 +45,7 @@ def tanh(c: Code, node: Any, x: Any) -> Any:
 
 @operation("exp")
 def exp(c: Code, node: Any, x: Any) -> Any:
-    """Computes 2**n * p(r) with x = n log 2 + r. The factor 2**n is applied in two halves, so that it may overflow."""
+    """Computes 2**n * p(r) with x = n log 2 + r. 2**n is applied as two factors, because it may overflow."""
     p, n = _exp_parts(c, _clamp(c, x, -105.0, 90.0))
     half = c.b.ashr(n, c.constant(1, "int32"))
     return c.b.fmul(c.b.fmul(p, _power_of_two(c, half)), _power_of_two(c, c.b.sub(n, half)))
@@ -60,7 +60,8 @@ def _clamp(c: Code, x: Any, low: float, high: float) -> Any:
 def _exp_parts(c: Code, x: Any) -> tuple[Any, Any]:
     """Returns p and n with exp(x) = p * 2**n; p is NaN if x is.
 
-    n is rounded by adding a number so large that its last bit counts ones. Then the last bits of the sum are n.
+    Adding 1.5 * 2**23 rounds x / log 2 to the integer n, because floats of that size are integers. The last bits of the
+    sum are n.
     """
     rounding = c.constant(1.5 * 2**23)
     rounded = c.fma(x, c.constant(1.44269504088896341), rounding)
@@ -80,7 +81,7 @@ def _power_of_two(c: Code, n: Any) -> Any:
 @operation("logistic")
 def logistic(c: Code, node: Any, x: Any) -> Any:
     one = c.constant(1.0)
-    p, n = _exp_parts(c, _clamp(c, c.b.fneg(x), -87.0, 88.5))  # above it is infinite
+    p, n = _exp_parts(c, _clamp(c, c.b.fneg(x), -87.0, 88.5))  # at 88.5, 2**n is infinite
     return c.b.fdiv(one, c.fma(p, _power_of_two(c, n), one))
 
 

@@ -16,14 +16,15 @@ COMBINE = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduc
 
 
 class Emitter:
-    """Writes stages for the rows from `first` to `last`.
-
-    Products may run over several steps at once; `step_stride` is the distance in bytes of a slot from step to step.
+    """Writes stages for some rows of one step; products may run over several steps at once.
 
     Args:
       code: Where to write.
-      base: The address of a slot's first row.
-      multiply: Writes the product of one vector of each row, given its addresses and strides.
+      base: Returns the address of a slot's first row.
+      multiply: Writes the product of one vector of each row, given the stage, its addresses and strides, and `steps`.
+      first, last: The rows are those from `first` to `last - 1`.
+      steps: The number of steps of a product.
+      step_stride: Returns the distance in bytes of a slot from step to step.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Large pages for large results.
+"""Huge pages for large results.
 
-XLA allocates fresh memory for every call that needs more than some megabytes, and the kernel takes about two
-microseconds for each page of 4 KiB when it is touched for the first time. Linux gives pages of 2 MiB on request.
+Large results are in new memory at every call, and the operating system takes about two microseconds for each page of
+4 KiB when it is first touched. Linux provides pages of 2 MiB on request, which takes much less time.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from jaxrnn.loops.native._code import I32, I64, Code, ir
 
-LARGE = 2**22  # bytes
+LARGE = 2**22  # the fewest bytes for which to ask
 PAGE = 2**12
-MADV_HUGEPAGE = 14  # of Linux
+MADV_HUGEPAGE = 14  # Linux's value
 
 
 def use_huge_pages(c: Code, address: Any, size: Any) -> None:
-    """Asks for large pages for `size` bytes, if that is many. It is an advice: nothing depends on the answer."""
+    """Writes code that asks for huge pages for `size` bytes, if they are many. The request may fail without effect."""
     if sys.platform != "linux":
         return
     with c.b.if_then(c.b.icmp_signed(">=", c.int(size), c.int(LARGE))):

@@ -1,4 +1,8 @@
-"""The handler that XLA calls: packs the matrices, then runs all steps for a slice of the rows on each thread."""
+"""The handler that XLA calls: packs the matrices, then runs all steps for a slice of the rows on each thread.
+
+A call with a single row is run by a team of threads, which share the columns of each product. `_Writer` defines the
+handler, and `Layout` the workspace.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ class Signature(NamedTuple):
 
 @dataclass
 class Layout:
-    """Where the workspace has what. Its size depends on the number of rows, and of steps in a block."""
+    """Where values are in the workspace, whose size depends on the numbers of rows and of steps in a block."""
 
     bytes_per_row: int = 0
     bytes_per_row_of_block: int = 0
@@ -104,7 +108,8 @@ def define_handler(host: Host, stages: Stages, signature: Signature, *, reverse:
 
 
 class _Writer:
-    # the context of a call, in words: the sizes, then the addresses of arguments, results and the workspace
+    # The context of a call, in words: the sizes, the address of a team's meeting (0 without a team), and the addresses
+    # of arguments, results and the workspace.
     TIME, ROWS, BLOCK, ROWS_IN_MEMORY, MEETING, FIRST = 0, 1, 2, 3, 4, 5
 
     def __init__(self, module: Any, host: Host, stages: Stages, signature: Signature, reverse: bool):
@@ -117,7 +122,7 @@ class _Writer:
         self.layout = Layout(in_blocks=bool(self.phases.early or self.phases.late))
         self.starts = {id(slot): self.layout.per_row(slot) for slot in stages.slots if slot.place is None}
         products = [stage for _, stage in self.phases.in_loop if isinstance(stage, Product)]
-        self.of_team = {id(stage.out): stage.out for stage in products}  # what members of a team compute together
+        self.of_team = {id(stage.out): stage.out for stage in products}  # members of a team compute these together
         outs = [slot for slot in stages.slots if slot.place and slot.place[0] == "out"]
         self.own = {id(slot): self.layout.per_row(slot) for slot in outs if id(slot) not in self.of_team}
         self.before = self._state_slots("before")
@@ -184,7 +189,7 @@ class _Writer:
         use_huge_pages(c, packed, c.b.select(several, c.int(self.layout.packed), c.int(0)))
 
     def _write_single_row(self, c: Code, run: Any, frame: Any, context: Any, threads: Any) -> None:
-        """Runs all steps of a single row, in several threads if that pays."""
+        """Runs all steps of a single row, in several threads if its products are large enough."""
 
         def alone() -> None:
             c.b.call(run, [context, c.int(0), c.int(1)])
@@ -312,7 +317,7 @@ class _Writer:
             return c.mul(c.b.select(in_team, rows_in_memory, rows) if slot.of_block else rows, size) if moves else 0
 
         def multiply(stage: Product, a: Any, a_strides: Any, out: Any, out_strides: Any, steps: Any) -> None:
-            """Multiplies rows by a matrix: one row by the columns that are this member's, several by a packed one."""
+            """Multiplies several rows by a packed matrix, or one row by this member's columns of the matrix."""
             single = c.b.icmp_signed("==", rows, c.int(1))
             kernels = self.kernels
             function = kernels.vector_product_transposed if stage.transposed else kernels.vector_product
@@ -344,7 +349,8 @@ class _Writer:
                 if slot.of_block:
                     start = c.add(c.mul(block, self.starts[id(slot)]), self.layout.bytes_per_row)
                     return c.add(memory(start, member, slot), c.mul(c.b.sub(count, begin), step_stride(slot)))
-                if slot.place is None:  # what a team computes alternates between two rows, of which one is being read
+                if slot.place is None:
+                    # A team's products alternate between two rows, because slower members may still read the last one.
                     row = c.b.select(in_team, odd, c.int(0)) if id(slot) in self.of_team else member
                     return memory(self.starts[id(slot)], row, slot)
                 kind, n = slot.place
@@ -401,7 +407,7 @@ class _Writer:
         return f
 
     def _write_totals(self, c: Code, context: Any, slices: Any) -> None:
-        """Adds up what the slices have summed, in their order."""
+        """Adds up the totals of the slices, in a fixed order."""
         f32 = ir.FloatType()
         fixed = self._fixed(c, context) if self.totals else None
         for n, slot in self.totals.items():

@@ -33,7 +33,8 @@ def spread(stride: int) -> int:
 def define_product(module: Any, host: Host) -> Any:
     """Defines `product(a, a_stride, a_step, packed, k, out, out_stride, out_step, rows, steps, panels)`.
 
-    Strides are in bytes, from row to row and from step to step. Every panel is read once for all steps.
+    Strides are in bytes, from row to row and from step to step. The outer loop is over panels, so that each panel stays
+    in the cache for all rows and steps.
     """
     tiles = define_tiles(module, host)
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 11), "product")
@@ -66,7 +67,7 @@ def for_tiles(
 ) -> None:
     """Divides rows into tiles, and calls `tile(*arguments(first row))` for each of them.
 
-    The tiles are either about equal, or as large as possible except for the last one.
+    If `equal`, all tiles have about the same number of rows; otherwise, all but the last one have `ROWS`.
     """
     f = c.b.function
     blocks = c.b.sdiv(c.add(rows, ROWS - 1), c.int(ROWS))
@@ -111,7 +112,7 @@ def _define_tile(module: Any, host: Host, rows: int, transposed: bool) -> Any:
     def target(r: int, v: int) -> Any:
         return c.add(out, c.mul(out_stride, r), 4 * host.lanes * v)
 
-    if transposed:  # what is in `out` is read after the sum, and asked for now
+    if transposed:  # `out` is read after the sum
         for r in range(rows):
             for v in vectors:
                 c.prefetch(target(r, v))
@@ -145,9 +146,9 @@ def _define_tile(module: Any, host: Host, rows: int, transposed: bool) -> Any:
 
 
 def define_pack(module: Any, host: Host, *, transposed: bool) -> Any:
-    """Defines `pack(w, k, n, packed, slice, slices)`, which packs a part of the panels of `w` [k, n].
+    """Defines `pack(w, k, n, packed, slice, slices)`, which packs a slice of the panels of `w` [k, n].
 
-    If `transposed`, `w` is [n, k]. Columns past the last one are zero.
+    If `transposed`, `w` is [n, k]. The columns that fill up the last panel are zero.
     """
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), "pack_transposed" if transposed else "pack")
     f.linkage = "internal"

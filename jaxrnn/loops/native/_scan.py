@@ -1,4 +1,7 @@
-"""`native_scan`: a scan whose body is given for one row, compiled to machine code."""
+"""`native_scan`: a scan whose body is given for one row, compiled to machine code.
+
+It also defines how this scan is differentiated, by `lax.scan`, and mapped by `jax.vmap`.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,17 @@ def native_scan(
 ) -> tuple[Leaves, Leaves, Leaves]:
     """Runs `state, ys, increments = body(shared, state, x)` for all rows and steps.
 
-    Its derivative is that of `lax.scan`. Loops have a backward pass of their own, so only second derivatives need it.
+    Its derivative is that of `lax.scan`. It is used only for second derivatives, because `DeferredGradient` runs the
+    backward pass as another native scan.
 
     Args:
-      body: The step of one row: arrays of `state` and `x` without batch axes.
-      shared: Arrays that all rows and steps read.
+      body: The step of one row, whose `state` and `x` have no batch axes.
+      shared: Arrays that are the same for all rows and steps, such as weights.
       state: Arrays [*batch, ...].
       xs: Arrays [time, *batch, ...].
       batch_shape: The shape of the batch.
       time: The number of steps.
-      reverse: Whether the last step is the first.
+      reverse: Whether to run the last step first.
 
     Returns:
       The last state, the outputs [time, *batch, ...], and the sums of the increments over steps and rows.
@@ -70,7 +74,7 @@ def native_scan(
 def scan_of_zeros(
     body: Body, shared: Leaves, state: Leaves, xs: Leaves, *, batch_shape: tuple[int, ...], time: int, reverse: bool
 ) -> tuple[Leaves, Leaves, Leaves]:
-    """Returns zeros of the shapes that `native_scan` returns, and raises the errors that it raises."""
+    """Returns zeros in the shapes of what `native_scan` returns, and raises the same errors. It compiles nothing."""
     step = Opened(body, _of_row(shared, state, xs, len(batch_shape)), reverse)
     leading = (batch_shape, (time, *batch_shape), ())
     return tuple(
@@ -115,7 +119,7 @@ class Program(NamedTuple):
     target: str
     layout: Layout
     avals: tuple[list[Any], list[Any], list[Any]]  # of one row's state, outputs and increments
-    aliases: dict[int, int]  # inputs whose memory an output may take
+    aliases: dict[int, int]  # from inputs to the outputs that may take their memory
 
     def call(self, shared: Leaves, state: Leaves, xs: Leaves, time: int, rows: int) -> tuple[Leaves, Leaves, Leaves]:
         """Runs all steps, for state [rows, ...] and xs [time, rows, ...]."""
@@ -126,7 +130,7 @@ class Program(NamedTuple):
 
         @run.def_vmap
         def run_batch(size: int, batched: Any, shared: Leaves, state: Leaves, xs: Leaves) -> Any:
-            """Merges the new axis with the rows; shared arrays that differ need one call for each of them."""
+            """Merges the new axis with the rows, or makes one call for each entry if weights or increments differ."""
             if any(jax.tree.leaves(batched[0])) or self.avals[2]:
                 return _one_by_one(run, size, batched, (shared, state, xs)), _all_true(self.avals)
             state = [_merge(x, is_batched, size, axis=0) for x, is_batched in zip(state, batched[1], strict=True)]
@@ -153,7 +157,7 @@ class Program(NamedTuple):
         xs = [x.reshape(time, rows, math.prod(x.shape[2:])) for x in xs]
         first = 1 + len(shared) + len(state)
         memory = {first + m: len(of_state) + n for m, n in self.aliases.items()}
-        memory = memory if rows > 1 else {}  # members of a team do not read their inputs at the same time
+        memory = memory if rows > 1 else {}  # one member of a team may overwrite what another has not read yet
         call = jax.ffi.ffi_call(self.target, results, input_output_aliases=memory)
         *outs, _ = call(np.array([time, rows, block, self.layout.rows(rows)], np.int32), *shared, *state, *xs)
         n, m = len(of_state), len(of_state) + len(of_ys)
@@ -193,10 +197,10 @@ class Opened:
       host: The processor.
       traced: The equations of the body.
       stages: Its stages.
-      needed: The places of what they read that the parameters determine.
-      ins: The indices of the inputs that they read.
-      groups: The results of one row: state, outputs and increments.
-      reverse: Whether the last step is the first.
+      needed: The places of values that the stages read and that depend on parameters alone.
+      ins: The indices of the inputs that the stages read.
+      groups: The nodes of one row's results: state, outputs and increments.
+      reverse: Whether to run the last step first.
     """
 
     def __init__(self, body: Any, of_row: list[Any], reverse: bool = False):
@@ -238,7 +242,7 @@ class Opened:
         return tuple([jax.ShapeDtypeStruct(node.shape, node.dtype) for node in group] for group in self.groups)  # type: ignore[return-value]
 
     def prepare(self, closed: dict[int, Array], shared: Leaves) -> Leaves:
-        """Returns what the stages need of the shared arrays."""
+        """Returns the values of `needed`, computed by XLA from the shared arrays."""
         values = self._values(closed, shared)
         evaluate(self._once, values)
         return [jnp.asarray(values[p]) for p in self.needed]
@@ -257,7 +261,7 @@ class Opened:
 
 
 def can_run(function: Any, shared: Any, x: Any) -> bool:
-    """Returns whether `function(shared, x)`, for the `x` of one row, can be a part of a step."""
+    """Returns whether `function(shared, x)`, for the `x` of one row, can be compiled as part of a step."""
 
     def body(shared: Any, state: None, x: Any) -> Any:
         return [], jax.tree.leaves(function(shared, x)), []
@@ -281,7 +285,7 @@ def _compiled(step: Opened) -> Program:
 
 
 def _scalars(traced: Equations) -> set[int]:
-    """Returns the places of single numbers that are known at compile time."""
+    """Returns the places of constants that are single numbers; they become part of the code."""
     return {p for p, value in traced.constants.items() if np.size(value) == 1 and not isinstance(value, Tracer)}
 
 

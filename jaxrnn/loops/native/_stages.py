@@ -64,7 +64,13 @@ class Item(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """What runs for a whole block of steps before and after its steps, as stages with their indices."""
+    """The stages with their indices: those that run before, at, and after the steps of a block.
+
+    Attributes:
+      early: Run once for all steps of a block, before them.
+      in_loop: Run at every step.
+      late: Run once for all steps of a block, after them.
+    """
 
     early: list[tuple[int, Any]]
     in_loop: list[tuple[int, Any]]
@@ -146,7 +152,7 @@ class Stages:
         return node.slot
 
     def keep(self, results: list[tuple[Node, Slot, bool]]) -> None:
-        """Stores results in given slots, or adds them, each as soon as everything that it is made of is known."""
+        """Stores results in given slots, or adds them (True), each as soon as everything that it needs is computed."""
         for node, slot, _ in results:
             node = _viewed(node)
             if slot.place[0] == "out" and node.slot is None and node.primitive != "constant":
@@ -334,8 +340,8 @@ class Stages:
     def phases(self) -> Phases:
         """Divides the stages into those that run at every step and those that run once for a block of steps.
 
-        A product of inputs runs before the steps of a block, with all that it needs, and one whose result only the
-        caller reads after them. The matrix is then read once per block.
+        A product of inputs runs before the steps of a block, together with all stages that it needs. A product whose
+        result only the caller reads runs after them. The matrix is then read once per block, not once per step.
         """
         reads = [slots_read(stage, n) for n, stage in enumerate(self.stages)]
         writes = [slots_written(stage) for stage in self.stages]
@@ -409,7 +415,7 @@ def aliases(stages: list[Any], phases: Phases, inputs: list[Slot], outputs: list
             continue
         groups = stages[at].by_size()
         writing = [g for g, (_, items) in enumerate(groups) if any(item.slot is output for item in items)]
-        elsewhere = [*phases.early, *phases.late]  # the caller's own arrays, as a rule, which must not be copied
+        elsewhere = [*phases.early, *phases.late]  # the caller's own arrays, which XLA would copy first
         after = [(k, stage) for k, stage in phases.in_loop if k > at] + elsewhere
         for m, given in enumerate(inputs):
             same = (given.size, given.dtype) == (output.size, output.dtype)

@@ -1,12 +1,12 @@
 """Divides a call among XLA's own threads.
 
-Every slice is a part of the rows. The thread that makes the call takes slices from a counter like all others, so that
-it finishes alone if no other thread is free. Threads that come too late find no slice, and the last one to leave frees
-the job.
+A call with several rows is divided into slices of the rows (`define_parallel`). The calling thread takes slices from a
+counter like all other threads, so that it can finish alone if no other thread is free. Threads that start too late find
+no slice left. The last thread to leave frees the job, which is the memory that the threads share.
 
-A call with a single row has nothing to divide but the columns of its products. There a team of threads runs all steps
-together and meets after each product. A thread that joins is running, so that waiting for it ends; those that have not
-joined when the call begins are not waited for.
+In a call with a single row, only the columns of its products can be divided. A team of threads runs all steps together,
+and its members wait for each other (`meet`) after each product (`define_team`). A thread that has joined is running, so
+such a wait always ends. Threads that have not joined when the steps begin do not take part.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BODY_TYPE = ir.FunctionType(VOID, [I64, I64, I64])  # (context, slice, slices)
 
 
 def define_parallel(module: Any, host: Host) -> Any:
-    """Defines `parallel(frame, body, context, slices)`."""
+    """Defines `parallel(frame, body, context, slices)`: calls `body(context, slice, slices)` for each slice."""
     malloc = ir.Function(module, ir.FunctionType(I64, [I64]), "malloc")
     free = ir.Function(module, ir.FunctionType(VOID, [I64]), "free")
     give_way = ir.Function(module, ir.FunctionType(I32, []), "sched_yield")
@@ -73,7 +73,7 @@ def define_parallel(module: Any, host: Host) -> Any:
 
 
 def _schedule(c: Code, frame: Any, task: Any, leave: Any, job: Any, users: Any) -> None:
-    """Gives a job to all threads that use it but this one."""
+    """Schedules `task(job)` on XLA's threads, once for each user of the job but this thread."""
     arguments = c.b.ptrtoint(c.b.alloca(ir.ArrayType(I64, 5)), I64)
     with c.loop(1, users):
         for offset, value in (
@@ -86,7 +86,7 @@ def _schedule(c: Code, frame: Any, task: Any, leave: Any, job: Any, users: Any) 
             c.store_word(value, c.add(arguments, offset))
         schedule = c.pointer(frames.function(c, frame, frames.SCHEDULE), ir.FunctionType(I64, [I64]))
         error = c.b.call(schedule, [arguments])
-        with c.b.if_then(c.b.icmp_unsigned("!=", error, c.int(0))):  # no thread: this one does all
+        with c.b.if_then(c.b.icmp_unsigned("!=", error, c.int(0))):  # not scheduled: the other threads do all the work
             c.b.call(leave, [job])
             for offset, value in ((0, 24), (8, 0), (16, error)):
                 c.store_word(value, c.add(arguments, offset))
@@ -94,16 +94,18 @@ def _schedule(c: Code, frame: Any, task: Any, leave: Any, job: Any, users: Any) 
             c.b.call(destroy, [arguments])
 
 
-JOINED, MEMBERS, FINISHED_OF_TEAM, MEETING, TEAM_SIZE = 0, 8, 16, 64, 128  # the others are those of a job
+# Where a team has its words; the others are where a job has them. MEETING is in another cache line.
+JOINED, MEMBERS, FINISHED_OF_TEAM, MEETING, TEAM_SIZE = 0, 8, 16, 64, 128
 CLOSED = 2**32  # added to JOINED when no thread may join any more
-SPINS = 2_000  # how often to look before giving way
+SPINS = 2_000  # how often a waiting thread looks before it gives way
 
 
 def define_team(module: Any, host: Host) -> Any:
     """Defines `team(frame, body, context, threads, meeting, patience)`.
 
-    It calls `body(context, member, members)` in several threads. Before that it stores the address of a number in
-    `meeting`, with which members `meet`. It gives way up to `patience` times before it begins with fewer threads.
+    It calls `body(context, member, members)` in several threads at the same time. Before that, it stores at `meeting`
+    the address of the counter that members pass to `meet`. It waits for threads to join by giving way up to `patience`
+    times, and then begins with those that have joined.
     """
     malloc, leave = module.globals["malloc"], module.globals["leave"]
     wait = _define_wait(module, host)
@@ -154,7 +156,7 @@ def define_team(module: Any, host: Host) -> Any:
 
 
 def _define_member(module: Any, host: Host, wait: Any, leave: Any) -> Any:
-    """Defines `member(job)`, which XLA's threads run: takes part in a job, unless it has begun."""
+    """Defines `member(job)`, which XLA's threads run: joins the team of a job, unless it has begun."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64]), "member")
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
     (job,) = f.args
@@ -171,7 +173,7 @@ def _define_member(module: Any, host: Host, wait: Any, leave: Any) -> Any:
 
 
 def define_meet(module: Any, host: Host) -> Any:
-    """Defines `meet(meeting, arrivals)`: waits until members have arrived that often, all meetings together."""
+    """Defines `meet(meeting, arrivals)`: counts an arrival, and waits until there were `arrivals` in all."""
     wait = module.globals["wait"]
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 2), "meet")
     f.linkage = "internal"
@@ -184,7 +186,7 @@ def define_meet(module: Any, host: Host) -> Any:
 
 
 def _define_wait(module: Any, host: Host) -> Any:
-    """Defines `wait(address, value)`: until the number there is at least that value."""
+    """Defines `wait(address, value)`: waits until the number at the address is at least `value`."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 2), "wait")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
@@ -211,7 +213,7 @@ def _define_wait(module: Any, host: Host) -> Any:
 
 
 def _define_drain(module: Any, host: Host) -> Any:
-    """Defines `drain(job)`: takes slices until none is left."""
+    """Defines `drain(job)`: takes and runs slices until none is left."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64]), "drain")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)

@@ -1,7 +1,7 @@
-"""Products of a single row with a matrix that stays as it is in memory.
+"""Products of a single row with a matrix that is not packed.
 
-A packed copy would cost as much as it saves, because each element of the matrix is used once per step. What counts is
-that memory is read in order: several rows of the matrix at a time.
+Each element of the matrix is used only once per step, so packing would cost more than it saves. The speed is that of
+memory, which is read in order, several rows of the matrix at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROWS = 7
 
 
 def define_vector_product(module: Any, host: Host) -> Any:
-    """Defines `vector_product(a, w, k, n, out, first, last)`: some elements of `a @ w` for `w` [k, n]."""
+    """Defines `vector_product(a, w, k, n, out, first, last)`: elements `first` to `last` of `a @ w`, for `w` [k, n]."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 7), "vector_product")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)
@@ -52,7 +52,7 @@ def define_vector_product(module: Any, host: Host) -> Any:
 
 
 def define_vector_product_transposed(module: Any, host: Host) -> Any:
-    """Defines `vector_product_transposed(a, w, k, n, out, first, last)`: some elements of `a @ w.T` for `w` [n, k]."""
+    """Defines `vector_product_transposed(a, w, k, n, out, first, last)`: the same for `a @ w.T`, for `w` [n, k]."""
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 7), "vector_product_transposed")
     f.linkage = "internal"
     c = Code(ir.IRBuilder(f.append_basic_block()), host)

@@ -1,7 +1,7 @@
 """The gradient of a weight matrix, `a.T @ ct` for many rows, as machine code.
 
-Each thread computes some panels of columns for all rows, so that results do not depend on the number of threads. Rows
-are taken in blocks, which stay in the cache.
+Each thread computes some panels of columns for all rows, so that results do not depend on the number of threads. It
+adds up blocks of rows that fit in the cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ SIZES = ("rows", "first_rows", "reverse", "k", "n", "block", "most_threads", "by
 def weight_gradient(a: Array | Before, ct: Array) -> Array:
     """Returns `a.T @ ct` for `a` [rows, k] and `ct` [rows, n], in `float32`.
 
-    A row in which `ct` is zero is not used: NaN and infinity in it are ignored.
+    Rows whose `ct` is zero are unused: NaN and infinity in them are ignored. If `a` is a `Before`, with the batch axes
+    merged into the time axis, it is read where it is in memory instead of being copied into one array.
     """
     if isinstance(a, Before):
         return _sum_of_products(a.first, a.after, ct, a.reverse)
@@ -85,6 +86,7 @@ def _target(host: Host) -> str:
 
 
 def _define(host: Host) -> Any:
+    """Defines the handler that XLA calls. Its arguments are the numbers of `SIZES`, the two parts of `a`, and `ct`."""
     module = ir.Module(name="jaxrnn")
     kernels = declare_kernels(module, host)
     body = _define_slice(module, host)
@@ -170,7 +172,7 @@ def _define_slice(module: Any, host: Host) -> Any:
                 equal=False,
             )
 
-    # The rows are those of two arrays, one after the other.
+    # The rows of two arrays follow one another: the states before the first step, and those after the other steps.
     backwards = c.b.icmp_signed("!=", reverse, c.int(0))
     other_rows = c.b.sub(rows, first_rows)
     skipped = c.mul(c.mul(first_rows, k), 4)
@@ -204,7 +206,7 @@ def _define_slice(module: Any, host: Host) -> Any:
 def _define_packing(module: Any, host: Host) -> Any:
     """Defines `pack(a, ct, packed, rows, k, n)`, which packs `a` for tiles: [k / TILE, rows, TILE].
 
-    What is not finite in a row that is not used becomes zero.
+    NaN and infinity become zero in unused rows, whose `ct` is zero.
     """
     f = ir.Function(module, ir.FunctionType(VOID, [I64] * 6), "pack")
     f.linkage = "internal"
@@ -220,7 +222,7 @@ def _define_packing(module: Any, host: Host) -> Any:
     def source(tile: Any, row: Any, lane: Any) -> Any:
         return c.add(a, c.mul(c.add(c.mul(row, k), c.mul(tile, TILE), lane), 4))
 
-    total = c.b.alloca(c.vector(F32))  # zero times everything: NaN if something is not finite
+    total = c.b.alloca(c.vector(F32))  # the sum of everything times zero, which is NaN if anything is not finite
     c.b.store(c.constant(0.0), total)
 
     def note(x: Any) -> None:
