@@ -5,9 +5,11 @@ A test compares these numbers with the header that the installed jaxlib brings a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from jaxrnn.loops.native._code import I32, Code, ir
+from jaxrnn.loops.native._code import I32, I64, Code, ir
 
 # XLA_FFI_CallFrame
 EXTENSION, API, CONTEXT = 1, 2, 3
@@ -34,6 +36,26 @@ def buffer(code: Code, frame: Any, which: int, index: int) -> Any:
 def function(code: Code, frame: Any, entry: int) -> Any:
     """Returns the address of a function of XLA's table."""
     return code.load_word(code.add(code.load_word(code.add(frame, 8 * API)), 8 * (TABLE + entry)))
+
+
+def call(code: Code, frame: Any, entry: int, *words: Any) -> Any:
+    """Calls a function of XLA's table with a struct that ends with these words; returns its error, or 0."""
+    struct = (8 * (2 + len(words)), 0, *words)  # its size, and no extension
+    with code.b.goto_entry_block():
+        memory = code.b.alloca(ir.ArrayType(I64, len(struct)))
+    address = code.b.ptrtoint(memory, I64)
+    for n, word in enumerate(struct):
+        code.store_word(word, code.add(address, 8 * n))
+    kind = ir.FunctionType(I64, [I64])
+    return code.b.call(code.pointer(function(code, frame, entry), kind), [address])
+
+
+@contextlib.contextmanager
+def if_error(code: Code, frame: Any, error: Any) -> Iterator[None]:
+    """Opens a block that runs if a call returned an error, which is destroyed."""
+    with code.b.if_then(code.b.icmp_unsigned("!=", error, code.int(0))):
+        call(code, frame, DESTROY_ERROR, error)
+        yield
 
 
 def answer_metadata(code: Code, frame: Any, done: Any) -> None:

@@ -12,7 +12,8 @@ from jaxrnn.loops.native._code import ir
 from jaxrnn.loops.native._compile import load
 from jaxrnn.loops.native._host import Host
 from jaxrnn.loops.native._product import define_pack, define_product
-from jaxrnn.loops.native._threads import define_meet, define_num_threads, define_parallel, define_team
+from jaxrnn.loops.native._team import define_meet, define_team, define_wait
+from jaxrnn.loops.native._threads import define_leave, define_num_threads, define_parallel
 from jaxrnn.loops.native._vector import define_vector_product, define_vector_product_transposed
 
 
@@ -55,14 +56,15 @@ def _load_kernels(host: Host) -> list[tuple[str, Any]]:
 
 
 def _define_kernels(module: Any, host: Host) -> Kernels:
+    leave, wait = define_leave(module, host), define_wait(module, host)
     return Kernels(
         product=define_product(module, host),
         pack=define_pack(module, host, transposed=False),
         pack_transposed=define_pack(module, host, transposed=True),
         vector_product=define_vector_product(module, host),
         vector_product_transposed=define_vector_product_transposed(module, host),
-        parallel=define_parallel(module, host),
+        parallel=define_parallel(module, host, leave),
         num_threads=define_num_threads(module, host),
-        team=define_team(module, host),
-        meet=define_meet(module, host),
+        team=define_team(module, host, leave, wait),
+        meet=define_meet(module, host, wait),
     )
