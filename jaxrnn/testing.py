@@ -55,7 +55,7 @@ def check_cell(
     params = cell.init(jax.random.key(1), input_size)
     _check_frozen(frozen, params)
     xs = jax.random.normal(jax.random.key(2), (time, batch, *shape))
-    state, ys = unroll(cell, params, xs)
+    state, ys = unroll(cell, params, xs, loop=Scan())  # other loops may trace the step without a batch
 
     _check_value(cell)
     _check_state(cell, params, xs, state)
@@ -73,8 +73,8 @@ def check_cell(
 
     @jax.jit  # a single program for all of them, because most of the time is compilation
     def run_in_many_ways(params: Any, xs: Any) -> Any:
-        one_by_one = [unroll(cell, params, xs[:, n])[1] for n in range(batch)]
-        two_axes = unroll(cell, params, jnp.stack([xs, xs[::-1]], axis=1))[1]
+        one_by_one = [unroll(cell, params, xs[:, n], loop=Scan())[1] for n in range(batch)]
+        two_axes = unroll(cell, params, jnp.stack([xs, xs[::-1]], axis=1), loop=Scan())[1]
         mapped = jax.vmap(lambda xs: unroll(cell, params, xs)[1], in_axes=1, out_axes=1)(xs)
         middle, first = unroll(cell, params, xs[: time // 2])
         last = unroll(cell, params, xs[time // 2 :], middle)[1]

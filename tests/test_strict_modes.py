@@ -216,4 +216,4 @@ def test_no_steps_are_an_error_of_scan_without_jit():
     cell = jaxrnn.GRU(3)
     params = cell.init(jax.random.key(0), INPUT)
     with jax.disable_jit(), pytest.raises(ValueError, match="zero-length scan is not supported in disable_jit"):
-        jaxrnn.unroll(cell, params, jnp.ones((0, 1, INPUT)))
+        jaxrnn.unroll(cell, params, jnp.ones((0, 1, INPUT)), loop=loops.Scan())

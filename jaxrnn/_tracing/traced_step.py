@@ -41,6 +41,7 @@ class TracedStep:
       other_weights: The indices of the weights that operations other than products read.
       reads_state_elementwise: Whether operations other than products read the state.
       z_avals: The shape and dtype of each leaf of `z`.
+      out_shapes: The shape of each leaf of the state after the step.
       z_kept: The indices of the leaves of `z` that must be kept as they are to replay the step.
     """
 
@@ -68,6 +69,7 @@ class TracedStep:
         self.other_weights = [n for n, p in enumerate(self._weights) if p in read_elementwise.union(self._outs)]
         self.reads_state_elementwise = not read_elementwise.isdisjoint(states)
         self.z_avals = [avals[p] for p in zs]
+        self.out_shapes = [(traced.constants[p] if avals[p] is None else avals[p]).shape for p in traced.outs]
         self._saved = self._places_to_save(zs, [p for p, kind in enumerate(of_places) if not kind.varies])
         self.z_kept = [n for n, p in enumerate(zs) if p in self._saved]
 

@@ -148,6 +148,52 @@ def test_a_cell_without_a_derivative_runs_forwards():
         jax.grad(lambda xs: jaxrnn.unroll(Undifferentiable(), (), xs)[1].sum())(XS)
 
 
+@dataclass(frozen=True)
+class Attentive(jaxrnn.Cell):
+    """Attends to a memory [batch, source, 3], which is a parameter. Its equations name the batch axis, or do not."""
+
+    equation: str
+
+    def init(self, key, input_size):
+        return jax.random.normal(key, (5, 4, 3))
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return State(jnp.zeros((*batch_shape, 3)))
+
+    def project(self, params, x, key=None):
+        return x
+
+    def step(self, params, state, z):
+        weights = jax.nn.softmax(jnp.einsum(self.equation, params, state.h))
+        return State(jnp.tanh(z + (weights[..., None] * params).sum(-2)))
+
+    def readout(self, params, state, z):
+        return state.h
+
+
+@needs_llvm
+@pytest.mark.parametrize(
+    ("equation", "why"),
+    [
+        ("bsd,bd->bs", "a step without batch axes (Einstein sum subscript 'bd' does not contain the correct number"),
+        ("...sd,...d->...s", "a step without batch axes (its state becomes [(5, 3)], not [(3,)])"),
+    ],
+)
+def test_a_cell_that_needs_a_batch_axis_is_run_by_deferred(equation, why):
+    cell = Attentive(equation)
+    params = cell.init(jax.random.key(0), 3)
+    choice = only_choice(cell, params, XS)
+    assert choice.loop == Deferred()
+    assert choice.why.startswith(f"Native cannot run {why}")
+    found, expected = (
+        jax.grad(lambda params, how=how: (jaxrnn.unroll(cell, params, XS, **how)[1] ** 2).sum())(params)
+        for how in ({}, {"loop": Scan()})
+    )
+    assert_close(found, expected, rtol=1e-5)
+    with pytest.raises(TypeError, match=r"Native cannot run a step without batch axes .* of Attentive.*loop=jaxrnn"):
+        jaxrnn.unroll(cell, params, XS, loop=Native())
+
+
 @needs_llvm
 def test_decides_once_for_equal_cells_and_types(monkeypatch):
     asked = []

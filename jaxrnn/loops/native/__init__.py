@@ -132,8 +132,8 @@ def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, st
     zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
     params, state = widen((params, state))  # low precision is for memory, not for sums
     of_row = _without(axes, state)
-    readout = OfReadout(cell.readout, params, of_row, _without(1 + axes, zs))
-    if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
+    readout = OfReadout(cell.readout, params, state, _without(1, zs))
+    if readout.reads_input or not _projects_in_loop(cell, params, steps, _without(1 + axes, zs), axes):
         zs = inputs = widen(steps.project(ProjectingCell(cell), params))
         run_step: Any = cell.step
     else:
@@ -144,12 +144,26 @@ def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, st
 
         run_step = project_and_step
 
-    step = TracedStep(run_step, params, of_row, _without(1 + axes, inputs))
+    step = _step_of_row(run_step, params, of_row, _without(1 + axes, inputs))
     run_rows = partial(_run_rows, scan=scan, batch_shape=batch_shape, time=steps.length)
     how: Any = {"transpose": False, "batch_axes": axes, "of_matrix": of_matrix}
     loop = DeferredGradient(step, readout.leaves_read, steps.reverse, run_rows, **how)
     last, ys = run_with(loop, cell, params, steps, state, inputs, zs)
     return cast_like(last, given), ys
+
+
+def _step_of_row(step: Any, params: Params, state: State, z: Any) -> TracedStep:
+    """Traces a step without batch axes. A cell that is not generic over them may fail, or return other shapes."""
+    from jaxrnn.loops.native._scan import UnsupportedError
+
+    try:
+        traced = TracedStep(step, params, state, z)
+    except Exception as error:
+        raise UnsupportedError(f"a step without batch axes ({str(error).splitlines()[0]})") from error
+    shapes = [leaf.shape for leaf in jax.tree.leaves(state)]
+    if traced.out_shapes != shapes:
+        raise UnsupportedError(f"a step without batch axes (its state becomes {traced.out_shapes}, not {shapes})")
+    return traced
 
 
 def _without(axes: int, tree: Any) -> Any:
@@ -159,7 +173,7 @@ def _without(axes: int, tree: Any) -> Any:
     return jax.tree.map(lambda x: like(x, x.shape[axes:], x.dtype), tree)
 
 
-def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
+def _projects_in_loop(cell: Cell, params: Params, steps: Steps, z: Any, batch_axes: int) -> bool:
     """Returns whether the loop projects its inputs itself, a block of steps at a time.
 
     The inputs of a single row are projected before the loop, because there several threads can share the steps.
@@ -168,7 +182,7 @@ def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int)
 
     if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < 2:
         return False
-    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
+    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs), z)
 
 
 def _run_rows(
