@@ -15,9 +15,9 @@ import pytest
 import jaxrnn
 from jaxrnn.loops import Auto, Deferred, Native, Scan, auto
 from jaxrnn.loops import native as native_package
-from tests.loops.test_native import REFUSED, arguments, input_size_of
 from tests.support.cases import cases
 from tests.support.comparisons import assert_close
+from tests.support.native import REFUSED, arguments, input_size_of
 from tests.support.tiers import slow_but
 
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
