@@ -14,7 +14,7 @@ from jax import export
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, LearnedInitialState, Stack, Using, unroll
-from jaxrnn.loops import Scan
+from jaxrnn.loops import Deferred, Scan
 from tests.support.cases import cases, examples, selected_cells, selected_layers
 from tests.support.inputs import INPUT, draw
 from tests.support.tiers import slow_but
@@ -119,7 +119,7 @@ def exported_step(layer):
 
 
 def loss(layer, structure, leaves, xs):
-    return (unroll(layer, jax.tree.unflatten(structure, leaves), xs)[1] ** 2).sum()
+    return (unroll(layer, jax.tree.unflatten(structure, leaves), xs, loop=Deferred())[1] ** 2).sum()
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_every_layer_of_any_time_and_batch(name):
 @pytest.mark.slow
 def test_for_other_platforms():
     layer, params = LSTM(4), draw_params(LSTM(4))
-    predict = jax.jit(lambda xs: unroll(layer, params, xs)[1])
+    predict = jax.jit(lambda xs: unroll(layer, params, xs, loop=Deferred())[1])
     shape = jax.ShapeDtypeStruct((5, 2, INPUT), "float32")
     made = export.export(predict, platforms=["cpu", "cuda", "tpu"])(shape)
     again = export.deserialize(made.serialize())
@@ -307,7 +307,7 @@ class Counter(jaxrnn.Cell):
         return state[..., None]
 
 
-@pytest.mark.parametrize("loop", [Scan(), jaxrnn.loops.Deferred()], ids=repr)
+@pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=repr)
 def test_any_time_for_a_cell_that_ignores_its_input(loop):
     time, batch = export.symbolic_shape("time, batch")
     run = jax.jit(lambda xs: unroll(Counter(), jnp.ones(()), xs, loop=loop)[1])
