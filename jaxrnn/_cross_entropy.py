@@ -70,6 +70,8 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
     if not (hasattr(params, "w") and hasattr(params, "b")):
         raise TypeError(f"params must be those of a Dense layer, with fields w and b, but they are {described(params)}")
     w, b, xs, labels = map(jnp.asarray, (params.w, params.b, xs, labels))
+    if w.ndim != 2 or b.shape != w.shape[1:]:
+        raise ValueError(f"params must have w [input, size] and b [size], but their shapes are {w.shape} and {b.shape}")
     if not is_symbols(labels):
         raise TypeError(f"labels must be integers, but their dtype is {labels.dtype}")
     if not jnp.issubdtype(xs.dtype, jnp.floating):

@@ -65,6 +65,11 @@ ERRORS = {
         r"params must be those of a Dense layer, with fields w and b, but they are \(\)$",
         lambda: jaxrnn.cross_entropy((), XS, SYMBOLS),
     ),
+    "cross_entropy, shapes of params": (
+        ValueError,
+        r"params must have w \[input, size\] and b \[size\], but their shapes are \(3, \d+\) and \(2,\)$",
+        lambda: jaxrnn.cross_entropy(DENSE._replace(b=np.ones(2)), XS, SYMBOLS),
+    ),
     "cross_entropy, labels of a kind": (
         TypeError,
         "labels must be integers, but their dtype is float32$",

@@ -280,6 +280,17 @@ def test_a_damaged_file_of_the_cache_is_compiled_anew(tmp_path, monkeypatch):
     assert _compile._read(file) is None
 
 
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("JAXRNN_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_compile.Path, "home", no_home)
+    _, addresses = _compile.load("define void @handler() {\n  ret void\n}", this_host(), [HANDLER])
+    assert addresses[0] != 0
+
+
 def double(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 

@@ -154,6 +154,11 @@ class Code:
         function = self.declare(f"llvm.{name}.v{kind.count}{_suffix(kind.element)}", kind, [a.type for a in args])
         return self.b.call(function, args)
 
+    def converted(self, name: str, x: Any, kind: Any) -> Any:
+        """Calls an intrinsic of LLVM that converts a vector, such as `fptosi.sat`."""
+        types = "".join(f".v{t.count}{_suffix(t.element)}" for t in (kind, x.type))
+        return self.b.call(self.declare(f"llvm.{name}{types}", kind, [x.type]), [x])
+
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         return self.intrinsic("fma", x, y, z)
 

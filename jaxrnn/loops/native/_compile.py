@@ -34,11 +34,13 @@ def load(text: str, host: Host, functions: list[str]) -> tuple[str, list[int]]:
     """Compiles the text of a module, and returns its key in the cache and the addresses of some functions."""
     key = hashlib.sha256(repr((text, host, llvmlite.__version__)).encode()).hexdigest()
     machine = target_machine(host)
-    file = _directory() / f"{key}.o"
-    code = _read(file)
+    directory = _directory()
+    file = directory and directory / f"{key}.o"
+    code = _read(file) if file else None
     if code is None:
         code = _compile(text, machine)
-        _write(file, code)
+        if file:
+            _write(file, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -55,11 +57,14 @@ def _compile(text: str, machine: Any) -> bytes:
     return machine.emit_object(module)
 
 
-def _directory() -> Path:
-    """Returns where machine code is kept: a folder that only the user may write to."""
-    chosen = os.environ.get("JAXRNN_CACHE_DIR")
-    root = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
-    return root / "native"
+def _directory() -> Path | None:
+    """Returns where machine code is kept: a folder that only the user may write to; None if the user has no home."""
+    if chosen := os.environ.get("JAXRNN_CACHE_DIR"):
+        return Path(chosen) / "native"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn" / "native"
+    except RuntimeError:  # as for a numeric user in a container
+        return None
 
 
 def _read(file: Path) -> bytes | None:

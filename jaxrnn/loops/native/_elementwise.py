@@ -36,8 +36,8 @@ def polynomial(c: Code, x: Any, coefficients: tuple[float, ...]) -> Any:
 
 @operation("tanh")
 def tanh(c: Code, node: Any, x: Any) -> Any:
-    """A rational function; beyond 7.9 the result rounds to 1."""
-    x = _clamp(c, x, -7.90531110763549805, 7.90531110763549805)
+    """A rational function of the clamped argument. At the bounds it is exactly 1 or -1, so the derivative is 0."""
+    x = _clamp(c, x, -7.99881172180175781, 7.99881172180175781)
     x2 = c.b.fmul(x, x)
     numerator = c.b.fmul(x, polynomial(c, x2, TANH_NUMERATOR))
     return c.b.fdiv(numerator, polynomial(c, x2, TANH_DENOMINATOR))
@@ -135,12 +135,22 @@ def neg(c: Code, node: Any, x: Any) -> Any:
     return c.b.fneg(x) if _is_float(node) else c.b.neg(x)
 
 
-@operation("max", "min")
-def extremum(c: Code, node: Any, x: Any, y: Any) -> Any:
+@operation("max")
+def largest(c: Code, node: Any, x: Any, y: Any) -> Any:
     if _is_float(node):
-        return c.intrinsic({"max": "maximum", "min": "minimum"}[node.primitive], x, y)  # NaN propagates
-    compare = c.b.icmp_signed if node.dtype == "int32" else c.b.icmp_unsigned
-    return c.b.select(compare({"max": ">", "min": "<"}[node.primitive], x, y), x, y)
+        return c.intrinsic("maximum", x, y)  # NaN propagates
+    return c.b.select(_compare_integers(c, node.dtype)(">", x, y), x, y)
+
+
+@operation("min")
+def smallest(c: Code, node: Any, x: Any, y: Any) -> Any:
+    if _is_float(node):
+        return c.intrinsic("minimum", x, y)
+    return c.b.select(_compare_integers(c, node.dtype)("<", x, y), x, y)
+
+
+def _compare_integers(c: Code, dtype: str) -> Callable[[str, Any, Any], Any]:
+    return c.b.icmp_signed if dtype == "int32" else c.b.icmp_unsigned
 
 
 @operation("square")
@@ -186,8 +196,9 @@ def sign(c: Code, node: Any, x: Any) -> Any:
     zero = c.constant(0, node.dtype)
     if not _is_float(node):
         one = c.constant(1, node.dtype)
-        negative = c.b.select(c.b.icmp_signed("<", x, zero), c.b.neg(one), zero)
-        return c.b.select(c.b.icmp_signed(">", x, zero), one, negative)
+        compare = _compare_integers(c, node.dtype)
+        negative = c.b.select(compare("<", x, zero), c.b.neg(one), zero)
+        return c.b.select(compare(">", x, zero), one, negative)
     signed = c.intrinsic("copysign", c.constant(1.0), x)
     return c.b.select(c.b.fcmp_unordered("une", x, zero), c.b.select(c.b.fcmp_unordered("uno", x, x), x, signed), x)
 
@@ -213,7 +224,7 @@ def compare(c: Code, node: Any, x: Any, y: Any) -> Any:
     dtype = node.args[0].dtype
     if dtype == "float32":
         return c.b.fcmp_unordered(sign, x, y) if sign == "!=" else c.b.fcmp_ordered(sign, x, y)
-    return (c.b.icmp_signed if dtype == "int32" else c.b.icmp_unsigned)(sign, x, y)
+    return _compare_integers(c, dtype)(sign, x, y)
 
 
 @operation("and")
@@ -237,13 +248,20 @@ def not_(c: Code, node: Any, x: Any) -> Any:
 
 
 @operation("select_n")
-def select_n(c: Code, node: Any, which: Any, if_false: Any, if_true: Any) -> Any:
-    return c.b.select(which, if_true, if_false)
+def select_n(c: Code, node: Any, which: Any, *cases: Any) -> Any:
+    """Selects by a boolean or, among any number of cases, by an integer; one out of range selects the nearest case."""
+    dtype = node.args[0].dtype
+    if dtype == "bool" and len(cases) == 2:
+        return c.b.select(which, cases[1], cases[0])
+    result = cases[0]
+    for n, case in enumerate(cases[1:], 1):
+        result = c.b.select(_compare_integers(c, dtype)(">=", which, c.constant(n, dtype)), case, result)
+    return result
 
 
 @operation("clamp")
 def clamp(c: Code, node: Any, low: Any, x: Any, high: Any) -> Any:
-    return c.intrinsic("minimum", c.intrinsic("maximum", x, low), high)
+    return smallest(c, node, largest(c, node, x, low), high)
 
 
 @operation("convert_element_type")
@@ -259,12 +277,23 @@ def convert(c: Code, node: Any, x: Any) -> Any:
         return c.b.sitofp(x, kind) if source == "int32" else c.b.uitofp(x, kind)
     if source == "bool":
         return c.b.zext(x, kind)
-    return c.b.fptosi(x, kind) if target == "int32" else c.b.fptoui(x, kind)
+    # As in XLA, a number out of range gives the nearest integer, and NaN gives 0.
+    return c.converted("fptosi.sat" if target == "int32" else "fptoui.sat", x, kind)
 
 
+# `jax.checkpoint` adds a `reduce_precision` that changes nothing. `build` refuses all others.
 @operation("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision")
 def copy(c: Code, node: Any, x: Any) -> Any:
     return x
+
+
+@operation("pow")
+def power(c: Code, node: Any, x: Any, y: Any) -> Any:
+    dtype = node.args[1].dtype
+    if dtype != "float32":
+        to_float = c.b.sitofp if dtype == "int32" else c.b.uitofp
+        y = to_float(y, c.vector(F32))
+    return c.per_lane("powf", x, y)
 
 
 def _of_the_c_library(name: str) -> Operation:
@@ -280,7 +309,6 @@ for primitive, name in {
     "tan": "tanf",
     "erf": "erff",
     "erfc": "erfcf",
-    "pow": "powf",
     "atan2": "atan2f",
     "asinh": "asinhf",
     "acosh": "acoshf",

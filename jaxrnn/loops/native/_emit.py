@@ -12,6 +12,7 @@ from jaxrnn.loops.native._nodes import VIEWS, Node, offset_of_view
 from jaxrnn.loops.native._stages import Contraction, Fill, Item, Move, Pass, Product, Reduction, Slot, stored
 
 IDENTITY = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0}
+RANGES = {"bool": (0, 1), "int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1)}
 COMBINE = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "mul"}
 
 
@@ -160,12 +161,15 @@ class Emitter:
                 c.store(total, self.address(stage.out, row, i), dtype, 1)
 
     def _identity(self, primitive: str, dtype: str) -> Any:
+        c = self.code
         if primitive in ("reduce_and", "reduce_or"):
-            return self.code.constant(primitive == "reduce_and", dtype)
+            none = c.constant(0, dtype)
+            return c.b.not_(none) if primitive == "reduce_and" else none
         value = IDENTITY[primitive]
         if dtype != "float32" and math.isinf(value):
-            value = -(2**31) if value < 0 else 2**31 - 1
-        return self.code.constant(value, dtype)
+            least, most = RANGES[dtype]
+            value = least if value < 0 else most
+        return c.constant(value, dtype)
 
     def _combine(self, stage: Reduction, x: Any, y: Any) -> Any:
         if stage.primitive in ("reduce_and", "reduce_or"):

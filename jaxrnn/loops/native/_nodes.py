@@ -89,7 +89,7 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
                 nodes[place] = args[index]
                 continue
             known = OPERATIONS.keys() | {*VIEWS, *REDUCTIONS, *MOVES, "dot_general", "stack", "unstack"}
-            if e.primitive not in known:
+            if e.primitive not in known or _rounds(e):
                 raise UnsupportedError(e.primitive)
             if e.primitive == "stack":
                 nodes[place] = _stacked(args, aval.shape, e.params["axis"])
@@ -104,6 +104,13 @@ def build(traced: Equations, equations: list[Equation], inputs: dict[int, Node])
                 args = [_broadcast(arg, aval.shape) for arg in args]
             nodes[place] = _simplified(Node(e.primitive, args, e.params, aval.shape, str(aval.dtype), index))
     return [node_of(place) for place in traced.outs]
+
+
+def _rounds(e: Equation) -> bool:
+    """Returns whether an equation rounds to fewer bits than `float32` has."""
+    if e.primitive != "reduce_precision":
+        return False
+    return e.params["exponent_bits"] < 8 or e.params["mantissa_bits"] < 23
 
 
 def _stacked(args: list[Node], shape: tuple[int, ...], axis: int) -> Node:
