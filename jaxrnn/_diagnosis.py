@@ -179,7 +179,7 @@ def reads_integers_as_features(layer: Any, params: Any, shape: tuple[int, ...]) 
     There must be at least two axes before these. Otherwise the integers are more likely to be symbols.
     """
     axes = layer.num_feature_axes
-    if axes == 0 or len(shape) < 2 + axes:
+    if axes == 0 or len(shape) < 2 + axes or layer.reads_symbols:
         return False
 
     def fits(size: tuple[int, ...]) -> bool:

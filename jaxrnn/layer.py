@@ -202,6 +202,11 @@ class Layer(NamedArguments, abc.ABC):
         """Whether no output depends on a later input, so that the layer can run step by step."""
         return True
 
+    @property
+    def reads_symbols(self) -> bool:
+        """Whether integer inputs are certainly symbols, as for an `Embedding`, even if they look like features."""
+        return False
+
     @abc.abstractmethod
     def init(self, key: Array, input_size: Any) -> Params:
         """Draws parameters.

@@ -267,3 +267,13 @@ def test_a_cell_may_have_several_feature_axes():
     wrapped = jaxrnn.RecurrentDropout(jaxrnn.Zoneout(Grid(3), rate=0.5), 0.5)
     _, ys = unroll(wrapped, params, xs, key=jax.random.key(0))
     assert ys.shape == xs.shape
+
+
+def test_an_embedding_reads_integers_of_any_shape():
+    """They cannot be features, even if their last axis has as many entries as there are symbols."""
+    layer = jaxrnn.Stack(jaxrnn.Embedding(3), jaxrnn.GRU(2))
+    params = layer.init(jax.random.key(0), 4)
+    xs = jnp.arange(5 * 2 * 4).reshape(5, 2, 4) % 4
+    found = jaxrnn.unroll(layer, params, xs)[1]
+    expected = jaxrnn.unroll(layer, params, xs.reshape(5, 8))[1].reshape(5, 2, 4, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

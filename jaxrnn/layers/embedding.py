@@ -44,6 +44,10 @@ class Embedding(Stateless):
     def __post_init__(self) -> None:
         check.positive(self, "size")
 
+    @property
+    def reads_symbols(self) -> bool:
+        return True
+
     def init(self, key: Array, input_size: Any) -> EmbeddingParams:
         return EmbeddingParams(jax.random.normal(key, (num_features(input_size), self.size)) / self.size**0.5)
 

@@ -34,6 +34,10 @@ class Stack(Composite):
 
     layers: tuple[Layer, ...]
 
+    @property
+    def reads_symbols(self) -> bool:
+        return self.layers[0].reads_symbols
+
     def init(self, key: Array, input_size: Any) -> tuple[Params, ...]:
         params = []
         for n, (layer, k) in enumerate(self._layers_and_keys(key)):

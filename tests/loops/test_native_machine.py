@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -319,3 +321,36 @@ def test_refuses_what_it_cannot_do(monkeypatch):
 
 def run_natively():
     return Native()(CELL, PARAMS, jaxrnn.Plan(loop=Native()).steps(XS, None), CELL.initial_state(PARAMS, (5,)))
+
+
+def test_a_state_without_numbers():
+    """Such as that of a cell which keeps nothing: its arrays have the size 0."""
+
+    class Empty(NamedTuple):
+        h: jax.Array
+        nothing: jax.Array
+
+    @dataclass(frozen=True)
+    class Forgetful(jaxrnn.Cell):
+        def init(self, key, input_size):
+            return jax.random.normal(key, (input_size, 3))
+
+        def initial_state(self, params, batch_shape=(), dtype=None):
+            return Empty(jnp.zeros((*batch_shape, 3)), jnp.zeros((*batch_shape, 0)))
+
+        def project(self, params, x, key=None):
+            return x @ params
+
+        def step(self, params, state, z):
+            return Empty(jnp.tanh(z + state.h), state.nothing * 2)
+
+        def readout(self, params, state, z):
+            return state
+
+    cell = Forgetful()
+    params = cell.init(jax.random.key(0), 3)
+    found, expected = (
+        jax.value_and_grad(lambda p, loop=loop: (jaxrnn.unroll(cell, p, XS, loop=loop)[1].h ** 2).sum())(params)
+        for loop in (Native(), Scan())
+    )
+    assert_close(found, expected, rtol=1e-5)

@@ -20,7 +20,8 @@ def use_huge_pages(c: Code, address: Any, size: Any) -> None:
     """Writes code that asks for huge pages for `size` bytes, if they are many. The request may fail without effect."""
     if sys.platform != "linux":
         return
-    with c.b.if_then(c.b.icmp_signed(">=", c.int(size), c.int(LARGE))):
+    size = c.int(size)
+    with c.b.if_then(c.b.icmp_signed(">=", size, c.int(LARGE))):
         start = c.b.and_(c.add(address, PAGE - 1), c.int(-PAGE))
         whole = c.b.and_(c.add(size, -PAGE), c.int(-PAGE))
         c.b.call(c.declare("madvise", I32, [I64, I64, I32]), [start, whole, ir.Constant(I32, MADV_HUGEPAGE)])
