@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo.compare
-from data.text import Text
+from data.text import SHORTER, Text
 from sklearn.datasets import load_digits
 from support.cells import cell_class
 from zoo.fitting import AS_WIDE_AS_INPUT, CONVOLUTIONAL, READINGS, count, fit, model_of, shapes_of
@@ -60,7 +60,7 @@ def test_digits_are_those_of_scikit_learn_in_one_order():
 
 @pytest.mark.slow
 def test_characters_are_those_of_the_text():
-    text, task = Text.of(None), TASKS["characters"]()
+    text, task = Text.of(None, SHORTER), TASKS["characters"]()
     for part, from_, to in ((task.draw(jax.random.key(0), 9), 0, 0.9), (task.valid, 0.9, 0.951), (task.test, 0.949, 1)):
         read = np.concatenate([part.xs, part.targets[-1:]]).T.astype(text.symbols.dtype)
         some = text.symbols[int(from_ * len(text.symbols)) : int(to * len(text.symbols)) + 1].tobytes()
