@@ -103,7 +103,8 @@ def test_keras(name, use_bias, size):
     assert_close(found, step_and_gradients(run, *args), rtol=1e-5)
 
     layer, params = from_keras(theirs)
-    assert layer == kind(hidden, *([getattr(jax.nn, name.split("-")[1])] if "SimpleRNN-" in name else []))
+    activation = {"activation": getattr(jax.nn, name.split("-")[1])} if "SimpleRNN-" in name else {}
+    assert layer == kind(hidden, **activation)
     again = rebuild(*to_keras(layer, params), input_size)
     assert_same(from_keras(again), (layer, params))
     if use_bias and name != "GRU":  # whose two biases are added up
