@@ -134,7 +134,8 @@ def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, st
     of_row = _without(axes, state)
     readout = OfReadout(cell.readout, params, state, _without(1, zs))
     if readout.reads_input or not _projects_in_loop(cell, params, steps, _without(1 + axes, zs), axes):
-        zs = inputs = widen(steps.project(ProjectingCell(cell), params))
+        zs = widen(steps.project(ProjectingCell(cell), params))
+        inputs = jax.tree.map(lambda z: _over_batch(z, batch_shape), zs)
         run_step: Any = cell.step
     else:
         zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
@@ -164,6 +165,14 @@ def _step_of_row(step: Any, params: Params, state: State, z: Any) -> TracedStep:
     if traced.out_shapes != shapes:
         raise UnsupportedError(f"a step without batch axes (its state becomes {traced.out_shapes}, not {shapes})")
     return traced
+
+
+def _over_batch(z: Array, batch_shape: tuple[int, ...]) -> Array:
+    """Returns a projected input [time, *batch, ...], even if it is the same for the whole batch, such as a key."""
+    time, axes = z.shape[0], len(batch_shape)
+    if z.shape[1 : 1 + axes] == batch_shape:
+        return z
+    return jnp.broadcast_to(z.reshape(time, *(1,) * axes, *z.shape[1:]), (time, *batch_shape, *z.shape[1:]))
 
 
 def _without(axes: int, tree: Any) -> Any:
