@@ -115,9 +115,26 @@ def refusal(cell: Cell, params: Params, steps: Steps, state: State) -> str | Non
         jax.eval_shape(run_backwards, params, state, steps)
     except UnsupportedError as error:
         return f"{error} in the derivative"
-    except Exception as error:  # the user's cell has no derivative, so `Deferred` runs it forwards
-        return f"the derivative ({str(error).splitlines()[0]})"
+    except Exception as error:
+        if _has_derivative(cell, params, state, steps):
+            raise
+        return f"the derivative ({str(error).splitlines()[0]})"  # `Deferred` runs the cell forwards
     return None
+
+
+def _has_derivative(cell: Cell, params: Params, state: State, steps: Steps) -> bool:
+    """Returns whether JAX can differentiate a cell's step."""
+
+    def derivative(params: Params, state: State, steps: Steps) -> Any:
+        z = jax.tree.map(lambda z: jnp.zeros(z.shape[1:], z.dtype), steps.project(cell, params))
+        out, pull = jax.vjp(lambda params, state: cell.step(params, state, z), params, state)
+        return pull(jax.tree.map(_cotangent_of, out))
+
+    try:
+        jax.eval_shape(derivative, params, state, steps)
+    except Exception:  # which the user sees if something differentiates the cell
+        return False
+    return True
 
 
 def _cotangent_of(x: Array) -> Any:
@@ -126,16 +143,22 @@ def _cotangent_of(x: Array) -> Any:
 
 def _run(cell: Cell, scan: Any, of_matrix: Any, params: Params, state: State, steps: Steps) -> tuple[State, Any]:
     """Runs a cell with `native_scan` and `weight_gradient`, or other functions of their signatures."""
+    from jaxrnn.loops.native._scan import UnsupportedError
+
     given = state
     batch_shape = leading_shape(cell, steps.xs)[1:]
     axes = len(batch_shape)
     zs = jax.eval_shape(lambda params, steps: steps.project(cell, params), params, steps)
+    row_state, row_z = _row_of(cell, params, steps, axes)
+    for leaf, row in zip(jax.tree.leaves(state), jax.tree.leaves(row_state), strict=True):
+        if leaf.shape != (*batch_shape, *row.shape):
+            raise UnsupportedError(f"a state whose arrays {leaf.shape} lack the batch axes {batch_shape}")
     params, state = widen((params, state))  # low precision is for memory, not for sums
     of_row = _without(axes, state)
     readout = OfReadout(cell.readout, params, state, _without(1, zs))
-    if readout.reads_input or not _projects_in_loop(cell, params, steps, _without(1 + axes, zs), axes):
+    if readout.reads_input or not _projects_in_loop(cell, params, steps, axes):
         zs = widen(steps.project(ProjectingCell(cell), params))
-        inputs = jax.tree.map(lambda z: _over_batch(z, batch_shape), zs)
+        inputs = jax.tree.map(lambda z, row: _over_batch(z, row, batch_shape), zs, row_z)
         run_step: Any = cell.step
     else:
         zs, inputs = jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), zs), widen(steps.xs)
@@ -167,12 +190,31 @@ def _step_of_row(step: Any, params: Params, state: State, z: Any) -> TracedStep:
     return traced
 
 
-def _over_batch(z: Array, batch_shape: tuple[int, ...]) -> Array:
-    """Returns a projected input [time, *batch, ...], even if it is the same for the whole batch, such as a key."""
-    time, axes = z.shape[0], len(batch_shape)
-    if z.shape[1 : 1 + axes] == batch_shape:
+def _row_of(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> tuple[State, Any]:
+    """Returns the shapes of the state and of one step's projected input without batch axes."""
+    from jaxrnn.loops.native._scan import UnsupportedError
+
+    key = None if steps.keys is None else jax.ShapeDtypeStruct((), steps.keys.dtype)
+    x = _without(1 + batch_axes, steps.xs)
+    try:
+        return jax.eval_shape(lambda p, x, key: (cell.initial_state(p), cell.project(p, x, key)), params, x, key)
+    except Exception as error:  # `Deferred` raises it again if it is not for want of batch axes
+        raise UnsupportedError(f"a projection without batch axes ({str(error).splitlines()[0]})") from error
+
+
+def _over_batch(z: Array, row: Any, batch_shape: tuple[int, ...]) -> Array:
+    """Returns a projected input [time, *batch, ...], even if it is the same for the whole batch, such as a mask.
+
+    Its shape alone does not say so, because the batch may be as large as a feature axis: `row` is that of one sequence.
+    """
+    from jaxrnn.loops.native._scan import UnsupportedError
+
+    if z.shape[1:] == (*batch_shape, *row.shape):
         return z
-    return jnp.broadcast_to(z.reshape(time, *(1,) * axes, *z.shape[1:]), (time, *batch_shape, *z.shape[1:]))
+    if z.shape[1:] != row.shape:
+        raise UnsupportedError(f"a projection that returns {z.shape[1:]} for a batch, and {row.shape} for a sequence")
+    time = z.shape[0]
+    return jnp.broadcast_to(z.reshape(time, *(1,) * len(batch_shape), *row.shape), (time, *batch_shape, *row.shape))
 
 
 def _without(axes: int, tree: Any) -> Any:
@@ -182,7 +224,7 @@ def _without(axes: int, tree: Any) -> Any:
     return jax.tree.map(lambda x: like(x, x.shape[axes:], x.dtype), tree)
 
 
-def _projects_in_loop(cell: Cell, params: Params, steps: Steps, z: Any, batch_axes: int) -> bool:
+def _projects_in_loop(cell: Cell, params: Params, steps: Steps, batch_axes: int) -> bool:
     """Returns whether the loop projects its inputs itself, a block of steps at a time.
 
     The inputs of a single row are projected before the loop, because there several threads can share the steps.
@@ -191,7 +233,7 @@ def _projects_in_loop(cell: Cell, params: Params, steps: Steps, z: Any, batch_ax
 
     if steps.keys is not None or math.prod(leading_shape(cell, steps.xs)[1:]) < 2:
         return False
-    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs), z)
+    return can_run(cell.project, params, _without(1 + batch_axes, steps.xs))
 
 
 def _run_rows(
@@ -215,20 +257,19 @@ def _run_rows(
     result: list[Any] = []
 
     def flat(shared: Any, carry: Any, x: Any) -> Any:
-        out = body(*(tree.unflatten(leaves) for tree, leaves in zip(trees, (shared, carry, x), strict=True)))
-        result[:] = [jax.tree.structure(part) for part in out]
-        return [jax.tree.leaves(part) for part in out]
-
-    def as_given(flat_carry: Any, increments: Any, ys: Any) -> Any:
-        return flat_carry, ys, increments
+        given = [tree.unflatten(leaves) for tree, leaves in zip(trees, (shared, carry, x), strict=True)]
+        carry, increments, ys = body(*given)
+        results = (carry, ys, increments)
+        result[:] = [jax.tree.structure(part) for part in results]
+        return tuple(jax.tree.leaves(part) for part in results)
 
     last, ys, sums = scan(
-        lambda *args: as_given(*flat(*args)),
+        flat,
         *(jax.tree.leaves(tree) for tree in (shared, carry, xs)),
         batch_shape=batch_shape,
         time=time,
         reverse=reverse,
     )
-    sums = result[1].unflatten(sums)
-    totals = jax.tree.map(jnp.add, totals, sums)
-    return result[0].unflatten(last), totals, result[2].unflatten(ys)
+    carry_tree, ys_tree, sums_tree = result
+    totals = jax.tree.map(jnp.add, totals, sums_tree.unflatten(sums))
+    return carry_tree.unflatten(last), totals, ys_tree.unflatten(ys)

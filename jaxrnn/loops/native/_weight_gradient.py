@@ -222,7 +222,7 @@ def _define_packing(module: Any, host: Host) -> Any:
     def source(tile: Any, row: Any, lane: Any) -> Any:
         return c.add(a, c.mul(c.add(c.mul(row, k), c.mul(tile, TILE), lane), 4))
 
-    total = c.b.alloca(c.vector(F32))  # the sum of everything times zero, which is NaN if anything is not finite
+    total = c.b.alloca(c.vector(F32))  # the sum of 0 * x over all elements x: zero if all are finite, otherwise NaN
     c.b.store(c.constant(0.0), total)
 
     def note(x: Any) -> None:
