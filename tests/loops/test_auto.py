@@ -194,6 +194,92 @@ def test_a_cell_that_needs_a_batch_axis_is_run_by_deferred(equation, why):
         jaxrnn.unroll(cell, params, XS, loop=Native())
 
 
+@dataclass(frozen=True)
+class SharedMask(jaxrnn.Cell):
+    """With a key, a mask of the hidden units is the same for the whole batch, so it has no batch axes."""
+
+    def init(self, key, input_size):
+        return jax.random.normal(key, (input_size, 5))
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return State(jnp.zeros((*batch_shape, 5)))
+
+    def project(self, params, x, key=None):
+        mask = jnp.ones(x.shape[:-1] + (5,)) if key is None else jax.random.bernoulli(key, 0.5, (5,)).astype(x.dtype)
+        return x @ params, mask
+
+    def step(self, params, state, z):
+        return State(jnp.tanh(z[0] + z[1] * state.h))
+
+    def readout(self, params, state, z):
+        return state.h
+
+
+@needs_llvm
+def test_a_mask_without_batch_axes_is_that_of_all_sequences():
+    """Even if the batch, 5 here, has as many sequences as the mask has entries."""
+    cell, key = SharedMask(), jax.random.key(3)
+    params = cell.init(jax.random.key(0), 3)
+    assert only_choice(cell, params, XS).loop == Native()
+    found, expected = (
+        jax.value_and_grad(
+            lambda params, loop=loop: (jaxrnn.unroll(cell, params, XS, key=key, loop=loop)[1] ** 2).sum()
+        )(params)
+        for loop in (Native(), Scan())
+    )
+    assert_close(found, expected, rtol=1e-5)
+
+
+class Counted(NamedTuple):
+    h: jax.Array
+    count: jax.Array
+
+
+@dataclass(frozen=True)
+class Counting(jaxrnn.Cell):
+    """Counts steps with one number for the whole batch."""
+
+    def init(self, key, input_size):
+        return ()
+
+    def initial_state(self, params, batch_shape=(), dtype=None):
+        return Counted(jnp.zeros((*batch_shape, 3)), jnp.zeros(()))
+
+    def project(self, params, x, key=None):
+        return x
+
+    def step(self, params, state, z):
+        return Counted(state.h + z / (state.count + 1), state.count + 1)
+
+    def readout(self, params, state, z):
+        return state.h
+
+
+@needs_llvm
+def test_a_state_without_batch_axes_is_run_by_deferred():
+    choice = only_choice(Counting(), (), XS)
+    assert (choice.loop, choice.why) == (
+        Deferred(),
+        "Native cannot run a state whose arrays () lack the batch axes (5,)",
+    )
+    last, _ = jaxrnn.unroll(Counting(), (), XS)
+    weights = 1 / np.arange(1, len(XS) + 1)
+    np.testing.assert_allclose(last.h, np.einsum("t,tbf->bf", weights, XS), rtol=1e-5)
+
+
+@needs_llvm
+def test_errors_of_the_compiler_are_not_hidden(monkeypatch):
+    def fail(*args, **kwargs):
+        raise AttributeError("a fault of the compiler")
+
+    from jaxrnn.loops.native import _scan
+
+    monkeypatch.setattr(_scan, "scan_of_zeros", fail)
+    cell = jaxrnn.Elman(7)  # of which no other test asks
+    with pytest.raises(AttributeError, match="a fault of the compiler"):
+        Auto().choose(cell, cell.init(jax.random.key(0), 3), XS)
+
+
 @needs_llvm
 def test_decides_once_for_equal_cells_and_types(monkeypatch):
     asked = []
