@@ -205,7 +205,7 @@ class SharedMask(jaxrnn.Cell):
         return State(jnp.zeros((*batch_shape, 5)))
 
     def project(self, params, x, key=None):
-        mask = jnp.ones(x.shape[:-1] + (5,)) if key is None else jax.random.bernoulli(key, 0.5, (5,)).astype(x.dtype)
+        mask = jnp.ones((*x.shape[:-1], 5)) if key is None else jax.random.bernoulli(key, 0.5, (5,)).astype(x.dtype)
         return x @ params, mask
 
     def step(self, params, state, z):
