@@ -137,6 +137,13 @@ def function(owner: Any, *names: str) -> None:
             raise TypeError(_message(owner, name, "a function"))
 
 
+def name_or_none(owner: Any, *names: str) -> None:
+    """Checks that each argument is None or a name, such as that of a mesh axis."""
+    for name in names:
+        if not isinstance(getattr(owner, name), str | None):
+            raise TypeError(_message(owner, name, "a name or None"))
+
+
 def instance(owner: Any, name: str, kind: type, what: str) -> None:
     """Checks that an argument is an instance of `kind`, described as `what`, such as "a jaxrnn cell"."""
     value = getattr(owner, name)

@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
 from jaxrnn._check import described
+from jaxrnn._diagnosis import as_arrays
 from jaxrnn.ops import align, is_symbols, joint_dtype, spread_like
 
 # The largest number of outputs in a block. On a CPU, a block stays in the cache from one operation to the next.
@@ -69,7 +70,8 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
     """
     if not (hasattr(params, "w") and hasattr(params, "b")):
         raise TypeError(f"params must be those of a Dense layer, with fields w and b, but they are {described(params)}")
-    w, b, xs, labels = map(jnp.asarray, (params.w, params.b, xs, labels))
+    w, b = as_arrays("params", (params.w, params.b))
+    xs, labels = as_arrays("xs", xs), as_arrays("labels", labels)
     if w.ndim != 2 or b.shape != w.shape[1:]:
         raise ValueError(f"params must have w [input, size] and b [size], but their shapes are {w.shape} and {b.shape}")
     if not is_symbols(labels):
@@ -81,7 +83,10 @@ def cross_entropy(params: Any, xs: Any, labels: Any, weights: Any = None) -> Arr
     if labels.shape != xs.shape[:-1]:
         raise ValueError(f"labels must have the shape {xs.shape[:-1]}, the batch axes of xs, but it is {labels.shape}")
     dtype = jnp.promote_types(joint_dtype((w, b, xs)), jnp.float32)
-    weights = jnp.ones(labels.shape, dtype) / labels.size if weights is None else jnp.asarray(weights).astype(dtype)
+    weights = jnp.ones(labels.shape, dtype) / labels.size if weights is None else as_arrays("weights", weights)
+    if jnp.iscomplexobj(weights):
+        raise TypeError(f"weights must be real numbers or booleans, but their dtype is {weights.dtype}")
+    weights = weights.astype(dtype)
     if weights.shape != labels.shape:
         raise ValueError(f"weights must have the shape {labels.shape}, that of labels, but it is {weights.shape}")
 

@@ -21,6 +21,7 @@ from jax import Array
 from jaxrnn._cache import cached
 
 ANY = "*"
+REAL = {"params": "real parameters", "xs": "real inputs", "state": "a real state"}
 ERRORS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, NotImplementedError)
 
 
@@ -35,8 +36,10 @@ def check_parameters(layer: Any, params: Any, xs: Any) -> None:
 
 
 def as_array(name: str, value: Any) -> Any:
-    """Returns a value as an array of JAX or NumPy."""
-    if isinstance(value, Array | np.ndarray | np.generic) and value.dtype != object:
+    """Returns a value as an array of numbers or booleans, of JAX or NumPy."""
+    if isinstance(value, Array | np.ndarray | np.generic):
+        if not _is_numeric(value):
+            raise TypeError(f"{name} must be an array of numbers, but its dtype is {value.dtype}: cast it")
         return value
     try:
         return jnp.asarray(value)
@@ -46,6 +49,11 @@ def as_array(name: str, value: Any) -> Any:
         ) from None
 
 
+def as_arrays(name: str, tree: Any) -> Any:
+    """Returns the leaves of a pytree as arrays of JAX."""
+    return jax.tree.map(lambda leaf: jnp.asarray(as_array(name, leaf)), tree)
+
+
 def check_leaves(name: str, tree: Any) -> None:
     """Checks that a pytree of parameters or states holds arrays."""
     for leaf in jax.tree.leaves(tree):
@@ -53,6 +61,63 @@ def check_leaves(name: str, tree: Any) -> None:
             leaf, "__jax_array__"
         ):
             raise TypeError(f"{name} must be a pytree of arrays, but one leaf is {_describe(leaf)}")
+        if not _is_numeric(leaf):
+            dtype = np.asarray(leaf).dtype
+            raise TypeError(f"{name} must hold arrays of numbers, but the dtype of one is {dtype}: cast it")
+
+
+def _is_numeric(value: Any) -> bool:
+    """Returns whether an array can be one of JAX. NumPy also has arrays of text, of objects and of wider numbers."""
+    if not isinstance(value, np.ndarray | np.generic) or value.dtype == bool:
+        return True
+    is_number = jnp.issubdtype(value.dtype, jnp.number) and value.dtype.kind != "m"  # a timedelta is an integer
+    return is_number and value.real.dtype.itemsize <= 8
+
+
+def check_kind(name: str, x: Array) -> None:
+    """Checks that an input holds numbers or symbols."""
+    if not jnp.issubdtype(x.dtype, jnp.number):
+        raise TypeError(f"{name} must hold numbers or integer symbols, but its dtype is {x.dtype}: cast it")
+
+
+@contextlib.contextmanager
+def refusing_complex(layer: Any, run: Callable[..., Any], params: Any, xs: Any, state: Any) -> Iterator[None]:
+    """Replaces an error that complex numbers cause by one that says which argument must be real.
+
+    It tries the call without imaginary parts, for which only shapes are computed.
+
+    Args:
+      layer: The layer.
+      run: What the context runs, a function of the parameters, the inputs and the state.
+      params: The parameters.
+      xs: The inputs.
+      state: The state before the first step.
+    """
+    try:
+        yield
+    except ERRORS as error:
+        given = {"params": params, "xs": xs, "state": state}
+        for names in (["xs"], ["params"], ["state"], ["xs", "params"]):
+            dtypes = [x.dtype for name in names for x in jax.tree.leaves(given[name]) if jnp.iscomplexobj(x)]
+            without = given | {name: jax.tree.map(_real, given[name]) for name in names}
+            if dtypes and _can_run(run, *without.values()):
+                needed = " and ".join(REAL[name] for name in names)
+                parts = "jnp.concatenate([xs.real, xs.imag], axis=-1)"
+                remedy = f"give the parts of xs as features, {parts}" if "xs" in names else "give the real parts"
+                raise _explained(TypeError(f"{layer} needs {needed}, but a dtype is {dtypes[0]}: {remedy}")) from error
+        raise
+
+
+def _real(x: Array) -> Array:
+    return x.real if jnp.iscomplexobj(x) else x
+
+
+def _can_run(run: Callable[..., Any], *args: Any) -> bool:
+    try:
+        jax.eval_shape(run, *args)
+    except ERRORS:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -120,6 +185,8 @@ def explaining_initial_state(initial_state: Callable[..., Any]) -> Callable[...,
     def wrapper(self: Any, params: Any, batch_shape: Any = (), dtype: Any = None) -> Any:
         if not isinstance(batch_shape, tuple):
             raise TypeError(f"batch_shape must be a tuple such as (32,), but it is {batch_shape!r}")
+        if dtype is not None and not _is_floating(dtype):
+            raise TypeError(f"dtype must be that of real or complex numbers or None, but it is {dtype!r}")
         leaves = jax.tree.leaves(params)
         if leaves and not any(hasattr(leaf, "dtype") for leaf in leaves):
             raise TypeError(
@@ -131,12 +198,46 @@ def explaining_initial_state(initial_state: Callable[..., Any]) -> Callable[...,
     return wrapper
 
 
+def _is_floating(dtype: Any) -> bool:
+    try:
+        return jnp.issubdtype(jnp.dtype(dtype), jnp.inexact)
+    except TypeError:
+        return False
+
+
 def is_key(key: Any) -> bool:
     """Returns whether a value is one random key, new-style or raw."""
+    return shape_of_keys(key) == ()
+
+
+def shape_of_keys(key: Any) -> tuple[int, ...] | None:
+    """Returns the shape of an array of random keys, new-style or raw; None for any other value."""
     dtype = getattr(key, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return key.shape == ()
-    return dtype == np.uint32 and key.ndim == 1  # from jax.random.PRNGKey
+        return key.shape
+    if dtype != np.uint32 or key.ndim == 0:
+        return None
+    config: Any = jax.config
+    return key.shape[:-1] if key.shape[-1:] == _raw_key_shape(config.jax_default_prng_impl) else None
+
+
+@functools.cache
+def _raw_key_shape(impl: Any) -> tuple[int, ...]:
+    return jax.eval_shape(lambda: jax.random.PRNGKey(0, impl=impl)).shape
+
+
+def check_key(key: Any) -> None:
+    """Raises an error if a value is neither an array of random keys nor None."""
+    if key is not None and shape_of_keys(key) is None:
+        found = f"an array {key.dtype}{list(key.shape)}" if hasattr(key, "shape") else _describe(key)
+        raise TypeError(f"key must be a random key, such as jax.random.key(0), but it is {found}")
+
+
+def check_number_of_keys(key: Any, batch_shape: tuple[int, ...]) -> None:
+    """Raises an error if a value is not one random key, one for each sequence, or None."""
+    if key is not None and (shape := shape_of_keys(key)) not in ((), batch_shape):
+        each = f", or keys of the shape [*batch] = {batch_shape}, one for each sequence" if batch_shape else ""
+        raise ValueError(f"key must be one random key{each}, but its shape is {shape}")
 
 
 def _explained(error: Exception) -> Exception:

@@ -13,6 +13,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxrnn import _check as check
+from jaxrnn._diagnosis import as_arrays
 from jaxrnn._unroll import step, unroll
 from jaxrnn.layer import Layer, Params, State, leading_shape
 from jaxrnn.ops import at_last, is_symbols, where
@@ -103,7 +104,7 @@ def generate(
     for name, function in (("feed", feed), ("stop", stop)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function or None, but it is {function!r}")
-    prompt = jax.tree.map(jnp.asarray, prompt)
+    prompt = as_arrays("prompt", prompt)
     state, ys = unroll(layer, params, prompt, state, lengths=lengths)
     if jax.tree.leaves(prompt)[0].shape[0] == 0:
         raise ValueError("prompt must have at least one step, but its time axis is empty: give the first input")

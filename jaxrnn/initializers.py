@@ -35,11 +35,64 @@ def __dir__() -> list[str]:
 
 Initializer = Callable[[Array, tuple[int, ...]], Array]
 
+
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
-orthogonal: Initializer = jax.nn.initializers.orthogonal()
-# For kernels [*kernel, input, output]: an orthogonal matrix in the middle, and zeros around it. Such a convolution
-# keeps the norm of every image. A kernel that is orthogonal as one large matrix does not (L. Xiao et al., 2018).
-delta_orthogonal: Initializer = jax.nn.initializers.delta_orthogonal()
+
+
+def _one_by_one(initializer: Callable[..., Array], key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Applies an initializer that decomposes matrices, under `jax.vmap` to one key at a time.
+
+    With JAX 0.10 on a CPU, XLA divides the matrices of a batch among its threads, and several batches in one program
+    can wait for each other forever: `jax.jit(jax.vmap(stack.init))` did not return.
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: initializer(key, shape, dtype))(key)
+
+
+def orthogonal(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Draws a matrix whose columns, or rows if it has more columns, are orthonormal: `jax.nn.initializers.orthogonal`.
+
+    Example:
+      >>> w = jaxrnn.initializers.orthogonal(jax.random.key(0), (3, 3))
+      >>> bool(jnp.allclose(w @ w.T, jnp.eye(3), atol=1e-6))
+      True
+
+    Args:
+      key: A random key.
+      shape: Shape of the array. The axes before the last one count as one.
+      dtype: A float dtype.
+
+    Returns:
+      An array of the given shape.
+
+    Raises:
+      ValueError: The shape has fewer than two axes.
+    """
+    return _one_by_one(jax.nn.initializers.orthogonal(), key, shape, dtype)
+
+
+def delta_orthogonal(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Draws the kernel of a convolution: an orthogonal matrix in the middle, and zeros around it.
+
+    Such a convolution keeps the norm of every image (L. Xiao et al., 2018). A kernel that is orthogonal as one large
+    matrix does not. It is `jax.nn.initializers.delta_orthogonal`.
+
+    Example:
+      >>> kernel = jaxrnn.initializers.delta_orthogonal(jax.random.key(0), (3, 3, 2, 4))
+      >>> kernel.shape, bool((kernel[0] == 0).all())
+      ((3, 3, 2, 4), True)
+
+    Args:
+      key: A random key.
+      shape: Shape of the kernel, [*kernel, input, output], with one to three axes of the kernel.
+      dtype: A float dtype.
+
+    Returns:
+      An array of the given shape.
+
+    Raises:
+      ValueError: The shape has fewer than three or more than five axes, or there are fewer outputs than inputs.
+    """
+    return _one_by_one(jax.nn.initializers.delta_orthogonal(), key, shape, dtype)
 
 
 def uniform(bound: float) -> Initializer:

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -18,9 +19,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn._check import NamedArguments
-from jaxrnn._diagnosis import explaining_init, explaining_initial_state
-from jaxrnn._keys import step_keys
-from jaxrnn.ops import as_joint_dtype, is_symbols
+from jaxrnn._diagnosis import (
+    as_arrays,
+    check_key,
+    check_kind,
+    check_number_of_keys,
+    explaining_init,
+    explaining_initial_state,
+)
+from jaxrnn._keys import as_keys, each, step_keys
+from jaxrnn._time_axis import first_of_next_part, from_last_part, left_before_part, num_parts, part_of
+from jaxrnn.ops import as_joint_dtype, is_symbols, where
 
 Params = Any
 State = Any
@@ -37,6 +46,38 @@ class Plan(NamedTuple):
     resets: Array | None = None  # bool [time, *batch], True where a sequence begins in time; None: nowhere
     batch_shape: tuple[int, ...] = ()
     all_states: bool = False  # whether layers return the states after all steps, time first, instead of the last one
+    axis_name: str | None = None  # the mesh axis over which time is sharded; all other fields are about this device
+
+    def using(self, loop: Loop) -> Plan:
+        """Returns the plan with another loop, which runs over the same mesh axis if it can."""
+        if self.axis_name is not None and "axis_name" in getattr(loop, "__dataclass_fields__", ()):
+            loop = dataclasses.replace(loop, axis_name=self.axis_name)  # type: ignore[type-var]
+        return self._replace(loop=loop)
+
+    def of_all_steps(self, draw: Callable[[int], Array], time: int) -> Array:
+        """Returns this device's part of `draw(number of all steps)`, where the device has `time` steps."""
+        return part_of(self.axis_name, draw(time * num_parts(self.axis_name)), time)
+
+    def left_before(self, last: Any, first: Any) -> Any:
+        """Returns what the step that is read before those of this device has left; `first` if there is none.
+
+        Args:
+          last: What the last step that this device reads leaves, a pytree of arrays [*batch, ...].
+          first: The same before the first step of the whole sequence.
+        """
+        if self.axis_name is None:
+            return first
+        return left_before_part(self.axis_name, self.reverse, self.has_steps, last, first)
+
+    def left_after_all(self, last: Any, before: Any) -> Any:
+        """Returns what the last step of all devices has left, given `last` and what `left_before` has returned."""
+        last = last if self.lengths is None else where(self.has_steps, last, before)
+        return last if self.axis_name is None else from_last_part(self.axis_name, self.reverse, last)
+
+    @property
+    def has_steps(self) -> Array:
+        """Returns which sequences have any steps on this device: booleans [*batch], or one boolean."""
+        return jnp.ones((), bool) if self.lengths is None else self.lengths > 0
 
     @property
     def restarts(self) -> Array | None:
@@ -48,18 +89,26 @@ class Plan(NamedTuple):
         if self.resets is None or not self.reverse:
             return self.resets
         begins = self.resets if self.valid is None else self.resets & self.valid  # ignored in the padding
-        return jnp.concatenate([begins, jnp.zeros_like(begins[:1])])[1:]
+        return jnp.concatenate([begins, first_of_next_part(self.axis_name, begins)])[1:]
 
     def steps(self, xs: Any, key: Array | None) -> Steps:
         """Returns what a loop needs to run a cell over the inputs `xs` according to this plan."""
-        keys = None if key is None else step_keys(key, jax.tree.leaves(xs)[0].shape[0])
+        keys = None
+        if key is not None:
+            keys = self.of_all_steps(lambda number: step_keys(key, number), jax.tree.leaves(xs)[0].shape[0])
         return Steps(xs, self.valid, self.restarts, keys, self.reverse)
 
     def run_loop(self, cell: Cell, params: Params, xs: Any, state: State, key: Array | None) -> tuple[State, Any]:
         """Runs a cell with the loop of this plan; returns the last state, or with `all_states` all, and the outputs."""
+        if self.loop.axis_name != self.axis_name:
+            axis = "no mesh axis" if self.axis_name is None else f"the mesh axis {self.axis_name!r}"
+            raise TypeError(
+                f"{self.loop} cannot run {cell} with time sharded over {axis}: use jaxrnn.loops.AssociativeScan or "
+                "jaxrnn.loops.Chunked, and give axis_name to the loop of unroll"
+            )
         if not self.all_states:
             return self.loop(cell, params, self.steps(xs, key), state)
-        with_states = _LinearWithStates(cell) if isinstance(cell, LinearCell) else _WithStates(cell)
+        with_states = LinearWithStates(cell) if isinstance(cell, LinearCell) else WithStates(cell)
         _, (states, ys) = self.loop(with_states, params, self.steps(xs, key), state)
         return states, ys
 
@@ -80,12 +129,17 @@ class Steps:
     xs: Any
     valid: Array | None  # bool [time, *batch], False in the padding; None: no padding
     restarts: Array | None  # bool [time, *batch], True where the state restarts before a step is read; None: nowhere
-    keys: Array | None  # one random key per step; None: evaluation
+    keys: Array | None  # a random key per step [time], or per step and sequence [time, *batch]; None: evaluation
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def length(self) -> int:
         return jax.tree.leaves(self.xs)[0].shape[0]
+
+    @property
+    def last(self) -> int:
+        """The index of the step that is read last."""
+        return 0 if self.reverse else -1
 
     @property
     def varying(self) -> tuple[Any, ...]:
@@ -99,9 +153,7 @@ class Steps:
 
     def project(self, cell: Any, params: Params) -> Any:
         """Returns the projected inputs of all steps, computed at once."""
-        if self.keys is None:
-            return cell.project(params, self.xs)
-        return jax.vmap(cell.project, in_axes=(None, 0, 0))(params, self.xs, self.keys)
+        return project(cell, params, self.xs, self.keys)
 
 
 class Loop(NamedArguments, abc.ABC):
@@ -109,6 +161,8 @@ class Loop(NamedArguments, abc.ABC):
 
     Like layers, loops are pytrees without leaves.
     """
+
+    axis_name: str | None = None  # the mesh axis over which time is sharded; a loop that can run so has such a field
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_static(cls)
@@ -177,16 +231,21 @@ class Layer(NamedArguments, abc.ABC):
         Args:
           params: The parameters.
           x: Input [*batch, features], or integers [*batch].
-          key: A random key. None means evaluation.
+          key: A random key, or random keys [*batch]. None means evaluation.
 
         Returns:
           The output [*batch, ...].
 
         Raises:
-          TypeError: The layer has a state.
+          TypeError: The layer has a state, or `key` is not a random key.
+          ValueError: There are several keys, but not one for each sequence.
         """
-        x = jax.tree.map(jnp.asarray, x)
+        check_key(key)
+        x = as_arrays("x", x)
+        for leaf in jax.tree.leaves(x):
+            check_kind("x", leaf)
         batch_shape = leading_shape(self, x)
+        check_number_of_keys(key, batch_shape)
         state = self.initial_state(params, batch_shape)
         if jax.tree.leaves(state):
             raise TypeError(
@@ -194,7 +253,9 @@ class Layer(NamedArguments, abc.ABC):
                 "call jaxrnn.step(layer, params, state, x) or jaxrnn.unroll(layer, params, xs)"
             )
         xs = jax.tree.map(lambda x: x[None], x)
-        _, ys = self.run(params, xs, state, key, Plan(_AllAtOnce(), batch_shape=batch_shape))
+        _, ys = self.run(
+            params, xs, state, None if key is None else as_keys(key), Plan(_AllAtOnce(), batch_shape=batch_shape)
+        )
         return jax.tree.map(lambda y: y[0], ys)
 
     @property
@@ -225,8 +286,9 @@ class Layer(NamedArguments, abc.ABC):
         """Runs over all time steps. `unroll` and other layers call this method; users call `unroll`.
 
         Padded steps must not change the state. Their outputs are ignored. With `plan.all_states`, the returned state
-        has a leading time axis and holds the states after all steps. `plan.run_loop` and the layers that combine others
-        do this; a layer that computes its state without a loop must do it itself.
+        has a leading time axis and holds the states after all steps. With `plan.axis_name`, the steps are those of one
+        device of a mesh axis, and the returned state is that after the last step of all devices. `plan.run_loop` and
+        the layers that combine others do this; a layer that computes its state without a loop must do it itself.
         """
 
 
@@ -294,7 +356,7 @@ class LinearCell(Cell):
 
 
 @dataclasses.dataclass(frozen=True)
-class _WithStates(Cell):
+class WithStates(Cell):
     """A cell that outputs its state beside its output, so that any loop returns the states after all steps."""
 
     cell: Any
@@ -322,9 +384,16 @@ class _WithStates(Cell):
         return state, self.cell.readout(params, state, z)
 
 
-class _LinearWithStates(_WithStates, LinearCell):  # pyright: ignore[reportIncompatibleVariableOverride]
+class LinearWithStates(WithStates, LinearCell):  # pyright: ignore[reportIncompatibleVariableOverride]
     def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
         return self.cell.coefficients(params, z)
+
+
+def project(cell: Any, params: Params, x: Any, keys: Keys) -> Any:
+    """Calls `cell.project` for each of `keys`, whose axes are the first axes of `x`; with one key or None, once."""
+    if keys is None or keys.ndim == 0:
+        return cell.project(params, x, keys)
+    return each(lambda key, x: cell.project(params, x, key), keys, x)
 
 
 def leading_shape(layer: Layer, x: Any) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax.core import FrozenDict
 from jax import Array
 
+from jaxrnn._diagnosis import as_arrays
 from jaxrnn._flax.arguments import Option, check_causal, check_layer, check_size, layer_or_cell
 from jaxrnn._flax.calls import Options, run
 from jaxrnn._flax.cells import run_cell, shape_of_step, time_axis
@@ -157,7 +158,7 @@ class Cell(_LayerModule, nn.RNNCellBase):
         Returns:
           The state after the step, and the output [*batch, ...].
         """
-        inputs = jax.tree.map(jnp.asarray, inputs)
+        inputs = as_arrays("inputs", inputs)
         params = self._params(inputs)
         return step(self.layer, params, carry, cast(inputs, self.dtype), key=self._key())
 
@@ -291,7 +292,7 @@ class RNN(_LayerModule):
             self, return_carry=return_carry, time_major=time_major, reverse=reverse, keep_order=keep_order
         )
         if self.cell is None:
-            inputs = jax.tree.map(jnp.asarray, inputs)
+            inputs = as_arrays("inputs", inputs)
             params = self._params(inputs)
             return run(
                 self.layer,
@@ -305,7 +306,7 @@ class RNN(_LayerModule):
                 key=self._key(),
                 loop=self.loop,
             )
-        inputs = jnp.asarray(inputs)
+        inputs = as_arrays("inputs", inputs)
         axis = time_axis(self.cell, inputs, options)
         if self.is_initializing():
             self._draw_cell(inputs, axis)

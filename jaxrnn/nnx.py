@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from jaxrnn._diagnosis import as_arrays
 from jaxrnn._flax.arguments import Option, check_causal, check_layer, check_size, layer_or_cell
 from jaxrnn._flax.calls import Options, run
 from jaxrnn._flax.cells import run_cell, shape_of_step, time_axis
@@ -158,7 +158,7 @@ class Cell(_LayerModule, nnx.RNNCellBase):
         Returns:
           The state after the step, and the output [*batch, ...].
         """
-        params, inputs = cast((self.params, jax.tree.map(jnp.asarray, inputs)), self.dtype)
+        params, inputs = cast((self.params, as_arrays("inputs", inputs)), self.dtype)
         return step(self.layer, params, carry, inputs, key=self._key(deterministic, rngs))
 
     @property
@@ -305,7 +305,7 @@ class RNN(_LayerModule):
             self, return_carry=return_carry, time_major=time_major, reverse=reverse, keep_order=keep_order
         )
         if self.layer is not None:
-            params, inputs = cast((self.params, jax.tree.map(jnp.asarray, inputs)), self.dtype)
+            params, inputs = cast((self.params, as_arrays("inputs", inputs)), self.dtype)
             return run(
                 self.layer,
                 params,
@@ -320,7 +320,7 @@ class RNN(_LayerModule):
             )
         if deterministic is not None:
             raise TypeError("deterministic is an option for jaxrnn layers, but RNN wraps a Flax cell")
-        inputs = jnp.asarray(inputs)
+        inputs = as_arrays("inputs", inputs)
         axis = time_axis(self.cell, inputs, options)
         if initial_carry is None:
             rngs = self.rngs if rngs is None else rngs

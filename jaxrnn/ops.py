@@ -185,7 +185,8 @@ def normalized(x: Array, epsilon: float) -> Array:
       epsilon: Added to the variance.
     """
     centered = x - x.mean(-1, keepdims=True)
-    return centered * jax.lax.rsqrt((centered**2).mean(-1, keepdims=True) + epsilon)
+    squares = (centered * centered.conj()).real if jnp.iscomplexobj(x) else centered**2
+    return centered * jax.lax.rsqrt(squares.mean(-1, keepdims=True) + epsilon)
 
 
 def in_groups(x: Array, number: int) -> Array:
@@ -257,7 +258,13 @@ def to_complex(real: Array, imaginary: Array | None = None) -> Array:
     Args:
       real: The real parts.
       imaginary: The imaginary parts, an array like `real`; None means zero.
+
+    Raises:
+      TypeError: A part is complex.
     """
+    for part in (real, imaginary):
+        if part is not None and jnp.iscomplexobj(part):
+            raise TypeError(f"the real and imaginary parts of complex numbers must be real, but one is {part.dtype}")
     dtype = jnp.finfo(complex_dtype(real.dtype)).dtype
     parts = (real, jnp.zeros_like(real) if imaginary is None else imaginary)
     return jax.lax.complex(*(part.astype(dtype) for part in parts))

@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -24,15 +25,16 @@ CACHE = {
 }
 
 
-# The default tier spends most of its time in XLA's compiler. These flags choose code generators that compile twice as
-# fast and emit slower code. The slow tier compiles as users do.
+# Most time of the tests goes into XLA's compiler. These flags choose code generators that compile twice as fast and
+# emit slower code. Without them, tests compile as users do.
 QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICK_TIERS = "not slow", "slow and quick"
 
 
 def pytest_configure(config):
     """Lets all workers, and scripts that tests start, share compiled programs and compiler flags for this run."""
     is_worker = hasattr(config, "workerinput")
-    if not is_worker and config.option.markexpr == "not slow" and "XLA_FLAGS" not in os.environ:
+    if not is_worker and config.option.markexpr in QUICK_TIERS and "XLA_FLAGS" not in os.environ:
         flags = {"XLA_FLAGS": QUICK_FLAGS}
         start = [sys.executable, "-c", "import jax; jax.devices()"]  # unknown flags end the process
         if subprocess.run(start, env=os.environ | flags, capture_output=True, check=False).returncode == 0:
@@ -42,6 +44,20 @@ def pytest_configure(config):
         os.environ.update({name.upper(): str(value) for name, value in CACHE.items()})
         for name, value in CACHE.items():
             jax.config.update(name, value)
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests that use the fixture `quick`, so that `-m "slow and quick"` selects them."""
+    for item in items:
+        if "quick" in item.fixturenames:
+            item.add_marker("quick")
+
+
+def pytest_collection_finish():
+    """Collects garbage less often: tracing makes many short-lived objects, and JAX and the tests many that stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_report_header():

@@ -29,6 +29,7 @@ CHECKS = {  # check: how to call it, what it accepts, wrong kinds, values out of
     "gate_bias": (check.gate_bias, (), [1.0, 2, jaxrnn.Chrono(9)], [None, "1"], [INF, NAN], "or Chrono(longest)"),
     "flag": (check.flag, (), [True, np.bool_(False)], [0, None], [], "True or False"),
     "function": (check.function, (), [abs, int], [0, None], [], "a function"),
+    "name_or_none": (check.name_or_none, (), ["time", None], [0, ("time",)], [], "a name or None"),
     "instance": (check.instance, (str, "a word"), ["word"], [0, str], [], "a word"),
 }
 HELPERS = {

@@ -127,7 +127,7 @@ ERRORS = {
     ),
     "objects": (
         TypeError,
-        "xs must be an array of numbers, but it is a ndarray: ",
+        "xs must be an array of numbers, but its dtype is object: cast it$",
         lambda: run(draw(CELL), xs=np.array([None])),
     ),
     "counts": (

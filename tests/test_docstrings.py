@@ -14,7 +14,21 @@ import pytest
 import jaxrnn
 from tests.support.tiers import slow_but
 
-ROOMS = ["cells", "convert", "initializers", "layers", "linen", "loops", "nnx", "ops", "testing", "trees", "weights"]
+pytestmark = pytest.mark.usefixtures("quick")
+ROOMS = [
+    "cells",
+    "cells.s4d",
+    "convert",
+    "initializers",
+    "layers",
+    "linen",
+    "loops",
+    "nnx",
+    "ops",
+    "testing",
+    "trees",
+    "weights",
+]
 MODULES = [jaxrnn, jaxrnn.wrappers, *(importlib.import_module(f"jaxrnn.{room}") for room in ROOMS)]
 EXAMPLE = re.compile(r"^Examples?:\n(?:[ \n].*\n?)+", flags=re.MULTILINE)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 import jaxrnn
 from jaxrnn import LSTM, Bidirectional, loops, unroll
@@ -32,6 +33,16 @@ def run(layer, *, xs=XS, **how):
 
 def run_lstm(xs=XS, **how):
     return run(LSTM(4), xs=xs, **how)
+
+
+def run_sharded(layer, run=unroll, loop=loops.AssociativeScan(axis_name="time"), **how):
+    """Runs a layer with time sharded over a mesh axis of one device."""
+
+    def run_part(xs):
+        return run(layer, layer.init(KEY, 3), xs, loop=loop, **how)[1]
+
+    time = PartitionSpec("time")
+    return jax.shard_map(run_part, mesh=Mesh(jax.devices()[:1], ("time",)), in_specs=time, out_specs=time)(XS)
 
 
 def state_of(*shape):
@@ -59,7 +70,32 @@ def generate(layer=LSTM(3), prompt=XS, **how):
     return jaxrnn.generate(layer, layer.init(KEY, 3), prompt, **({"steps": 4} | how))
 
 
+class WithoutRead(jaxrnn.DeltaNet):
+    def update(self, params, z):
+        return super().update(params, z)._replace(read=None, erase=z.k)
+
+
+class Imaginary(jaxrnn.Elman):
+    def step(self, params, state, z):
+        return state._replace(h=1j * state.h + z)
+
+
 ERRORS = {
+    "factors of a MatrixCell": (
+        ValueError,
+        "WithoutRead.update must return read with erase, but it returns erase without read",
+        lambda: run(WithoutRead(4)),
+    ),
+    "shift of a MatrixCell": (
+        TypeError,
+        "^DeltaNet must define shift and passed_on, because its shifts is True$",
+        lambda: jaxrnn.MatrixCell.shift(jaxrnn.DeltaNet(4), XS, XS),
+    ),
+    "what a MatrixCell passes on": (
+        TypeError,
+        "^DeltaNet must define shift and passed_on, because its shifts is True$",
+        lambda: jaxrnn.MatrixCell.passed_on(jaxrnn.DeltaNet(4), XS),
+    ),
     "cross_entropy, params": (
         TypeError,
         r"params must be those of a Dense layer, with fields w and b, but they are \(\)$",
@@ -94,6 +130,16 @@ ERRORS = {
         ValueError,
         r"weights must have the shape \(5, 2\), that of labels, but it is \(2,\)$",
         lambda: jaxrnn.cross_entropy(DENSE, XS, SYMBOLS, np.ones(2)),
+    ),
+    "cross_entropy, complex weights": (
+        TypeError,
+        "weights must be real numbers or booleans, but their dtype is complex64$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS, SYMBOLS, np.full((5, 2), 1j)),
+    ),
+    "cross_entropy, labels of text": (
+        TypeError,
+        "labels must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda: jaxrnn.cross_entropy(DENSE, XS, np.full((5, 2), "a")),
     ),
     "generate, both directions": (
         TypeError,
@@ -175,6 +221,46 @@ ERRORS = {
         r"loop must be a loop such as jaxrnn.loops.Scan\(\), but it is <class",
         lambda: run_lstm(loop=loops.Scan),
     ),
+    "axis_name, outside shard_map": (
+        ValueError,
+        r"but 'time' is not: call unroll inside jax\.shard_map over a mesh with this axis$",
+        lambda: run(jaxrnn.MinGRU(4), loop=loops.AssociativeScan(axis_name="time")),
+    ),
+    "axis_name, another": (
+        ValueError,
+        r"^axis_name of a loop must be an axis of the mesh of an enclosing jax\.shard_map, but 'batch' is not",
+        lambda: run_sharded(jaxrnn.DeltaNet(4), loop=loops.Chunked(axis_name="batch")),
+    ),
+    "axis_name, a mask": (
+        ValueError,
+        "^a mask moves steps over time, which is sharded over the mesh axis 'time': remove the missing steps before",
+        lambda: run_sharded(jaxrnn.MinGRU(4), mask=XS[..., 0] > 0),
+    ),
+    "axis_name, another loop": (
+        TypeError,
+        r"^Scan\(.*\) cannot run LSTM\(.*\) with time sharded over the mesh axis 'time': use jaxrnn\.loops\.",
+        lambda: run_sharded(jaxrnn.Stack(jaxrnn.MinGRU(4), jaxrnn.Using(LSTM(4), loops.Scan()))),
+    ),
+    "axis_name, a cell that is not linear": (
+        TypeError,
+        r"^AssociativeScan runs .* but LSTM\(.*\) is not: of other cells, only a jaxrnn\.MatrixCell",
+        lambda: run_sharded(LSTM(4)),
+    ),
+    "axis_name, a cell without a matrix": (
+        TypeError,
+        r"^Chunked runs cells .* but LSTM\(.*\) is not one: of other cells, only a jaxrnn\.LinearCell",
+        lambda: run_sharded(LSTM(4), loop=loops.Chunked(axis_name="time")),
+    ),
+    "axis_name, states of a matrix cell": (
+        TypeError,
+        r"^Chunked does not compute the states .* Retention\(.*\): with time sharded, only AssociativeScan does",
+        lambda: run_sharded(jaxrnn.Retention(4), jaxrnn.states_over_time, loop=loops.Chunked(axis_name="time")),
+    ),
+    "axis_name, lengths": (
+        ValueError,
+        "^lengths must be between 0 and the size of the time axis, 5, but they are",
+        lambda: run_sharded(jaxrnn.MinGRU(4), lengths=np.array([5, 6])),
+    ),
     "reverse": (
         TypeError,
         "reverse must be True or False, but it is 1: it cannot be traced",
@@ -182,18 +268,43 @@ ERRORS = {
     ),
     "key, a number": (
         TypeError,
-        r"key must be one random key, such as jax.random.key\(0\), but it is 7",
+        r"key must be a random key, such as jax.random.key\(0\), but it is 7",
         lambda: run_lstm(key=7),
     ),
-    "key, several": (
+    "key, raw, of another implementation": (
         TypeError,
-        "key must be one random key",
-        lambda: run_lstm(key=jax.random.split(KEY)),
+        r"key must be a random key, such as jax.random.key\(0\), but it is an array uint32\[4\]",
+        lambda: run_lstm(key=jax.random.key_data(jax.random.key(0, impl="rbg"))),
+    ),
+    "key, a list": (
+        TypeError,
+        r"key must be a random key, such as jax.random.key\(0\), but it is a list of 2",
+        lambda: run_lstm(key=[KEY, KEY]),
+    ),
+    "key of a step": (
+        TypeError,
+        r"key must be a random key, such as jax.random.key\(0\), but it is 3",
+        lambda: jaxrnn.step(jaxrnn.Dropout(0.5), (), (), XS[0], key=3),
+    ),
+    "key of a call": (
+        TypeError,
+        r"key must be a random key, such as jax.random.key\(0\), but it is 3",
+        lambda: jaxrnn.Dropout(0.5)((), XS[0], key=3),
+    ),
+    "key of a call, one for all in an array": (
+        ValueError,
+        r"key must be one random key, or keys of the shape \[\*batch\] = \(2,\), .* its shape is \(1,\)",
+        lambda: jaxrnn.Dropout(0.5)((), XS[0], key=jax.random.split(KEY, 1)),
+    ),
+    "key, several": (
+        ValueError,
+        r"key must be one random key, or keys of the shape \[\*batch\] = \(2,\), one for each sequence, but .* \(3,\)",
+        lambda: run_lstm(key=jax.random.split(KEY, 3)),
     ),
     "key, several raw ones": (
-        TypeError,
-        "key must be one random key",
-        lambda: run_lstm(key=jax.random.split(jax.random.PRNGKey(0))),
+        ValueError,
+        r"key must be one random key, or keys of .* one for each sequence, but its shape is \(3,\)",
+        lambda: run_lstm(key=jax.random.split(jax.random.PRNGKey(0), 3)),
     ),
     "xs, booleans": (
         TypeError,
@@ -284,6 +395,91 @@ ERRORS = {
         ValueError,
         r"state must have the shapes \[\(2, 4\), \(2, 4\)\] .* but it has \[\(4,\), \(4,\)\]",
         lambda: run_lstm(state=state_of(4)),
+    ),
+    "state, kinds": (
+        TypeError,
+        r"state must hold numbers of the kinds \['float32', 'float32'\] of .* its dtypes are \['int32', 'float32'\]",
+        lambda: run_lstm(state=jaxrnn.cells.LSTMState(np.zeros((2, 4), np.int32), np.zeros((2, 4), np.float32))),
+    ),
+    "state, real in place of complex": (
+        TypeError,
+        r"state must hold numbers of the kinds \['complex64'\] of .* but its dtypes are \['float32'\]: cast it",
+        lambda: run(jaxrnn.LRU(4, 2), state=jaxrnn.cells.LRUState(np.zeros((2, 4), np.float32))),
+    ),
+    "state, another kind after a step": (
+        TypeError,
+        "an array of the state must not become complex64 in a step if it is float32 before: cast it in step, or return",
+        lambda: run(Imaginary(4)),
+    ),
+    "parts of complex numbers": (
+        TypeError,
+        "the real and imaginary parts of complex numbers must be real, but one is complex128$",
+        lambda: jaxrnn.ops.to_complex(XS, 1j * np.ones(3)),
+    ),
+    "xs, complex": (
+        TypeError,
+        r"^LSTM\(.*\) needs real inputs, but a dtype is complex64: give the parts of xs as features, jnp\.con",
+        lambda: run_lstm(1j * XS),
+    ),
+    "params, complex": (
+        TypeError,
+        r"^LRU\(.*\) needs real parameters, but a dtype is complex64: give the real parts",
+        lambda: unroll(jaxrnn.LRU(4, 2), jax.tree.map(lambda w: 1j * w, jaxrnn.LRU(4, 2).init(KEY, 3)), XS),
+    ),
+    "xs and params, complex": (
+        TypeError,
+        r"^LRU\(.*\) needs real inputs and real parameters, but a dtype is complex64: give the parts of xs as features",
+        lambda: unroll(jaxrnn.LRU(4, 2), jax.tree.map(lambda w: 1j * w, jaxrnn.LRU(4, 2).init(KEY, 3)), 1j * XS),
+    ),
+    "state, complex": (
+        TypeError,
+        r"^LSTM\(.*\) needs a real state, but a dtype is complex64: give the real parts",
+        lambda: run_lstm(state=jaxrnn.cells.LSTMState(1j * np.zeros((2, 4)), np.zeros((2, 4), np.float32))),
+    ),
+    "xs, text": (
+        TypeError,
+        "^xs must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda: run_lstm(np.full((5, 2, 3), "a")),
+    ),
+    "xs, times": (
+        TypeError,
+        r"^xs must be an array of numbers, but its dtype is timedelta64\[s\]: cast it$",
+        lambda: run_lstm(np.zeros((5, 2, 3), "m8[s]")),
+    ),
+    "xs, wider than those of JAX": (
+        TypeError,
+        "^xs must be an array of numbers, but its dtype is complex256: cast it$",
+        lambda: run_lstm(XS.astype(np.clongdouble)),
+    ),
+    "prompt, text": (
+        TypeError,
+        "^prompt must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda: generate(prompt=np.full((5, 2, 3), "a")),
+    ),
+    "params, objects": (
+        TypeError,
+        "^params must hold arrays of numbers, but the dtype of one is object: cast it$",
+        lambda: unroll(LSTM(4), jax.tree.map(lambda w: np.asarray(w, object), LSTM(4).init(KEY, 3)), XS),
+    ),
+    "state of a step, text": (
+        TypeError,
+        "^state must hold arrays of numbers, but the dtype of one is <U1: cast it$",
+        lambda: jaxrnn.step(LSTM(4), LSTM(4).init(KEY, 3), jaxrnn.cells.LSTMState(*[np.full((2, 4), "a")] * 2), XS[0]),
+    ),
+    "initial state, dtype": (
+        TypeError,
+        "^dtype must be that of real or complex numbers or None, but it is <class 'int'>$",
+        lambda: LSTM(4).initial_state(LSTM(4).init(KEY, 3), dtype=int),
+    ),
+    "x of a call, text": (
+        TypeError,
+        "^x must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda: jaxrnn.Dense(4)(DENSE, np.full((2, 3), "a")),
+    ),
+    "x of a call, booleans": (
+        TypeError,
+        "^x must hold numbers or integer symbols, but its dtype is bool: cast it$",
+        lambda: jaxrnn.Dense(4)(DENSE, XS[0] > 0),
     ),
     "last steps, no integers": (
         TypeError,
@@ -451,6 +647,7 @@ ELSEWHERE = {  # rooms and files whose messages are tested in a file of their ow
     "convert",
     "linen.py",
     "native",
+    "newton",
     "nnx.py",
     "testing.py",
     "trees",

@@ -11,6 +11,7 @@ from jaxrnn import loops
 from tests.support.cases import (
     LINEAR_LOOPS,
     LOOPS,
+    MATRIX_LOOPS,
     NATIVE_LOOPS,
     cases,
     cell_cases,
@@ -73,7 +74,9 @@ def test_parameters_and_state_of_a_cell_are_exported(name):
 
 def test_every_exported_loop_is_tested():
     kinds = {kind for kind in vars(loops).values() if inspect.isclass(kind) and issubclass(kind, loops.Loop)}
-    assert kinds - {loops.Loop} <= {type(loop) for loop in (LOOPS | LINEAR_LOOPS | NATIVE_LOOPS).values()}
+    assert kinds - {loops.Loop} <= {
+        type(loop) for loop in (LOOPS | LINEAR_LOOPS | MATRIX_LOOPS | NATIVE_LOOPS).values()
+    }
 
 
 def test_exported_names_are_unique_and_complete():

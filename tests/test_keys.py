@@ -92,3 +92,68 @@ def test_a_key_of_one_step_may_be_any_key():
     shared = [jax.random.key_data(call_key(key)) for key in KEYS.values()]
     assert (shared[0] == shared[1]).all()  # the same key in two forms
     assert (shared[0] != shared[2]).any()
+
+
+RANDOM = {
+    "dropout": jaxrnn.Dropout(0.5),
+    "shared dropout": jaxrnn.Dropout(0.5, shared=True),
+    "noisy cell": Noisy(4),
+    "wrappers": jaxrnn.Zoneout(jaxrnn.RecurrentDropout(Noisy(4), 0.5), rate=0.3),
+    "mogrifier": jaxrnn.Mogrifier(jaxrnn.RecurrentDropout(jaxrnn.LSTM(4), 0.5), rounds=2),
+    "fast-slow": jaxrnn.FastSlow((Noisy(4), Noisy(4)), Noisy(4)),
+    "stack": jaxrnn.Stack(jaxrnn.GRU(4), jaxrnn.Dropout(0.5), Noisy(4), jaxrnn.Dense(3)),
+    "bidirectional": jaxrnn.Bidirectional(Noisy(4)),
+    "residual": jaxrnn.Residual(jaxrnn.Stack(Noisy(3), jaxrnn.Dropout(0.5))),
+    "densely connected": jaxrnn.DenselyConnected(Noisy(4), jaxrnn.Dropout(0.5)),
+    "sliced": jaxrnn.Sliced(jaxrnn.Stack(Noisy(3), jaxrnn.Dropout(0.5)), slices=2),
+}
+
+
+@pytest.mark.parametrize("loop", [Scan(), pytest.param(Deferred(block=2), marks=pytest.mark.slow)], ids=repr)
+@pytest.mark.parametrize("name", RANDOM)
+def test_what_a_sequence_with_its_own_key_draws_does_not_depend_on_the_others(name, loop):
+    layer = RANDOM[name]
+    params = layer.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (6, 2, 3, 3))
+    keys = jax.random.split(jax.random.key(2), (2, 3))
+
+    def loss(params, xs, keys):
+        ys = unroll(layer, params, xs, key=keys, loop=loop)[1]
+        return (ys**2).sum(), ys
+
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    gradient, ys = run(params, xs, keys)
+    one_by_one = [[run(params, xs[:, n, m : m + 1], keys[n, m : m + 1]) for m in range(3)] for n in range(2)]
+    expected = np.stack([np.concatenate([ys for _, ys in row], 1) for row in one_by_one], 1)
+    np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-6)
+    for leaf, *parts in zip(*map(jax.tree.leaves, (gradient, *(g for row in one_by_one for g, _ in row))), strict=True):
+        np.testing.assert_allclose(leaf, sum(parts), rtol=1e-4, atol=1e-5)
+    assert np.abs(ys - run(params, xs, keys[::-1])[1]).max() > 1e-3
+
+
+@over_keys
+def test_keys_of_all_kinds_can_belong_to_sequences(key):
+    layer = jaxrnn.Dropout(0.5)
+    keys = jax.random.split(key, 3)
+    ys = unroll(layer, (), jnp.ones((8, 3, 20)), key=keys)[1]
+    assert len(np.unique(ys.swapaxes(0, 1).reshape(3, -1), axis=0)) == 3
+    alone = unroll(layer, (), jnp.ones((8, 1, 20)), key=keys[1:2])[1]
+    np.testing.assert_array_equal(ys[:, 1:2], alone)
+
+
+@over_keys
+def test_keys_of_all_kinds_can_belong_to_the_sequences_of_one_step(key):
+    layer = jaxrnn.Stack(jaxrnn.Dense(4), jaxrnn.Dropout(0.5))
+    params = layer.init(KEYS["typed"], 20)
+    keys, x = jax.random.split(key, 3), jnp.ones((3, 20))
+    expected = unroll(layer, params, x[None], key=keys)[1][0]
+    np.testing.assert_array_equal(layer(params, x, key=keys), expected)
+    np.testing.assert_array_equal(jaxrnn.step(layer, params, ((), ()), x, key=keys)[1], expected)
+
+
+def test_keys_that_are_neither_one_nor_one_for_each_sequence_are_refused():
+    keys = jax.random.split(jax.random.key(0), 4)
+    with pytest.raises(ValueError, match=r"one random key, or keys of the shape \[\*batch\] = \(3,\).*shape is \(4,\)"):
+        unroll(jaxrnn.Dropout(0.5), (), jnp.ones((8, 3, 2)), key=keys)
+    with pytest.raises(ValueError, match=r"one random key, but its shape is \(4,\)"):
+        unroll(jaxrnn.Dropout(0.5), (), jnp.ones((8, 2)), key=keys)

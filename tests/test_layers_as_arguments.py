@@ -10,7 +10,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import loops, trees
-from tests.support.cases import LINEAR_LOOPS, LOOPS, cases, examples
+from tests.support.cases import LINEAR_LOOPS, LOOPS, MATRIX_LOOPS, cases, examples
 from tests.support.comparisons import assert_close
 from tests.support.inputs import draw, draw_params
 
@@ -61,7 +61,14 @@ def test_jit(name):
 
 def test_every_layer_loop_and_tree_cell_has_no_leaves():
     layers = [case.cell for case in cases().values()] + list(examples().values())
-    values = [*layers, *LOOPS.values(), *LINEAR_LOOPS.values(), trees.NaryTreeLSTM(3), trees.RNTN(2)]
+    values = [
+        *layers,
+        *LOOPS.values(),
+        *LINEAR_LOOPS.values(),
+        *MATRIX_LOOPS.values(),
+        trees.NaryTreeLSTM(3),
+        trees.RNTN(2),
+    ]
     assert jax.tree.leaves(values) == []
     assert jax.tree.map(lambda leaf: None, values) == values
     assert jax.tree.structure(jaxrnn.GRU(3)) == jax.tree.structure(jaxrnn.GRU(3))

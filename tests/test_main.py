@@ -18,6 +18,8 @@ from jaxrnn._catalogue.equations import plain_lines, plain_math
 from jaxrnn.cells import _families as families
 from jaxrnn.cells._search import suggestions
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 CELLS = jaxrnn.cells.all()
 NAMES = [cell.__name__ for cell in CELLS]
 LISTED = [name for family in families.FAMILIES for name in family.purposes]
@@ -92,7 +94,7 @@ def test_page_of_the_lstm(capsys):
     assert "State\n  h  [*batch, 128]" in out
     assert "Output\n  [*batch, 128]" in out
     native = ", Native" if importlib.util.find_spec("llvmlite") else ""
-    assert f"Loops\n  Auto (the default), Deferred{native}, Scan\n" in out
+    assert f"Loops\n  Auto (the default), Deferred{native}, Newton, Scan\n" in out
     assert '"Long short-term memory", 1997' in out
     assert "never added at run time" in out
     assert "  >>> cell = jaxrnn.LSTM(hidden_size=64)\n" in out
@@ -113,7 +115,7 @@ def check_page(cell):
         assert f"\n  {name} " in before
     loops = re.search(r"\nLoops\n  (.*)\n", before)[1]
     assert ("AssociativeScan" in loops) == issubclass(cell, jaxrnn.LinearCell)
-    assert {"Auto (the default)", "Deferred", "Scan"} <= set(loops.split(", "))
+    assert {"Auto (the default)", "Deferred", "Newton", "Scan"} <= set(loops.split(", "))
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)
@@ -158,6 +160,7 @@ def test_file_has_the_name_that_the_catalogue_links_to(cell):
         (r"\frac{a + b}{\sqrt{c + d}}", "(a + b) / sqrt(c + d)"),
         (r"\frac{1}{n} \sum_{i=1}^L a_i", "(1 / n) ∑_{i=1}^L a_i"),
         (r"a, \quad b", "a,  b"),
+        (r"r \cos \theta, r \sin(2 \theta)", "r cos θ, r sin(2 θ)"),
         (r"2 \, \mathrm{Re}(C s)", "2 Re(C s)"),
         (r"x \in \{i, f\}", "x ∈ {i, f}"),
         (r"\begin{cases} a & t \bmod T = 0 \\ b & \text{otherwise} \end{cases}", "{ a if t mod T = 0; b otherwise }"),
@@ -190,7 +193,7 @@ def test_names_are_found_in_any_case(name):
         ("RNNCell", ["Elman"]),
         ("conv_lstm", ["ConvLSTM"]),
         ("layernorm", ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM"]),
-        ("mamba", ["SelectiveSSM"]),
+        ("mamba", ["Mamba2", "SelectiveSSM"]),
         ("xLSTM", ["MLSTM"]),
         ("bistable", ["BRC", "NBRC"]),
         ("transformer", []),

@@ -6,11 +6,14 @@ import re
 import sys
 import types
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import jaxrnn
+from tests.support.comparisons import assert_close
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -19,6 +22,8 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)\s]*)\)|src=\"(?!https?:)([^\"]+)\"")
+
+A_MILLION = "length, piece, chunk = 1_000_000"  # an example, which runs here with fewer steps
 
 
 class Block(NamedTuple):
@@ -67,7 +72,29 @@ def run_blocks(blocks, name):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_blocks_run_in_their_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_blocks(blocks_of(page.read_text()), "page")
+    run_blocks(blocks_of(page.read_text().replace(A_MILLION, A_MILLION.replace("1_000_000", "20_000"))), "page")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["LSTM(64)", "LRU(64, 64)"])
+def test_a_million_steps_in_pieces_have_the_gradient_of_one_call(cell, tmp_path, monkeypatch):
+    """With a tenth of the steps."""
+    monkeypatch.chdir(tmp_path)
+    (code,) = (code for code, _ in blocks_of((ROOT / "jaxrnn/loops/README.md").read_text()) if A_MILLION in code)
+    code = code.replace("1_000_000", "100_000").replace("LSTM(64)", cell)
+    with jax.enable_x64(True):
+        page: dict[str, Any] = {"jax": jax, "jnp": jnp, "jaxrnn": jaxrnn}
+        exec(code, page)
+        xs, targets, model = jnp.asarray(page["series"][:-1]), page["series"][1:], page["model"]
+
+        def loss_fn(params):
+            _, ys = jaxrnn.unroll(model, params, xs, loop=jaxrnn.loops.Deferred())
+            return ((ys - targets) ** 2).mean()
+
+        expected = jax.jit(jax.value_and_grad(loss_fn))(page["model_params"])
+        assert isinstance(model.layers[0], type(eval(f"jaxrnn.{cell}")))
+        assert expected[0].dtype == "float64"
+        assert_close((page["loss"], page["gradient"]), expected, rtol=1e-9)
 
 
 def test_blocks_are_found_with_their_output():

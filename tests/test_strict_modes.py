@@ -7,11 +7,12 @@ import pytest
 
 import jaxrnn
 from jaxrnn import initializers, loops, trees, weights
-from tests.support.cases import LINEAR_LOOPS, LOOPS, cases, examples, variants
+from tests.support.cases import LINEAR_LOOPS, LOOPS, MATRIX_LOOPS, cases, examples, variants
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT
 from tests.support.tiers import slow_but
 
+pytestmark = pytest.mark.usefixtures("quick")
 TIME, BATCH = 4, 2
 LENGTHS = np.array([4, 2])
 RESETS = np.array([[0, 0], [0, 0], [0, 1], [1, 0]], bool)
@@ -32,7 +33,7 @@ def zeros_like(tree):
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 
-def check_layer(layer, input_size, all_loops):
+def check_layer(layer, input_size, which):
     """Traces everything about a layer: promotion is an error of tracing, so that nothing need be compiled."""
     options = {"lengths": LENGTHS} if isinstance(layer, jaxrnn.Sliced) else {"lengths": LENGTHS, "resets": RESETS}
     shape = (TIME, BATCH, *np.atleast_1d(input_size))
@@ -48,9 +49,7 @@ def check_layer(layer, input_size, all_loops):
             )
 
         xs, key = jnp.zeros(shape), jax.random.key(1)
-        linear = LINEAR_LOOPS if isinstance(layer, jaxrnn.LinearCell) else {}
-        some = {**LOOPS, **linear} if all_loops else {**linear, "scan": loops.Scan(), "deferred": loops.Deferred()}
-        for loop in some.values():
+        for loop in which:
             jax.grad(loss, (0, 1), allow_int=True)(params, xs, state, key, loop)
         jaxrnn.unroll(layer, params, xs, reverse=layer.causal)
         if isinstance(layer, jaxrnn.Cell):
@@ -61,7 +60,10 @@ def check_layer(layer, input_size, all_loops):
 
 @pytest.mark.parametrize("name", slow_but(LAYERS, [*CASES, *examples()]))
 def test_promotion(name):
-    check_layer(*LAYERS[name], all_loops=False)
+    layer, _ = LAYERS[name]
+    special = LINEAR_LOOPS if isinstance(layer, jaxrnn.LinearCell) else {}
+    special = special | (MATRIX_LOOPS if isinstance(layer, jaxrnn.MatrixCell) else {})
+    check_layer(*LAYERS[name], [loops.Scan(), loops.Deferred(), *special.values()])
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8"])
@@ -140,7 +142,9 @@ def test_streams_and_adopted_steps():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_promotion_in_every_loop(name):
-    check_layer(*LAYERS[name], all_loops=True)
+    """`Auto` and `Newton` look into a step. The other options of loops do not depend on the layer."""
+    some = ("auto", "newton")
+    check_layer(*LAYERS[name], [LOOPS[loop] for loop in (LOOPS if name in (*REPRESENTATIVES, "Stack") else some)])
 
 
 def step(w, h, x):
@@ -167,7 +171,12 @@ REPRESENTATIVES = {
         jaxrnn.Window(2), jaxrnn.Bidirectional(jaxrnn.GRU(3)), jaxrnn.Dropout(0.5), jaxrnn.LayerNorm(), jaxrnn.Dense(2)
     ),
 }
-SOME_LOOPS = {"scan": loops.Scan(), "deferred": loops.Deferred(), "checkpoint": loops.Deferred(checkpoint_every=2)}
+SOME_LOOPS = {
+    "scan": loops.Scan(),
+    "deferred": loops.Deferred(),
+    "checkpoint": loops.Deferred(checkpoint_every=2),
+    "newton": loops.Newton(),
+}
 MODES = {
     "NaN": lambda: jax.debug_nans(True),
     "leaks": jax.checking_leaks,

@@ -8,7 +8,7 @@ import unicodedata
 
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|\s+|.", flags=re.DOTALL)
 _MARKS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "overline": "\u0304", "dot": "\u0307"}
-_FUNCTIONS = ("exp", "log", "max", "min", "tanh")
+_FUNCTIONS = ("cos", "exp", "log", "max", "min", "sin", "tanh")
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega "
     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"

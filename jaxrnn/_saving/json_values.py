@@ -22,6 +22,7 @@ from jaxrnn import cells, initializers, layers, loops, trees, wrappers
 from jaxrnn._adopt import Adopted
 from jaxrnn._names import names_along
 from jaxrnn._tensor_files import describe_error
+from jaxrnn.cells import s4d
 from jaxrnn.convert import keras
 from jaxrnn.weights import Normalized
 
@@ -59,13 +60,13 @@ def _is_ours(value: Any) -> bool:
 def _ours() -> dict[str, Any]:
     """Returns jaxrnn's dataclasses and NamedTuples, and its functions that their fields may hold.
 
-    These are the defaults of fields, and the activations and merges of converted layers.
+    These are the defaults of fields, the alternatives of S4D, and the activations and merges of converted layers.
     """
     classes = {name: kind for name, kind in _public(*PACKAGES).items() if _is_ours(kind) and _fields(kind) is not None}
     classes |= {"Adopted": Adopted, "Normalized": Normalized}
     defaults = [getattr(kind, field, None) for kind in classes.values() for field in _fields(kind) or ()]
     functions = [value for value in defaults if inspect.isfunction(value) and _is_ours(value)]
-    functions += [keras.hard_sigmoid, keras.average]
+    functions += [s4d.s4d_inv, s4d.bilinear, keras.hard_sigmoid, keras.average]
     return classes | {value.__name__: value for value in functions}
 
 

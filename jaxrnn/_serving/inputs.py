@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn._diagnosis import as_array, check_kind
 from jaxrnn.layer import Layer, num_feature_axes
 
 
@@ -22,6 +23,8 @@ def num_steps(xs: Any) -> int:
 
 def check_alike(layer: Layer, inputs: Sequence[Any]) -> None:
     """Checks that inputs [time or slots, ...] fit the layer, and differ only in their values and the first axis."""
+    for leaf in jax.tree.leaves(inputs):
+        check_kind("xs", as_array("xs", leaf))
     described = [[f"{x.dtype} [{', '.join(map(str, x.shape[1:]))}]" for x in jax.tree.leaves(xs)] for xs in inputs]
     kinds = [[(jnp.issubdtype(x.dtype, np.integer), x.shape[1:]) for x in jax.tree.leaves(xs)] for xs in inputs]
     axes = layer.num_feature_axes

@@ -58,7 +58,7 @@ class Stream:
         check.positive(self, "slots")
         if not layer.causal:
             raise TypeError(f"Stream needs a causal layer, but {layer} reads the future: call unroll")
-        self._dtype = _checked_dtype(dtype)
+        self._dtype = dtype
         # The shapes and dtypes of one sequence's state.
         self._single_state = jax.eval_shape(lambda p: layer.initial_state(p, (), dtype), params)
         self._state = jax.tree.map(lambda s: jnp.zeros((slots, *s.shape), s.dtype), self._single_state)
@@ -259,13 +259,6 @@ class Stream:
             return jax.tree.map(lambda y: y[n] if only_last else y[: lengths[n], n], ys)
 
         return {slot: outputs_of(n) for n, slot in enumerate(xs)}
-
-
-def _checked_dtype(dtype: Any) -> Any:
-    try:
-        return None if dtype is None else jnp.dtype(dtype)
-    except TypeError as error:
-        raise TypeError(f"Stream's dtype must be a dtype or None, but it is {dtype!r}") from error
 
 
 def _power_of_two(number: int) -> int:

@@ -44,6 +44,7 @@ HARMLESS = frozenset(
     (
         *("add", "add_any", "sub", "neg", "select_n", "convert_element_type", "copy", "stop_gradient", "sign", "floor"),
         *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_finite", "nextafter", "real", "imag", "conj"),
+        *("pvary", "pcast"),
     )
 )
 

@@ -48,6 +48,7 @@ from jaxrnn.cells.ind_rnn import IndRNN, IndRNNParams, IndRNNState
 from jaxrnn.cells.intersection_rnn import IntersectionRNN, IntersectionRNNParams, IntersectionRNNState
 from jaxrnn.cells.janet import JANET, JANETGates, JANETParams, JANETState
 from jaxrnn.cells.jordan import Jordan, JordanParams, JordanState
+from jaxrnn.cells.kimi_delta_attention import KimiDeltaAttention, KimiDeltaAttentionParams, KimiDeltaAttentionState
 from jaxrnn.cells.layer_norm_elman import LayerNormElman, LayerNormElmanParams, LayerNormElmanState
 from jaxrnn.cells.layer_norm_gru import LayerNormGRU, LayerNormGRUGates, LayerNormGRUParams, LayerNormGRUState
 from jaxrnn.cells.layer_norm_lstm import LayerNormLSTM, LayerNormLSTMGates, LayerNormLSTMParams, LayerNormLSTMState
@@ -55,10 +56,14 @@ from jaxrnn.cells.lem import LEM, LEMParams, LEMState
 from jaxrnn.cells.light_ru import LightRU, LightRUGates, LightRUParams, LightRUState
 from jaxrnn.cells.ligru import LiGRU, LiGRUGates, LiGRUParams, LiGRUState
 from jaxrnn.cells.linear_attention import LinearAttention, LinearAttentionParams, LinearAttentionState
+from jaxrnn.cells.linear_rtu import LinearRTU, LinearRTUParams, LinearRTUState
+from jaxrnn.cells.linoss import LinOSS, LinOSSParams, LinOSSState
+from jaxrnn.cells.lipschitz_rnn import LipschitzRNN, LipschitzRNNParams, LipschitzRNNState
 from jaxrnn.cells.lmu import LMU, LMUParams, LMUState
 from jaxrnn.cells.lru import LRU, LRUParams, LRUState
 from jaxrnn.cells.lstm import LSTM, LSTMGates, LSTMParams, LSTMState
 from jaxrnn.cells.ltc import LTC, LTCParams, LTCState
+from jaxrnn.cells.mamba2 import Mamba2, Mamba2Params, Mamba2State
 from jaxrnn.cells.memory_controller_lstm import (
     MemoryControllerLSTM,
     MemoryControllerLSTMGates,
@@ -112,7 +117,10 @@ from jaxrnn.cells.residual_elman import ResidualElman, ResidualElmanParams, Resi
 from jaxrnn.cells.residual_lstm import ResidualLSTM, ResidualLSTMGates, ResidualLSTMParams, ResidualLSTMState
 from jaxrnn.cells.retention import Retention, RetentionParams, RetentionState
 from jaxrnn.cells.rg_lru import RGLRU, RGLRUParams, RGLRUState
+from jaxrnn.cells.rtu import RTU, RTUParams, RTUState
 from jaxrnn.cells.rwkv import RWKV, RWKVParams, RWKVState
+from jaxrnn.cells.rwkv7 import RWKV7, RWKV7Params, RWKV7State
+from jaxrnn.cells.s4d import S4D, S4DParams, S4DState
 from jaxrnn.cells.s5 import S5, S5Params, S5State
 from jaxrnn.cells.scornn import ScoRNN, ScoRNNParams, ScoRNNState
 from jaxrnn.cells.scrn import SCRN, SCRNParams, SCRNState
@@ -174,6 +182,7 @@ __all__ = [  # noqa: RUF022
     "IndRNN", "IndRNNState", "IndRNNParams",
     "IntersectionRNN", "IntersectionRNNState", "IntersectionRNNParams",
     "JANET", "JANETState", "JANETParams", "JANETGates",
+    "KimiDeltaAttention", "KimiDeltaAttentionState", "KimiDeltaAttentionParams",
     "Jordan", "JordanState", "JordanParams",
     "LayerNormElman", "LayerNormElmanState", "LayerNormElmanParams",
     "LayerNormGRU", "LayerNormGRUState", "LayerNormGRUParams", "LayerNormGRUGates",
@@ -182,10 +191,14 @@ __all__ = [  # noqa: RUF022
     "LightRU", "LightRUState", "LightRUParams", "LightRUGates",
     "LiGRU", "LiGRUState", "LiGRUParams", "LiGRUGates",
     "LinearAttention", "LinearAttentionState", "LinearAttentionParams",
+    "LinearRTU", "LinearRTUState", "LinearRTUParams",
+    "LinOSS", "LinOSSState", "LinOSSParams",
+    "LipschitzRNN", "LipschitzRNNState", "LipschitzRNNParams",
     "LMU", "LMUState", "LMUParams",
     "LRU", "LRUState", "LRUParams",
     "LSTM", "LSTMState", "LSTMParams", "LSTMGates",
     "LTC", "LTCState", "LTCParams",
+    "Mamba2", "Mamba2State", "Mamba2Params",
     "MemoryControllerLSTM", "MemoryControllerLSTMState", "MemoryControllerLSTMParams", "MemoryControllerLSTMGates",
     "MGU", "MGUState", "MGUParams", "MGUGates",
     "MILSTM", "MILSTMState", "MILSTMParams", "MILSTMGates",
@@ -220,7 +233,10 @@ __all__ = [  # noqa: RUF022
     "ResidualLSTM", "ResidualLSTMState", "ResidualLSTMParams", "ResidualLSTMGates",
     "Retention", "RetentionState", "RetentionParams",
     "RGLRU", "RGLRUState", "RGLRUParams",
+    "RTU", "RTUState", "RTUParams",
     "RWKV", "RWKVState", "RWKVParams",
+    "RWKV7", "RWKV7State", "RWKV7Params",
+    "S4D", "S4DState", "S4DParams",
     "S5", "S5State", "S5Params",
     "ScoRNN", "ScoRNNState", "ScoRNNParams",
     "SCRN", "SCRNState", "SCRNParams",

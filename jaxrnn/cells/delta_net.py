@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from jax import Array
 from jax.nn import silu
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import MatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Cell, Keys
+from jaxrnn.layer import Keys
 from jaxrnn.ops import affine, in_groups, side_by_side, sigmoid, zeros
 
 EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
@@ -35,7 +36,7 @@ class DeltaNetInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DeltaNet(Cell):
+class DeltaNet(MatrixCell):
     r"""DeltaNet: a linear attention that moves the value stored under a key towards the new value.
 
     `LinearAttention` adds the new value to the old one, and `GatedDeltaNet` also lets the memory decay. In each head:
@@ -73,6 +74,8 @@ class DeltaNet(Cell):
     hidden_size: int
     _: KW_ONLY
     num_heads: int = 1
+    state_type: ClassVar[type] = DeltaNetState
+    values_first: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
@@ -93,10 +96,8 @@ class DeltaNet(Cell):
         q, k = (a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPSILON) for a in (silu(q), silu(k)))
         return DeltaNetInput(q, k, v, sigmoid(affine(x, params.w_beta))[..., None])
 
-    def step(self, params: DeltaNetParams, state: DeltaNetState, z: DeltaNetInput) -> DeltaNetState:
-        found = (state.s * z.k[..., None, :]).sum(-1)
-        return DeltaNetState(state.s + (z.beta * (z.v - found))[..., :, None] * z.k[..., None, :])
+    def update(self, params: DeltaNetParams, z: DeltaNetInput) -> MatrixUpdate:
+        return MatrixUpdate(z.q, z.beta * z.k, z.v, read=z.k)
 
-    def readout(self, params: DeltaNetParams, state: DeltaNetState, z: DeltaNetInput) -> Array:
-        y = jnp.einsum("...vk,...k->...v", state.s, z.q)
-        return side_by_side(y)
+    def output(self, params: DeltaNetParams, read: MatrixRead, z: DeltaNetInput) -> Array:
+        return side_by_side(read.values)

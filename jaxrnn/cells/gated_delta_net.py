@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from jax import Array
 from jax.nn import silu, softplus
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import MatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Cell, Keys
+from jaxrnn.layer import Keys
 from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, zeros
 
 EPSILON = 1e-6  # added to the squared norms, so that an input of zeros has keys of zeros
@@ -33,12 +34,12 @@ class GatedDeltaNetInput(NamedTuple):
     q: Array  # [*batch, heads, hidden / heads]
     k: Array  # [*batch, heads, hidden / heads]
     v: Array  # [*batch, heads, hidden / heads]
-    alpha: Array  # [*batch, heads, 1]
+    log_alpha: Array  # [*batch, heads, 1]
     beta: Array  # [*batch, heads, 1]
 
 
 @dataclass(frozen=True)
-class GatedDeltaNet(Cell):
+class GatedDeltaNet(MatrixCell):
     r"""Gated DeltaNet: the delta rule on a memory whose decay depends on the input.
 
     `DeltaNet` has no decay. In each head:
@@ -75,6 +76,8 @@ class GatedDeltaNet(Cell):
     hidden_size: int
     _: KW_ONLY
     num_heads: int = 1
+    state_type: ClassVar[type] = GatedDeltaNetState
+    values_first: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
@@ -98,14 +101,12 @@ class GatedDeltaNet(Cell):
         q, k, v = (in_groups(part, self.num_heads) for part in parts)
         q, k = (a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPSILON) for a in (q, k))
         alpha, beta = jnp.split(affine(x, params.w_gates), 2, axis=-1)
-        alpha = jnp.exp(-jnp.exp(align(params.a, alpha)) * softplus(alpha + align(params.b_alpha, alpha)))
-        return GatedDeltaNetInput(q, k, v, alpha[..., None], sigmoid(beta)[..., None])
+        log_alpha = -jnp.exp(align(params.a, alpha)) * softplus(alpha + align(params.b_alpha, alpha))
+        return GatedDeltaNetInput(q, k, v, log_alpha[..., None], sigmoid(beta)[..., None])
 
-    def step(self, params: GatedDeltaNetParams, state: GatedDeltaNetState, z: GatedDeltaNetInput) -> GatedDeltaNetState:
-        s = z.alpha[..., None] * state.s
-        found = (s * z.k[..., None, :]).sum(-1)
-        return GatedDeltaNetState(s + (z.beta * (z.v - found))[..., :, None] * z.k[..., None, :])
+    def update(self, params: GatedDeltaNetParams, z: GatedDeltaNetInput) -> MatrixUpdate:
+        decayed = jnp.exp(z.log_alpha) * z.k
+        return MatrixUpdate(z.q, z.beta * z.k, z.v, z.log_alpha, read=decayed)
 
-    def readout(self, params: GatedDeltaNetParams, state: GatedDeltaNetState, z: GatedDeltaNetInput) -> Array:
-        y = jnp.einsum("...vk,...k->...v", state.s, z.q)
-        return side_by_side(y)
+    def output(self, params: GatedDeltaNetParams, read: MatrixRead, z: GatedDeltaNetInput) -> Array:
+        return side_by_side(read.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from jax import Array
 from jax.nn import log_sigmoid
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import LinearMatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.layer import Keys
 from jaxrnn.ops import affine, in_groups, side_by_side, zeros
 
 
@@ -28,14 +29,14 @@ class GatedLinearAttentionState(NamedTuple):
 
 
 class GatedLinearAttentionInput(NamedTuple):
-    q: Array  # [*batch, heads, hidden / heads], like k, v and alpha
+    q: Array  # [*batch, heads, hidden / heads], like all fields
     k: Array
     v: Array
-    alpha: Array
+    log_alpha: Array
 
 
 @dataclass(frozen=True)
-class GatedLinearAttention(LinearCell):
+class GatedLinearAttention(LinearMatrixCell):
     r"""Gated linear attention: each key of the memory decays at its own rate, which depends on the input.
 
     `LinearAttention` never forgets, and the memory of `Retention` decays at a constant rate. In each head:
@@ -75,6 +76,7 @@ class GatedLinearAttention(LinearCell):
     num_heads: int = 1
     rank_size: int = 16
     temperature: float = 16.0
+    state_type: ClassVar[type] = GatedLinearAttentionState
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size", "rank_size")
@@ -95,17 +97,11 @@ class GatedLinearAttention(LinearCell):
     def project(self, params: GatedLinearAttentionParams, x: Array, key: Keys = None) -> GatedLinearAttentionInput:
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
         logit = affine(affine(x, params.w_rank), params.w_alpha, params.b_alpha)
-        parts.append(jnp.exp(log_sigmoid(logit) / self.temperature))
+        parts.append(log_sigmoid(logit) / self.temperature)
         return GatedLinearAttentionInput(*(in_groups(part, self.num_heads) for part in parts))
 
-    def coefficients(
-        self, params: GatedLinearAttentionParams, z: GatedLinearAttentionInput
-    ) -> tuple[GatedLinearAttentionState, GatedLinearAttentionState]:
-        b = z.k[..., :, None] * z.v[..., None, :]
-        return GatedLinearAttentionState(z.alpha[..., None]), GatedLinearAttentionState(b)
+    def update(self, params: GatedLinearAttentionParams, z: GatedLinearAttentionInput) -> MatrixUpdate:
+        return MatrixUpdate(z.q, z.k, z.v, z.log_alpha)
 
-    def readout(
-        self, params: GatedLinearAttentionParams, state: GatedLinearAttentionState, z: GatedLinearAttentionInput
-    ) -> Array:
-        y = jnp.einsum("...kv,...k->...v", state.s, z.q)
-        return side_by_side(y)
+    def output(self, params: GatedLinearAttentionParams, read: MatrixRead, z: GatedLinearAttentionInput) -> Array:
+        return side_by_side(read.values)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import LinearMatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Keys, LinearCell
+from jaxrnn.layer import Keys
 from jaxrnn.ops import affine, joint_dtype, spread_like
 
 EPSILON = 1e-6  # as in the paper's code; avoids 0 / 0 before the first step
@@ -25,7 +26,7 @@ class LinearAttentionParams(NamedTuple):
 
 class LinearAttentionState(NamedTuple):
     s: Array  # [*batch, key, value]
-    n: Array  # [*batch, key, 1]
+    n: Array  # [*batch, key]
 
 
 class LinearAttentionInput(NamedTuple):
@@ -35,7 +36,7 @@ class LinearAttentionInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LinearAttention(LinearCell):
+class LinearAttention(LinearMatrixCell):
     r"""Linear attention: values are added to a matrix under the keys they belong to, and read by a query.
 
     Attention without a softmax needs a state of constant size, while that of softmax attention grows with the sequence.
@@ -66,6 +67,8 @@ class LinearAttention(LinearCell):
 
     key_size: int
     value_size: int
+    state_type: ClassVar[type] = LinearAttentionState
+    has_normalizer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check.positive(self, "key_size", "value_size")
@@ -78,20 +81,15 @@ class LinearAttention(LinearCell):
     def initial_state(self, params, batch_shape=(), dtype=None) -> LinearAttentionState:
         dtype = joint_dtype(params) if dtype is None else dtype
         s = jnp.zeros((*batch_shape, self.key_size, self.value_size), dtype)
-        n = jnp.zeros((*batch_shape, self.key_size, 1), dtype)
+        n = jnp.zeros((*batch_shape, self.key_size), dtype)
         return spread_like(params, LinearAttentionState(s, n))
 
     def project(self, params: LinearAttentionParams, x: Array, key: Keys = None) -> LinearAttentionInput:
         q, k = (jax.nn.elu(affine(x, w)) + 1 for w in (params.w_q, params.w_k))
         return LinearAttentionInput(q, k, affine(x, params.w_v))
 
-    def coefficients(
-        self, params: LinearAttentionParams, z: LinearAttentionInput
-    ) -> tuple[LinearAttentionState, LinearAttentionState]:
-        k = z.k[..., None]
-        one = jnp.ones((*z.k.shape[:-1], 1, 1), z.k.dtype)
-        return LinearAttentionState(one, one), LinearAttentionState(s=k * z.v[..., None, :], n=k)
+    def update(self, params: LinearAttentionParams, z: LinearAttentionInput) -> MatrixUpdate:
+        return MatrixUpdate(z.q, z.k, z.v)
 
-    def readout(self, params: LinearAttentionParams, state: LinearAttentionState, z: LinearAttentionInput) -> Array:
-        q = z.q[..., None]
-        return (q * state.s).sum(-2) / ((q * state.n).sum(-2) + EPSILON)
+    def output(self, params: LinearAttentionParams, read: MatrixRead, z: LinearAttentionInput) -> Array:
+        return read.values / (read.normalizer + EPSILON)[..., None]

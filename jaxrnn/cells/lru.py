@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn.cells._rings import draw_ring
 from jaxrnn.initializers import glorot_uniform
 from jaxrnn.layer import Keys, LinearCell
 from jaxrnn.ops import affine, align, complex_dtype, joint_dtype, spread_like, to_complex
@@ -85,14 +86,12 @@ class LRU(LinearCell):
     def init(self, key: Array, input_size: int) -> LRUParams:
         n = self.state_size
         k_nu, k_theta, k_x, k_s, k_d = jax.random.split(key, 5)
-        u = jax.random.uniform(k_nu, (n,), minval=0.01)  # an eigenvalue of zero has no logarithm
-        modulus_squared = u * (self.largest**2 - self.smallest**2) + self.smallest**2
-        nu = jnp.log(-0.5 * jnp.log(modulus_squared))
-        theta = jnp.log(jax.random.uniform(k_theta, (n,), minval=1e-3) * self.largest_phase)
+        nu, theta = draw_ring(k_nu, k_theta, n, self.smallest, self.largest, self.largest_phase)
+        gamma = 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(nu)))  # the square root of 1 - |lambda|^2
         w_x = jax.random.normal(k_x, (input_size, 2 * n)) / jnp.sqrt(2 * input_size)
         w_s = jax.random.normal(k_s, (2 * n, self.output_size)) / jnp.sqrt(n)
         w_d = glorot_uniform(k_d, (input_size, self.output_size))
-        return LRUParams(nu, theta, 0.5 * jnp.log(1 - modulus_squared), w_x, w_s, w_d)
+        return LRUParams(nu, theta, gamma, w_x, w_s, w_d)
 
     def initial_state(self, params, batch_shape=(), dtype=None) -> LRUState:
         dtype = complex_dtype(joint_dtype(params) if dtype is None else dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from jax import Array
 from jax.nn import log_sigmoid
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import MatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import Chrono, gate_biases, gates, glorot_uniform
-from jaxrnn.layer import Cell, Keys
+from jaxrnn.layer import Keys
 from jaxrnn.ops import affine, align, in_groups, side_by_side, sigmoid, zeros
 
 
@@ -39,7 +40,7 @@ class MLSTMInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MLSTM(Cell):
+class MLSTM(MatrixCell):
     r"""xLSTM's cell with a matrix memory, which stores values under keys; its gates see only the input.
 
     `SLSTM` is the paper's other cell, whose memory consists of scalars and whose gates also see the state. The
@@ -80,6 +81,10 @@ class MLSTM(Cell):
     _: KW_ONLY
     num_heads: int = 1
     forget_bias: float | Chrono = 1.0
+    state_type: ClassVar[type] = MLSTMState
+    values_first: ClassVar[bool] = True
+    has_normalizer: ClassVar[bool] = True
+    has_stabilizer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
@@ -111,12 +116,12 @@ class MLSTM(Cell):
         i, f = jnp.split(affine(x, params.w_gates, params.b_gates), 2, axis=-1)
         return MLSTMInput(q, k, v, sigmoid(o), i, log_sigmoid(f))
 
-    def step(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> MLSTMState:
-        m = jnp.maximum(z.f + state.m, z.i)
-        i = jnp.exp(z.i - m)[..., None]
-        f = jnp.exp(z.f + state.m - m)[..., None]
-        c = f[..., None] * state.c + (i * z.v)[..., :, None] * z.k[..., None, :]
-        return MLSTMState(c, f * state.n + i * z.k, m)
+    def update(self, params: MLSTMParams, z: MLSTMInput) -> MatrixUpdate:
+        return MatrixUpdate(z.q, z.k, z.v, z.f[..., None], log_gain=z.i)
+
+    def output(self, params: MLSTMParams, read: MatrixRead, z: MLSTMInput) -> Array:
+        norm = jnp.maximum(jnp.abs(read.normalizer), jnp.exp(-read.stabilizer))
+        return z.o * side_by_side(read.values / norm[..., None])
 
     def comparable(self, one: MLSTMState, other: MLSTMState) -> tuple[MLSTMState, MLSTMState]:
         m = jnp.maximum(one.m, other.m)
@@ -126,8 +131,3 @@ class MLSTM(Cell):
             return MLSTMState(scale[..., None] * state.c, scale * state.n, m)
 
         return rescale(one), rescale(other)
-
-    def readout(self, params: MLSTMParams, state: MLSTMState, z: MLSTMInput) -> Array:
-        found = jnp.einsum("...vk,...k->...v", state.c, z.q)
-        norm = jnp.maximum(jnp.abs((state.n * z.q).sum(-1)), jnp.exp(-state.m))
-        return z.o * side_by_side(found / norm[..., None])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._matrix_cell import LinearMatrixCell, MatrixRead, MatrixUpdate
 from jaxrnn.initializers import gates, glorot_uniform
-from jaxrnn.layer import Keys, LinearCell
-from jaxrnn.ops import affine, complex_dtype, in_groups, joint_dtype, side_by_side, spread_like, to_complex
+from jaxrnn.layer import Keys
+from jaxrnn.ops import affine, align, complex_dtype, in_groups, joint_dtype, side_by_side, spread_like, to_complex
 
 
 class RetentionParams(NamedTuple):
@@ -30,7 +31,7 @@ class RetentionInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Retention(LinearCell):
+class Retention(LinearMatrixCell):
     r"""Retention: linear attention whose memory decays at a fixed rate in each head and rotates.
 
     It equals attention with rotary positions and without a softmax, in which a value from step :math:`s` also has
@@ -68,6 +69,7 @@ class Retention(LinearCell):
     hidden_size: int
     _: KW_ONLY
     num_heads: int = 1
+    state_type: ClassVar[type] = RetentionState
 
     def __post_init__(self) -> None:
         check.positive(self, "hidden_size")
@@ -90,17 +92,15 @@ class Retention(LinearCell):
         parts = jnp.split(affine(x, params.w_x), 3, axis=-1)
         return RetentionInput(*(in_groups(part, self.num_heads) for part in parts))
 
-    def coefficients(self, params: RetentionParams, z: RetentionInput) -> tuple[RetentionState, RetentionState]:
+    def update(self, params: RetentionParams, z: RetentionInput) -> MatrixUpdate:
         d = self.hidden_size // self.num_heads
-        gamma = 1 - 2.0 ** (-5 - np.arange(self.num_heads))
-        theta = 10000.0 ** (-2 * np.arange(d // 2) / d)
-        b = _complex(z.k).conj()[..., :, None] * to_complex(z.v)[..., None, :]
-        a = jnp.asarray(gamma[:, None, None] * np.exp(1j * theta)[:, None], b.dtype)
-        return RetentionState(jnp.broadcast_to(a, (*b.shape[:-1], 1))), RetentionState(b)
+        log_gamma = np.log1p(-(2.0 ** (-5 - np.arange(self.num_heads))))[:, None]
+        theta = np.broadcast_to(10000.0 ** (-2 * np.arange(d // 2) / d), (self.num_heads, d // 2))
+        log_gamma, theta = (align(jnp.asarray(a, z.q.dtype), z.q) for a in (log_gamma, theta))
+        return MatrixUpdate(_complex(z.q), _complex(z.k).conj(), z.v, log_gamma, theta)
 
-    def readout(self, params: RetentionParams, state: RetentionState, z: RetentionInput) -> Array:
-        y = (_complex(z.q)[..., :, None] * state.s).sum(-2).real
-        return side_by_side(y)
+    def output(self, params: RetentionParams, read: MatrixRead, z: RetentionInput) -> Array:
+        return side_by_side(read.values)
 
 
 def _complex(x: Array) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import split
 from jaxrnn.layer import Layer, Params, State
 from jaxrnn.layers.activation import Activation
 
@@ -103,8 +104,7 @@ class Composite(Layer):
 
     def _layers_and_keys(self, key: Array | None) -> Iterable[tuple[Layer, Any]]:
         """Pairs each layer with a random key of its own, or with None in evaluation."""
-        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
-        return zip(self.layers, keys, strict=True)
+        return zip(self.layers, split(key, len(self.layers)), strict=True)
 
 
 def _is_function(value: Any) -> TypeGuard[Callable[[Array], Array]]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import split
 from jaxrnn._tracing import ignoring_unused
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.layers._checks import check_one_array
@@ -104,7 +105,7 @@ class Bidirectional(Layer):
         )
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
+        k_forward, k_backward = split(key, 2)
         forward, backward = self._layers
         s_forward, ys_forward = forward.run(params.forward, xs, state.forward, k_forward, plan)
         backward_plan = plan._replace(reverse=not plan.reverse)

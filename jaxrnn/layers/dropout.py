@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import each
 from jaxrnn.layer import Plan
 from jaxrnn.layers._stateless import Stateless
 from jaxrnn.ops import dropout_mask
@@ -59,5 +60,13 @@ class Dropout(Stateless):
         check.numbers(self, xs, "drops parts of its input")
         if key is None or self.rate == 0:
             return state, xs
-        mask = dropout_mask(key, self.rate, xs.shape[1:] if self.shared else xs.shape)
+        features = xs.shape[1 + key.ndim :]  # of one sequence if it has a key of its own, else of the whole batch
+
+        def draw(*time: int) -> Array:
+            return each(lambda key: dropout_mask(key, self.rate, (*time, *features)), key)
+
+        if self.shared:
+            mask = draw()
+        else:
+            mask = plan.of_all_steps(lambda number: jnp.moveaxis(draw(number), key.ndim, 0), xs.shape[0])
         return state, jnp.where(mask, xs / (1 - self.rate), 0).astype(xs.dtype)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._keys import split
 from jaxrnn.layer import Layer, Params, Plan, State
 from jaxrnn.layers._output_size import output_size
 from jaxrnn.layers._padding import hold_in_padding
@@ -87,6 +88,11 @@ class Sliced(Layer):
         return self.layer.initial_state(params[-1], batch_shape, dtype)
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
+        if plan.axis_name is not None:
+            raise TypeError(
+                f"{self} cuts whole sequences and cannot run with time sharded over a mesh axis, {plan.axis_name!r}: "
+                "give unroll a loop without axis_name, and shard the batch"
+            )
         if plan.resets is not None:
             raise ValueError(
                 f"{self} cuts each sequence by its length and cannot run with resets: give packed sequences as a batch"
@@ -95,7 +101,7 @@ class Sliced(Layer):
         if time == 0:
             return self._run_no_steps(params, xs, state, key, plan)
         num_slices = self.slices**self.levels
-        keys = [None] * len(params) if key is None else jax.random.split(key, len(params))
+        keys = split(key, len(params))
 
         is_divisible = isinstance(time, int) and time % num_slices == 0  # for a symbolic length this is unknown
         if is_divisible and plan.lengths is None:
@@ -109,7 +115,10 @@ class Sliced(Layer):
             batch_shape = (self.slices ** (self.levels - level), *plan.batch_shape)
             slices = Plan(plan.loop, lengths=lengths, valid=valid, batch_shape=batch_shape)
             initial = self.layer.initial_state(params[level], batch_shape)
-            _, ys = self.layer.run(params[level], xs, initial, keys[level], slices)
+            key = keys[level]
+            if key is not None and key.ndim > 0:  # each sequence has a key of its own, and so have its slices
+                key = jnp.stack(split(key, batch_shape[0]))
+            _, ys = self.layer.run(params[level], xs, initial, key, slices)
             if lengths is None:
                 last = jax.tree.map(lambda y: y[-1], ys)
             else:

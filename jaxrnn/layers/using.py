@@ -28,7 +28,8 @@ class Using(LayerWrapper):
 
     Args:
       layer: The layer to run.
-      loop: Its loop, from `jaxrnn.loops`.
+      loop: Its loop, from `jaxrnn.loops`. If time is sharded over a mesh axis, the loop that is given to `unroll` has
+        its name, and this one must not.
     """
 
     layer: Layer
@@ -37,6 +38,11 @@ class Using(LayerWrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.instance(self, "loop", Loop, "a loop such as jaxrnn.loops.Scan()")
+        if self.loop.axis_name is not None:
+            raise ValueError(
+                f"Using's loop must have no axis_name, but it is {self.loop}: give axis_name to the loop of unroll, "
+                "which determines it for all loops"
+            )
 
     def run(self, params: Params, xs: Any, state: State, key: Array | None, plan: Plan) -> tuple[State, Any]:
-        return self.layer.run(params, xs, state, key, plan._replace(loop=self.loop))
+        return self.layer.run(params, xs, state, key, plan.using(self.loop))

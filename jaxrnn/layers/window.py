@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._kinds import with_dtypes_of
 from jaxrnn.layer import Layer, Plan
 from jaxrnn.layers._checks import check_feature_axes
 from jaxrnn.layers._padding import hold_in_padding
@@ -66,19 +67,29 @@ class Window(Layer):
                 f"but it has {xs.shape[-1]}: call init with the size of your input"
             )
         delayed = [as_joint_dtype(xs, (params, xs))]  # the inputs 0, 1, ... steps ago
+        past = []  # the same before the first step
         for age in range(1, self.width):
-            delayed.append(_delay(delayed[-1], state.past[..., -age, :], plan))
+            past.append(_before(delayed[-1], state.past[..., -age, :], plan))
+            delayed.append(_delay(delayed[-1], past[-1], plan))
         windows = jnp.stack(delayed[::-1], axis=-2)
+        if past:
+            state = WindowState(jnp.stack(past[::-1], axis=-2).astype(state.past.dtype))
         ys = windows.reshape(*xs.shape[:-1], self.width * input_size)
         if plan.all_states:
-            past = windows[..., 1:, :].astype(state.past.dtype)
-            return hold_in_padding(WindowState(past), state, plan), ys
-        if windows.shape[0] == 0:
-            return state, ys
-        past = _last_window(windows, plan)[..., 1:, :].astype(state.past.dtype)
-        if plan.lengths is not None:  # a sequence without steps keeps its state
-            past = where(plan.lengths > 0, past, state.past)
-        return WindowState(past), ys
+            past = with_dtypes_of(state, WindowState(windows[..., 1:, :]))
+            return hold_in_padding(past, state, plan), ys
+        last = state
+        if windows.shape[0] != 0:
+            last = with_dtypes_of(state, WindowState(_last(windows, plan)[..., 1:, :]))
+        return plan.left_after_all(last, state), ys
+
+
+def _before(xs: Array, first: Array, plan: Plan) -> Array:
+    """Returns the entry of the step that is read before those of this device; `first` if there is none."""
+    if plan.axis_name is None or xs.shape[0] == 0:
+        return first
+    dtype = jnp.promote_types(xs.dtype, first.dtype)
+    return plan.left_before(_last(xs, plan).astype(dtype), first.astype(dtype))
 
 
 def _delay(xs: Array, first: Array, plan: Plan) -> Array:
@@ -95,10 +106,10 @@ def _delay(xs: Array, first: Array, plan: Plan) -> Array:
     return xs if restarts is None else where(~restarts, xs, jnp.zeros((), xs.dtype))
 
 
-def _last_window(windows: Array, plan: Plan) -> Array:
-    """Returns the window of the step that is read last."""
+def _last(xs: Array, plan: Plan) -> Array:
+    """Returns the entry of the step that is read last."""
     if plan.reverse:
-        return windows[0]
+        return xs[0]
     if plan.lengths is None:
-        return windows[-1]
-    return at_last(windows, plan.lengths)
+        return xs[-1]
+    return at_last(xs, plan.lengths)

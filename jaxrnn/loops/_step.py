@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax import Array
 
+from jaxrnn._kinds import with_dtypes_of
 from jaxrnn.layer import State
 from jaxrnn.ops import where
 
@@ -18,5 +18,5 @@ def restart(state: State, restarts: Array | None, initial: State) -> State:
 
 def keep_if_padded(before: State, after: Any, valid: Array | None) -> State:
     """Returns the state after a step: unchanged in the padding, and always in the dtype that it had before."""
-    after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, before)
+    after = with_dtypes_of(before, after)
     return after if valid is None else where(valid, after, before)

@@ -11,10 +11,14 @@ from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn._cache import cached
-from jaxrnn.layer import Cell, Layer, Loop, Params, Plan, State, Steps, leading_shape
+from jaxrnn._call import checked, given, prepared, run_explained
+from jaxrnn._matrix_cell import MatrixCell
+from jaxrnn.layer import Cell, Layer, Loop, Params, State, Steps
+from jaxrnn.loops.chunked import Chunked
 from jaxrnn.loops.deferred import Deferred
 from jaxrnn.loops.native import Native, refusal, unavailable
-from jaxrnn.ops import spread_like
+
+FEW_STEPS = 8  # below this number, `Chunked` is not worth its preparations
 
 
 class Choice(NamedTuple):
@@ -38,12 +42,12 @@ class Choice(NamedTuple):
 class Auto(Loop):
     """Runs each cell with the fastest loop that is available and can run it; the default loop.
 
-    It uses `Native` on a CPU if `jaxrnn[native]` is installed, and `Deferred` otherwise. On a CPU, `Deferred` also runs
-    what `Native` cannot: cells with operations that it does not know, `float64`, sizes that are symbolic under
-    `jax.export`, and all cells if there are several devices, except inside `jax.shard_map`. `choose` says which loop
-    runs each cell, and why.
+    It uses `Chunked` for a `MatrixCell` and enough steps. For other cells it uses `Native` on a CPU if `jaxrnn[native]`
+    is installed, and `Deferred` otherwise. On a CPU, `Deferred` also runs what `Native` cannot: cells with operations
+    that it does not know, `float64`, sizes that are symbolic under `jax.export`, and all cells if there are several
+    devices, except inside `jax.shard_map`. `choose` says which loop runs each cell, and why.
 
-    Neither of the two loops has a forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
+    `Native` and `Deferred` have no forward-mode derivative: `jax.jvp` raises an error that names `Scan`.
 
     Example:
       >>> layer = jaxrnn.Stack(jaxrnn.LSTM(4), jaxrnn.URNN(4))
@@ -84,15 +88,17 @@ class Auto(Loop):
         recording = _Recording(self, [])
 
         def run(params: Params, xs: Any) -> Any:
-            batch_shape = leading_shape(layer, xs)[1:]
-            state = layer.initial_state(params, batch_shape)
-            params, xs, state = spread_like((params, xs), (params, xs, state))
-            return layer.run(params, xs, state, key, Plan(recording, batch_shape=batch_shape))
+            inputs = checked(layer, given(layer, params, xs, key=key))
+            call = prepared(layer, params, None, inputs)
+            return run_explained(layer, lambda call: call.run(layer, recording, False, inputs.batch_shape), call)
 
         jax.eval_shape(run, params, xs)
         return tuple(recording.choices)
 
     def _choice(self, cell: Cell, params: Params, steps: Steps, state: State) -> Choice:
+        if isinstance(cell, MatrixCell) and isinstance(steps.length, int) and steps.length >= FEW_STEPS:
+            chunked = Chunked(checkpoint_every=self.checkpoint_every)
+            return Choice(cell, chunked, "its state is a matrix to which it adds outer products")
         why = _why_not_native(cell, params, steps, state)
         if why is None:
             return Choice(cell, Native(checkpoint_every=self.checkpoint_every), "it can run all of it")

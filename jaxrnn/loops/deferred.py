@@ -14,7 +14,7 @@ from jaxrnn import _check as check
 from jaxrnn._tracing import Product, TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
 from jaxrnn.loops._any_length import scan_any_length
-from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._chunks import run_in_checkpoints, run_in_chunks
 from jaxrnn.loops._cotangents import sum_to
 from jaxrnn.loops._deferred_gradient import DeferredGradient, OfReadout, run_with
 from jaxrnn.loops._prefetch import prefetching_scan
@@ -76,8 +76,7 @@ class Deferred(Loop):
 
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
-        run = jax.checkpoint(run_blocks) if self.checkpoint_every else run_blocks
-        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        return run_in_checkpoints(run_blocks, self.checkpoint_every, params, state, steps)
 
 
 def _block_size(cell: Cell, params: Params, steps: Steps) -> int | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-import jax
 from jax import Array
 
 from jaxrnn import _check as check
 from jaxrnn.layer import Cell, Loop, Params, State, Steps
-from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._chunks import run_in_checkpoints
 from jaxrnn.loops._stacking import stacking_scan
 from jaxrnn.loops._step import keep_if_padded, restart
 from jaxrnn.loops._unused import IgnoringUnused
@@ -20,7 +19,7 @@ from jaxrnn.loops._unused import IgnoringUnused
 class Scan(Loop):
     """Runs `jax.lax.scan` over the steps, after projecting all inputs at once.
 
-    All other loops must equal this one. It is the only loop with a forward-mode derivative.
+    All other loops must equal this one. Its derivatives are those of JAX, in forward mode, too.
 
     Example:
       >>> cell = jaxrnn.GRU(4)
@@ -59,5 +58,4 @@ class Scan(Loop):
             how: Any = {"length": steps.length, "reverse": steps.reverse, "unroll": self.unroll}
             return stacking_scan(body, constants, state, xs, **how)  # `xs` has no leaves if the cell ignores its input
 
-        run = jax.checkpoint(run) if self.checkpoint_every else run
-        return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+        return run_in_checkpoints(run, self.checkpoint_every, params, state, steps)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
+from jaxrnn._diagnosis import as_arrays, check_kind
 from jaxrnn.layer import Params, State
 from jaxrnn.ops import affine, is_symbols, spread_like, where
 from jaxrnn.trees._cell import TreeCell
@@ -53,7 +54,8 @@ def unroll(cell: TreeCell, params: Params, trees: Trees, xs: Any = None) -> Stat
             f"trees must have an arity of {cell.arity} for {cell}, but their arity is {arity}: "
             f"call pack with arity={cell.arity}"
         )
-    xs = jnp.asarray(trees.xs if xs is None else xs)
+    xs = as_arrays("xs", trees.xs if xs is None else xs)
+    check_kind("xs", xs)
     if (xs.shape if is_symbols(xs) else xs.shape[:-1]) != trees.valid.shape:
         raise ValueError(
             f"xs must have the axes [slots, batch] = {trees.valid.shape}, with features after them unless they are "

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import _check as check
-from jaxrnn._keys import as_step_key
-from jaxrnn.layer import Cell, Keys, Params, State, leading_shape
+from jaxrnn._keys import as_step_key, split
+from jaxrnn.layer import Cell, Keys, Params, State, leading_shape, project
 from jaxrnn.layers import output_size
 from jaxrnn.ops import joint_dtype
 from jaxrnn.wrappers._readout import readout_from_state, without_key_axes
@@ -101,7 +101,7 @@ class FastSlow(Cell):
         return FastSlowState(fast, self.slow.initial_state(params.slow, batch_shape, dtype))
 
     def project(self, params: Params, x: Any, key: Keys = None) -> FastSlowInput:
-        k_slow, k_first, k_second, *k_others = _split_keys(key, 1 + len(self.fast))
+        k_slow, k_first, k_second, *k_others = split(None if key is None else as_step_key(key), 1 + len(self.fast))
         no_features = jnp.zeros((*leading_shape(self.fast[0], x), 0), joint_dtype((params, x)))
         others = zip(self.fast[2:], params.fast[2:], k_others, strict=True)
         return FastSlowInput(
@@ -141,17 +141,10 @@ class FastSlow(Cell):
         k_slow, k_second = z.keys
         fast = first.step(p_first, state.fast, z.first)
         y_first = first.readout(p_first, fast, z.first)
-        z_slow = self.slow.project(params.slow, y_first, k_slow)
+        z_slow = project(self.slow, params.slow, y_first, k_slow)
         slow = self.slow.step(params.slow, state.slow, z_slow)
         y_slow = self.slow.readout(params.slow, slow, z_slow)
-        return fast, slow, second.project(p_second, y_slow, k_second)
-
-
-def _split_keys(key: Keys, number: int) -> list[Any]:
-    """Splits the keys of a step into `number` independent ones; without a key, each is None."""
-    if key is None:
-        return [None] * number
-    return list(jax.random.split(as_step_key(key), number))
+        return fast, slow, project(second, p_second, y_slow, k_second)
 
 
 def _init_without_input(cell: Cell, key: Array) -> Params:

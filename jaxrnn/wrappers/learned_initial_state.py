@@ -48,10 +48,11 @@ class LearnedInitialState(Wrapper):
         return LearnedInitialStateParams(params, self.cell.initial_state(params))
 
     def initial_state(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> State:
-        return jax.tree.map(
-            lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)).astype(s.dtype if dtype is None else dtype),
-            params.state,
-        )
+        state = params.state
+        if dtype is not None:  # not the dtype of every array, such as one of complex numbers or counts
+            drawn = jax.eval_shape(lambda params: self.cell.initial_state(params, (), dtype), params.cell)
+            state = jax.tree.map(lambda s, like: s.astype(like.dtype), state, drawn)
+        return jax.tree.map(lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), state)
 
     def project(self, params: Params, x: Any, key: Keys = None) -> Any:
         return self.cell.project(params.cell, x, key)

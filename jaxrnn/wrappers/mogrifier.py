@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn._keys import as_step_key
 from jaxrnn.initializers import glorot_uniform
-from jaxrnn.layer import Cell, Keys, Params, State
+from jaxrnn.layer import Cell, Keys, Params, State, project
 from jaxrnn.ops import as_features, sigmoid
 from jaxrnn.wrappers._hidden import check_hidden_size, get_hidden, replace_hidden
 from jaxrnn.wrappers._readout import readout_from_state
@@ -103,7 +103,7 @@ class Mogrifier(Wrapper):
                 x = 2 * sigmoid(reduce(jnp.matmul, params.q[k // 2], h)) * x
             else:
                 h = 2 * sigmoid(reduce(jnp.matmul, params.r[k // 2], x)) * h
-        z_cell = self.cell.project(params.cell, x, z.key)
+        z_cell = project(self.cell, params.cell, x, z.key)
         return self.cell.step(params.cell, replace_hidden(state, h), z_cell)
 
     def readout(self, params: Params, state: State, z: MogrifierInput) -> Any:

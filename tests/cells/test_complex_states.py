@@ -14,7 +14,11 @@ pytestmark = pytest.mark.usefixtures("x64", "quick")
 TIME, SYMBOLS = 6, 5
 
 
-@pytest.mark.parametrize("cell", [S5(4, 2), Retention(8, num_heads=2), jaxrnn.HGRN(4), jaxrnn.LRU(4, 2)], ids=repr)
+@pytest.mark.parametrize(
+    "cell",
+    [S5(4, 2), jaxrnn.S4D(4), Retention(8, num_heads=2), jaxrnn.HGRN(4), jaxrnn.LRU(4, 2), jaxrnn.LinearRTU(4)],
+    ids=repr,
+)
 def test_states_of_complex_numbers_beside_parameters_of_low_precision(cell):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))
     xs = jnp.zeros((TIME, INPUT), jnp.bfloat16)

@@ -183,6 +183,16 @@ ERRORS = {
         "RGLRU's shortest must be at most its longest",
         lambda: jaxrnn.RGLRU(shortest=0.9, longest=0.5),
     ),
+    "shortest and longest of S4D": (
+        ValueError,
+        "S4D's shortest must be at most its longest, 0.1, but it is 0.5$",
+        lambda: jaxrnn.S4D(4, shortest=0.5, longest=0.1),
+    ),
+    "frequencies of S4D": (
+        ValueError,
+        r"S4D's frequencies must return an array \[4\] for an array \[4\], but it returns one of the shape \[3\]$",
+        lambda: jaxrnn.S4D(4, frequencies=lambda n: n[1:]).init(KEY, 3),
+    ),
     "shortest and longest of S5": (
         ValueError,
         "S5's shortest must be at most its longest",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Residual, Stack, unroll
@@ -29,6 +30,12 @@ class Pair(jaxrnn.RecurrentDropout):
 def run_given(layer, *params):
     """Runs a layer without its `init`, which refuses outputs of several arrays first."""
     return unroll(layer, params if len(params) > 1 else params[0], XS)
+
+
+def run_slices_of_sharded_time():
+    loop, layer = jaxrnn.loops.AssociativeScan(axis_name="time"), jaxrnn.Sliced(jaxrnn.MinGRU(4), slices=2)
+    mesh, time = Mesh(jax.devices()[:1], ("time",)), PartitionSpec("time")
+    jax.shard_map(lambda xs: run(layer, xs=xs, loop=loop)[1], mesh=mesh, in_specs=time, out_specs=time)(XS)
 
 
 PAIR = Pair(GRU(3), rate=0.0)
@@ -178,6 +185,16 @@ ERRORS = {
         ValueError,
         r"Sliced\(layer=GRU\(hidden_size=4, update_bias=0\.0\), .* give packed sequences as a batch",
         lambda: run(jaxrnn.Sliced(GRU(4), slices=2), resets=np.zeros((5, 2), bool)),
+    ),
+    "slices of sharded time": (
+        TypeError,
+        r"^Sliced\(.*\) cuts whole sequences and cannot run with time sharded over a mesh axis, 'time': give",
+        run_slices_of_sharded_time,
+    ),
+    "loop with an axis": (
+        ValueError,
+        r"^Using's loop must have no axis_name, but it is AssociativeScan\(.*\): give axis_name to the loop of unroll",
+        lambda: jaxrnn.Using(jaxrnn.MinGRU(4), jaxrnn.loops.AssociativeScan(axis_name="time")),
     ),
     "slices": (
         ValueError,

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.loops import Auto, Deferred, Native, Scan, auto
+from jaxrnn.loops import Auto, Chunked, Deferred, Native, Scan, auto
 from jaxrnn.loops import native as native_package
 from tests.support.cases import cases
 from tests.support.comparisons import assert_close
 from tests.support.native import REFUSED, arguments, input_size_of
 from tests.support.tiers import slow_but
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 needs_llvm = pytest.mark.skipif(not HAS_LLVM, reason="llvmlite is not installed")
@@ -37,11 +39,13 @@ def test_is_the_default():
 
 @needs_llvm
 @pytest.mark.parametrize("name", slow_but(cases(), ["LSTM", "URNN", "ONLSTM", "Zoneout", "ConvLSTM", "SRU"]))
-def test_chooses_native_for_every_cell_that_it_runs(name):
+def test_chooses_native_for_every_cell_that_it_runs_and_that_is_not_a_matrix_cell(name):
     case = cases()[name]
     params, xs, _ = arguments(case.cell, input_size_of(case))
     choice = only_choice(case.cell, params, xs, checkpoint_every=3)
-    if name in REFUSED:
+    if isinstance(case.cell, jaxrnn.MatrixCell):
+        assert choice.loop == Chunked(checkpoint_every=3)
+    elif name in REFUSED:
         assert choice.loop == Deferred(checkpoint_every=3)
         assert choice.why == f"Native cannot run {REFUSED[name]}"
     else:
@@ -373,3 +377,18 @@ def test_needs_no_more_memory_than_deferred():
 
     for gradient in (False, True):
         assert temporaries(Native(), gradient) <= temporaries(Deferred(), gradient)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"layer": jaxrnn.GRU}, {"params": ()}, {"xs": XS[..., :2]}, {"xs": 1j * XS}, {"xs": list(XS)}, {"key": 3}],
+    ids=["layer", "params", "size of xs", "kind of xs", "list", "key"],
+)
+def test_choose_checks_its_arguments_as_unroll_does(wrong):
+    cell = jaxrnn.GRU(4)
+    given = {"layer": cell, "params": cell.init(jax.random.key(0), 3), "xs": XS} | wrong
+    with pytest.raises((TypeError, ValueError)) as expected:
+        jaxrnn.unroll(**given)
+    with pytest.raises(expected.type) as found:
+        Auto().choose(**given)
+    assert str(found.value).splitlines()[0] == str(expected.value).splitlines()[0]

@@ -1,6 +1,8 @@
 """Loops differ in cost, never in result: every loop equals `Scan()` in value and gradient."""
 
+import math
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.loops import Scan
+from jaxrnn.loops import AssociativeScan, Chunked, Deferred, Newton, Scan
 from tests.support.cases import LOOPS
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_params, draw_state
@@ -94,3 +96,26 @@ def test_checkpoints_keep_fewer_values_for_the_backward_pass():
         return sum(leaf.size for leaf in jax.tree.leaves(pullback))
 
     assert kept(Scan(checkpoint_every=8)) < kept(Scan()) / 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "loop"),
+    [
+        slow(jaxrnn.LSTM(64), Scan(checkpoint_every=64)),
+        (jaxrnn.LSTM(64), Deferred(checkpoint_every=64)),
+        slow(jaxrnn.LRU(64, 64), AssociativeScan(checkpoint_every=16)),
+        slow(jaxrnn.ParaGRU(64), Newton(checkpoint_every=16)),
+        slow(jaxrnn.LinearAttention(16, 64), Chunked(checkpoint_every=64)),
+    ],
+)
+def test_checkpoints_of_one_sequence_need_memory_for_its_outputs_alone(cell, loop):
+    """The outputs and their gradient, one chunk, and the states between chunks; no copies."""
+    length = 32_768
+    params, xs = draw_params(cell, input_size=64), jax.ShapeDtypeStruct((length, 1, 64), float)
+
+    def loss_fn(params, xs):
+        return (jaxrnn.unroll(cell, params, xs, loop=loop)[1] ** 2).sum()
+
+    (shape,) = {jax.eval_shape(lambda xs: jaxrnn.unroll(cell, params, xs, loop=loop)[1], xs).shape}
+    gradient: Any = jax.jit(jax.grad(loss_fn)).lower(params, xs).compile()
+    assert gradient.memory_analysis().temp_size_in_bytes < 2.5 * 8 * math.prod(shape)

@@ -8,9 +8,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 import jaxrnn
-from jaxrnn.loops import AssociativeScan, Deferred, Scan
+from jaxrnn.loops import AssociativeScan, Chunked, Deferred, Newton, Scan
 from tests.support.cases import cases
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_inputs, draw_params
@@ -57,6 +58,8 @@ def unused_values_do_not_matter(layer, loop, input_size=INPUT):
     params, xs = draw_params(layer, input_size=input_size), draw_inputs(input_size, TIME, BATCH)
     for unused in (BEFORE, ~BEFORE, ROW):
         of_params, of_xs = gradients(layer, loop, params, xs, unused)
+        if loop == Deferred():
+            assert_close((of_params, of_xs), gradients(layer, Scan(), params, xs, unused), rtol=1e-9)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(of_params))
         for value in (np.nan, np.inf):
             broken = np.array(jaxrnn.ops.where(unused, np.full_like(xs, value), xs))
@@ -65,7 +68,7 @@ def unused_values_do_not_matter(layer, loop, input_size=INPUT):
             assert_close(found_xs[~unused], of_xs[~unused])
 
 
-LOOPS = {"scan": Scan(), "deferred": Deferred(), "blocks": Deferred(block=2)}
+LOOPS = {"scan": Scan(), "deferred": Deferred(), "blocks": Deferred(block=2), "newton": Newton()}
 IN_DEFAULT_TIER = [("LSTM", "scan"), ("PeepholeLSTM", "deferred"), ("DeltaNet", "scan"), ("layers", "blocks")]
 
 
@@ -80,8 +83,16 @@ def test_unused_values_do_not_matter_to_linear_cells(name, chunk):
     unused_values_do_not_matter(LINEAR[name], AssociativeScan(chunk=chunk))
 
 
-@pytest.mark.parametrize("loop", [Scan(), Deferred()], ids=["scan", "deferred"])
-@pytest.mark.parametrize("name", slow_but(cases(), []))
+# `Newton` differentiates all cells in the same way, and `Chunked` knows only the factors of their updates.
+CELLS_AND_LOOPS = [
+    *((name, loop) for name in cases() for loop in (Scan(), Deferred())),
+    *((name, Newton()) for name in ("Elman", "LSTM", "ParaLSTM", "LRU", "MLSTM", "IndRNN", "Zoneout")),
+    *((name, Chunked(chunk=2)) for name, case in cases().items() if isinstance(case.cell, jaxrnn.MatrixCell)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "loop"), CELLS_AND_LOOPS, ids=lambda value: str(value).split("(")[0])
 def test_unused_values_do_not_matter_to_any_cell(name, loop):
     unused_values_do_not_matter(cases()[name].cell, loop, cases()[name].reference.input_size)
 
@@ -98,12 +109,30 @@ def test_an_associative_scan_restarts_from_nan():
     assert_close(jaxrnn.unroll(cell, params, broken, state, resets=RESETS, loop=loop)[1][2:], expected[2:])
 
 
+def test_unused_values_do_not_matter_inside_shard_map():
+    """There, JAX adds operations to elementwise functions, such as the log_sigmoid of this cell."""
+    cell, mesh = jaxrnn.MLSTM(4), Mesh(jax.devices()[:1], ("batch",))
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    broken = np.where(BEFORE[..., None], np.nan, xs)
+    batch = PartitionSpec(None, "batch")
+    found, expected = (
+        jax.shard_map(
+            lambda xs, unused: gradients(cell, Scan(), params, xs, unused)[0],
+            mesh=mesh,
+            in_specs=batch,
+            out_specs=PartitionSpec(),
+        )(xs, BEFORE)
+        for xs in (broken, xs)
+    )
+    assert_close(found, expected)
+
+
 def test_what_is_used_keeps_its_nan():
     """A cotangent that is not zero is not ignored: a gradient that is not a number is not hidden."""
     cell = jaxrnn.LSTM(3)
     params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
     xs[1, 0] = np.nan
-    for loop in (Scan(), Deferred()):
+    for loop in (Scan(), Deferred(), Newton()):
         of_params, _ = gradients(cell, loop, params, xs, ROW)
         assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(of_params))
 

@@ -405,8 +405,28 @@ ERRORS = {
     "slots, a bool": (TypeError, "slots must be a positive", lambda s: Stream(LSTM(4), None, True)),
     "dtype": (
         TypeError,
-        "Stream's dtype must be a dtype or None, but it is 'wide'$",
+        "dtype must be that of real or complex numbers or None, but it is 'wide'",
         lambda s: Stream(LSTM(4), None, 1, dtype="wide"),
+    ),
+    "dtype of integers": (
+        TypeError,
+        "dtype must be that of real or complex numbers or None, but it is <class 'int'>",
+        lambda s: Stream(LSTM(4), None, 1, dtype=int),
+    ),
+    "text": (
+        TypeError,
+        "xs must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda s: s.insert(np.full((5, 3), "a")),
+    ),
+    "booleans": (
+        TypeError,
+        "xs must hold numbers or integer symbols, but its dtype is bool: cast it$",
+        lambda s: s.insert(np.full((5, 3), True)),
+    ),
+    "complex numbers": (
+        TypeError,
+        r"LSTM\(.*\) needs real inputs, but a dtype is complex128: give the parts of xs as features, jnp\.concatenate",
+        lambda s: s.insert(np.full((5, 3), 1j)),
     ),
     "full": (
         ValueError,

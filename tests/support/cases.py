@@ -23,11 +23,23 @@ LOOPS = {  # every loop that runs any cell; each must equal `Scan()`
     "deferred-unroll": loops.Deferred(unroll=3),
     "deferred-checkpoint": loops.Deferred(checkpoint_every=4),
     "deferred-blocks": loops.Deferred(block=3, checkpoint_every=7),
+    "newton": loops.Newton(),
+}
+
+NEWTON_LOOPS = {  # every form of `Newton`
+    "newton": loops.Newton(),
+    "newton-checkpoint": loops.Newton(chunk=2, checkpoint_every=5),
+    "newton-diagonal": loops.Newton(jacobian=loops.DiagonalJacobian()),
 }
 
 LINEAR_LOOPS = {  # every loop that runs a `LinearCell` only
     "associative": loops.AssociativeScan(),
-    "associative-chunk": loops.AssociativeScan(chunk=4),
+    "associative-checkpoint": loops.AssociativeScan(chunk=2, checkpoint_every=5),
+}
+
+MATRIX_LOOPS = {  # every loop that runs a `MatrixCell` only
+    "chunked": loops.Chunked(chunk=4),
+    "chunked-checkpoint": loops.Chunked(chunk=2, checkpoint_every=5),
 }
 
 NATIVE_LOOPS = {  # every loop that computes in float32 and refuses some cells

@@ -11,9 +11,11 @@ REFUSED = {  # cells that it cannot run, and the operation that their step needs
     "ConvLSTM": "conv_general_dilated",
     "HGRN": "complex64",
     "LRU": "complex64",
+    "LinearRTU": "complex64",
     "ONLSTM": "cumsum",
     "PeepholeConvLSTM": "conv_general_dilated",
     "Retention": "complex64",
+    "S4D": "complex64",
     "S5": "complex64",
     "URNN": "complex64",
 }

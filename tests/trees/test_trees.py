@@ -323,6 +323,16 @@ ERRORS = {
         "trees must have an arity of 3 for .* is 2: call pack with arity=3",
         lambda: run_on(NaryTreeLSTM(N, arity=3)),
     ),
+    "text": (
+        TypeError,
+        "^xs must be an array of numbers, but its dtype is <U1: cast it$",
+        lambda: run_on(RecursiveNet(N), np.full((1, 1, 4), "a")),
+    ),
+    "booleans": (
+        TypeError,
+        "^xs must hold numbers or integer symbols, but its dtype is bool: cast it$",
+        lambda: run_on(RecursiveNet(N), np.full((1, 1, 4), True)),
+    ),
     "xs": (
         ValueError,
         r"xs must have the axes \[slots, batch\] = \(1, 1\), with .* but their shape is \(2, 1, 4\)",

@@ -19,7 +19,7 @@ from jax import Array
 from jaxrnn import _check as check
 from jaxrnn._tracing import TracedStep, widen
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, leading_shape
-from jaxrnn.loops._chunks import run_in_chunks
+from jaxrnn.loops._chunks import run_in_checkpoints
 from jaxrnn.loops._deferred_gradient import DeferredGradient, OfReadout, run_with
 from jaxrnn.loops._reverse_only import reverse_only
 from jaxrnn.loops._stacking import cast_like
@@ -65,9 +65,8 @@ class Native(Loop):
         run = partial(_run, cell, native_scan, weight_gradient)
         params, state, xs = reverse_only((params, state, steps.xs))
         steps = steps.replace_varying((xs, *steps.varying[1:]))
-        run = jax.checkpoint(run) if self.checkpoint_every else run
         try:
-            return run_in_chunks(run, self.checkpoint_every, params, state, steps)
+            return run_in_checkpoints(run, self.checkpoint_every, params, state, steps)
         except UnsupportedError as error:
             raise TypeError(
                 f"Native cannot run {error} of {cell}: call unroll with loop=jaxrnn.loops.Deferred()"

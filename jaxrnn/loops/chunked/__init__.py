@@ -1,0 +1,99 @@
+"""`Chunked`: runs cells whose state is a matrix, many steps at once."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from jaxrnn import _check as check
+from jaxrnn._matrix_cell import MatrixCell
+from jaxrnn._time_axis import from_last_part
+from jaxrnn.layer import Cell, Loop, Params, State, Steps, WithStates
+from jaxrnn.loops._chunks import run_in_checkpoints
+
+
+@dataclass(frozen=True)
+class Chunked(Loop):
+    r"""Runs cells that add outer products to a matrix, by matrix products over chunks of steps.
+
+    Step by step, such a cell reads and writes its whole matrix at every step. This loop computes the outputs of a chunk
+    from the matrix at its start and from the products of its queries with its keys. Only the chunks are computed one
+    after the other, and only the matrices between them are saved for the backward pass, which computes the rest again.
+
+    With the factors of a step, :math:`S_t = \mathrm{diag}(\alpha_t) S_{t-1} + e_t (r_t^\top S_{t-1}) + k_t v_t^\top`, a
+    step :math:`i` of the chunk that begins after :math:`S_0` reads
+
+    .. math::
+        S_i^\top q_i = S_0^\top (\alpha_{1:i} \odot q_i)
+            + \sum_{j \le i} \left( (\alpha_{j+1:i} \odot q_i)^\top k_j \, v_j
+            + (\alpha_{j+1:i} \odot q_i)^\top e_j \, u_j \right), \quad u_j = S_{j-1}^\top r_j
+
+    where :math:`\alpha_{j:i}` is the product of the decays from step j to step i. With a delta rule, the vectors
+    :math:`u_j` of a chunk are the solution of a triangular system. Products of decays are exponentials of sums of
+    logarithms that are at most zero, so decays near 0 and near 1 are accurate, and do not overflow. If a matrix itself
+    overflows, what is read from it later is NaN, even where `Scan` gives infinity.
+
+    Example:
+      >>> cell = jaxrnn.DeltaNet(8, num_heads=2)
+      >>> params, xs = cell.init(jax.random.key(0), 3), jnp.ones((100, 2, 3))
+      >>> state, ys = jaxrnn.unroll(cell, params, xs, loop=jaxrnn.loops.Chunked())
+      >>> ys.shape
+      (100, 2, 8)
+
+    Args:
+      chunk: Number of steps of a chunk, rounded up to a power of two. Large chunks make large products, but the work
+        within a chunk grows with its square.
+      checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
+        recomputes the steps in between. It need not divide the length.
+      axis_name: The mesh axis over which time is sharded, as for `AssociativeScan`, or None. Each device computes twice
+        what its steps do to the matrix, first to any matrix, and then to the one that it receives.
+
+    References:
+      W. Hua et al., "Transformer quality in linear time", 2022, for the chunks; S. Yang et al., "Parallelizing linear
+      transformers with the delta rule over sequence length", 2024, for the triangular system.
+    """
+
+    _: KW_ONLY
+    chunk: int = 32
+    checkpoint_every: int | None = None
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        check.positive(self, "chunk")
+        check.positive_or_none(self, "checkpoint_every")
+        check.name_or_none(self, "axis_name")
+
+    def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
+        if isinstance(cell, WithStates) and isinstance(cell.cell, MatrixCell):
+            remedy = "call states_over_time with loop=jaxrnn.loops.Auto()"
+            if self.axis_name is not None:
+                remedy = "with time sharded, only AssociativeScan does, for linear cells"
+            raise TypeError(f"Chunked does not compute the states of all steps of {cell}: {remedy}")
+        if not isinstance(cell, MatrixCell):
+            remedy = "call unroll with loop=jaxrnn.loops.Auto()"
+            if self.axis_name is not None:
+                remedy = "of other cells, only a jaxrnn.LinearCell runs with time sharded, with AssociativeScan"
+            raise TypeError(
+                f"Chunked runs cells that add outer products to a matrix (jaxrnn.MatrixCell), but {cell} is not one: "
+                f"{remedy}"
+            )
+        if not isinstance(steps.length, int):
+            raise TypeError(
+                "Chunked needs a length that is known, but under jax.export it is symbolic: "
+                "call unroll with loop=jaxrnn.loops.Deferred()"
+            )
+        from jaxrnn.loops.chunked._parts import start_of_part
+        from jaxrnn.loops.chunked._run import run_all
+
+        def run_steps(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
+            return run_in_checkpoints(run, self.checkpoint_every, params, carry, steps)
+
+        def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
+            return run_all(cell, self.chunk, params, state, steps)
+
+        if self.axis_name is None:
+            return run_steps(run, params, state, steps)
+        if steps.length:
+            state = start_of_part(cell, self.chunk, self.axis_name, run_steps, params, state, steps)
+        state, ys = run_steps(run, params, state, steps)
+        return from_last_part(self.axis_name, steps.reverse, state), ys
