@@ -1,7 +1,7 @@
 """A character language model: trains on any text, and generates similar text one character at a time.
 
 The model is that of A. Karpathy's char-rnn (2015). Losses are in nats per character. With several --seeds or several
-values of --learning-rate, several models train side by side as one program.
+values of --learning-rate, several models train at the same time in one program.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ import textwrap
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from data.ngrams import ngram_losses
 from data.text import Text, decode, encode, line_end
+from data.windows import Streams
 from jax import Array
 from jax.sharding import Mesh
 from models.language_model import loss_of_window, validation_loss
 from support.cells import count_parameters, make_cell, scale_input_weights
 from support.clock import duration, process_start
 from support.command_line import launch
-from support.devices import BATCH, COPIED, TIME_BATCH, make_mesh, place, value_and_grad
+from support.devices import BATCH, COPIED, constrain, gathered, make_mesh, parameter_specs, shardings, value_and_grad
+from support.distributed import is_first
 from support.ensemble import Ensemble, Losses, best_member, mean_of_finite
 from support.errors import BadInputError
-from support.options import Devices, OptionGroup, RunFolder, RunOptions, above, at_least, rate
+from support.feeding import Block, Feed
+from support.options import Cluster, Devices, OptionGroup, RunFolder, RunOptions, above, at_least, rate
 from support.progress import print_table
 from support.run import Run, read_config
 from support.schedule import warmup_cosine
@@ -41,7 +44,8 @@ from support.training import Steps, many_steps, training
 
 import jaxrnn
 
-ORDER = 5  # of the n-gram: the best one for one to four megabytes of text
+ORDER = 5  # order of the n-gram, the best one for one to four megabytes of text
+NGRAM_CHARACTERS = 4_000_000  # largest number of training characters that the n-gram counts
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Options(RunOptions):
     layers: int = 1  # Number of recurrent layers
     dropout: float = 0.2  # Dropout rate after each layer
     sequence_length: int = 64  # Length of each training window; the state carries over to the next one
-    batch: int = 32  # Number of streams of the text that are read side by side
+    batch: int = 32  # Batch size: number of streams in which the text is read
     learning_rate: tuple[float, ...] = (8e-3,)  # Peak learning rate. Several values train one model each
-    seeds: int = 1  # Number of random seeds. Each trains one model, all side by side
+    seeds: int = 1  # Number of random seeds, from --seed. Each trains one model
     devices: Devices = "auto"  # Devices that share each batch. auto: one for a CPU with the native loop, else all
+    shard_parameters: bool = False  # Split the parameters and the state of the optimizer over the devices, too
+    layout: ClassVar[tuple[str, ...]] = ("devices", "shard_parameters")
 
     def check(self) -> None:
         super().check()
@@ -101,10 +107,9 @@ def make_model(options: Options, num_symbols: int) -> jaxrnn.Stack:
 
 
 class Train(NamedTuple):
-    """Everything that training changes."""
+    """The training state."""
 
     step: Array
-    position: Array  # of the next window, from the start of each stream
     params: Any
     adam: Any
     state: Any  # recurrent state of the streams
@@ -118,34 +123,32 @@ def begin(options: Options, model: jaxrnn.Stack, num_symbols: int, seed: Array, 
     first, *others = model.init(jax.random.key(seed), num_symbols)
     params = (scale_input_weights(model.layers[0], first, num_symbols), *others)
     state = model.initial_state(params, (options.batch,))
-    return Train(jnp.int32(0), jnp.int32(0), params, optimizer.init(params), state, learning_rate)
+    return Train(jnp.int32(0), params, optimizer.init(params), state, learning_rate)
 
 
-def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, key: Array) -> tuple[Array, Any]:
+def loss_fn(model: jaxrnn.Stack, params: Any, window: Array, state: Any, keys: Array) -> tuple[Array, Any]:
     """Returns the mean loss of each character of a window given those before it, and the state after the window."""
-    return loss_of_window(model, params, window[:-1], window[1:], state, key=key)
+    return loss_of_window(model, params, window[:-1], window[1:], state, key=keys)
 
 
 def update(
-    options: Options, model: jaxrnn.Stack, mesh: Mesh, train: Train, symbols: Array, key: Array, progress: Array
+    options: Options, model: jaxrnn.Stack, mesh: Mesh, train: Train, block: Block, key: Array, progress: Array
 ) -> tuple[Train, Array]:
     """Runs one training step, on the next window of every stream."""
-    # The streams read the text as a ring, at equal distances, so that no window is the last and no state is lost.
-    starts = jnp.arange(options.batch) * (len(symbols) // options.batch)
-    places = starts + train.position + jnp.arange(options.sequence_length + 1)[:, None]
-    window = symbols[places % len(symbols)].astype(jnp.int32)
+    window = block.at(train.step).astype(jnp.int32)
 
     # The streams take turns restarting from the initial state, which validation and sampling start from too.
     restarts = jnp.arange(options.batch) == train.step % options.batch
     state = jaxrnn.ops.where(restarts, model.initial_state(train.params, (options.batch,)), train.state)
 
-    gradient_of = value_and_grad(partial(loss_fn, model), mesh)
+    split = options.shard_parameters
+    gradient_of = value_and_grad(partial(loss_fn, model), mesh, split)
     (loss, state), gradient = gradient_of(train.params, window, state, key)
     direction, adam = optimizer.update(gradient, train.adam)
     scale = -train.learning_rate * warmup_cosine(train.step, progress)
     params = optax.apply_updates(train.params, optax.tree.scale(scale, direction))
-    position = (train.position + options.sequence_length) % len(symbols)
-    return Train(train.step + 1, position, params, adam, state, train.learning_rate), loss
+    params, adam = constrain((params, adam), mesh, split)
+    return Train(train.step + 1, params, adam, state, train.learning_rate), loss
 
 
 @partial(jax.jit, static_argnames=("model", "length"))
@@ -166,8 +169,18 @@ def begin_all(options: Options, model: jaxrnn.Stack, num_symbols: int) -> Train:
     return Ensemble(len(options.members)).begin(partial(begin, options, model, num_symbols), seeds, learning_rates)
 
 
+def begin_on(mesh: Mesh, options: Options, model: jaxrnn.Stack, num_symbols: int) -> Train:
+    """Initializes the training state on the devices of a mesh, each part on the devices that keep it."""
+    one = jax.eval_shape(partial(begin, options, model, num_symbols), jnp.uint32(0), jnp.float32(0))
+    params, adam = parameter_specs((one.params, one.adam), mesh, options.shard_parameters)
+    fields: Any = COPIED, params, adam, jax.tree.map(lambda _: BATCH, one.state), COPIED
+    specs = Train(*fields)
+    kept = shardings(mesh, Ensemble(len(options.members)).specs(specs))
+    return jax.jit(partial(begin_all, options, model, num_symbols), out_shardings=kept)()
+
+
 def make_steps(options: Options, model: jaxrnn.Stack, mesh: Mesh) -> Steps:
-    """Returns a compiled function that makes many training steps; see `many_steps`."""
+    """Returns a compiled function that runs many training steps; see `many_steps`."""
     ensemble = Ensemble(len(options.members))
     seeds = jnp.array([seed for seed, _ in options.members])
 
@@ -187,47 +200,54 @@ def best_params(options: Options, run: Run, like: Train) -> Any:
 # --- Training and sampling ---
 
 
+def streams_of(options: Options, text: Text) -> Streams:
+    """Returns the streams of the training text, in which it is circular, so that the states carry over forever."""
+    return Streams(
+        text.symbols, text.num_train, options.batch, options.sequence_length, circular=True, unit="characters"
+    )
+
+
 def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
     text = Text.of(options.data)
     num_symbols = len(text.alphabet)
-    if text.num_train < options.batch * (options.sequence_length + 1):
-        needed = f"one batch of windows takes {options.batch} * {options.sequence_length + 1}"
-        raise BadInputError(f"{text.name} is too short: training has {text.num_train:,} characters, but {needed}")
+    streams = streams_of(options, text)
     prompt = encode(line_end(text.alphabet), text.alphabet)
 
     mesh = make_mesh(options.devices, options.batch)
     model = make_model(options, num_symbols)
     ensemble = Ensemble(len(options.members))
-    split_state = BATCH if ensemble.size == 1 else TIME_BATCH
-    train = jax.jit(partial(begin_all, options, model, num_symbols))()
-    specs: Any = dict.fromkeys(Train._fields, COPIED) | {"state": split_state}
-    train = place(train, mesh, Train(**specs))
+    train = begin_on(mesh, options, model, num_symbols)
     steps = make_steps(options, model, mesh)
+    feed = Feed(streams.cut, mesh, options.batch)
 
     run = Run(folder, options, facts={"data": text.digest}, notes={"alphabet": text.alphabet})
-    ngram = ngram_losses(text.symbols, text.num_train, num_symbols, ORDER)[-1]
+    counted = min(text.num_train, NGRAM_CHARACTERS)
+    ngram = ngram_losses(text.symbols[text.num_train - counted :], counted, num_symbols, ORDER)[-1]
+    of_part = f" on the last {counted:,} training characters" if counted < text.num_train else ""
     size = count_parameters(train.params) // ensemble.size
     print(f"data    {text}")
-    print(f"n-gram  order {ORDER}, interpolated Witten-Bell: {ngram:.3f} nats per character")
+    print(f"n-gram  order {ORDER}, interpolated Witten-Bell{of_part}: {ngram:.3f} nats per character")
     print(f"model   {model}, {size:,} parameters" + (f", {ensemble.size} models" if ensemble.size > 1 else ""))
     print(f"device  {mesh.size} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores")
     print(f"run     {run.path}", flush=True)
 
-    symbols = jax.device_put(text.symbols)
-    train_symbols = symbols[: text.num_train]
+    first = max(0, text.num_train - 129)  # what validation reads
+    symbols = text.symbols[first:]
     characters = options.batch * options.sequence_length * ensemble.size
 
-    for stage in training(run, train, steps, train_symbols, options.limit, items=(characters, "chars")):
-        params = jax.device_get(stage.train.params)
+    for stage in training(run, train, steps, feed, options.limit, items=(characters, "chars")):
+        params = gathered(stage.train.params, mesh)
         speed = stage.rate * characters
-        valid = ensemble.map(lambda params: validation_loss(model, params, symbols, text.num_train))(params)
-        losses = Losses(valid)
+        valid_of = partial(validation_loss, model, symbols=symbols, num_train=text.num_train - first, mesh=mesh)
+        losses = Losses(ensemble.map(lambda params, valid_of=valid_of: valid_of(params=params))(params))
         stage.record(losses.lowest, **losses.columns, chars_per_second=speed)
         run.plot({f"order-{ORDER} n-gram": ngram}, "nats per character", f"{options.cell} on {text.name}")
         stage.say(f"validation {losses} (order-{ORDER} n-gram {ngram:.3f}), {speed:,.0f} chars/s")
-        key = jax.random.fold_in(jax.random.key(options.seed), stage.step)
-        sample = generate(model, ensemble.member(params, losses.best), prompt, 150, key, sampling.temperature)
-        stage.show(textwrap.indent(decode(sample, text.alphabet), "    | ", lambda line: True))
+        if is_first():
+            key = jax.random.fold_in(jax.random.key(options.seed), stage.step)
+            best = ensemble.member(jax.device_get(params), losses.best)
+            sample = generate(model, best, prompt, 150, key, sampling.temperature)
+            stage.show(textwrap.indent(decode(sample, text.alphabet), "    | ", lambda line: True))
 
     uniform = f"uniform over all symbols {math.log(num_symbols):.3f}"
     print_table(
@@ -241,7 +261,7 @@ def train_model(options: Options, folder: RunFolder, sampling: Sampling) -> Run:
 
 
 def summary(options: Options, run: Run) -> dict[str, str]:
-    """Returns the final losses of a run's models, its time and its speed, as lines of a table."""
+    """Returns the final losses, the time and the speed of a run, as rows of a table."""
     last = run.last
     several = len(options.members) > 1
     loss = f"{last['valid_loss']:z.3f} nats per character, {last['valid_loss'] / math.log(2):z.3f} bits"
@@ -273,4 +293,4 @@ def main(options: Options, folder: RunFolder, sampling: Sampling) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, Options, RunFolder, Sampling, started=process_start())
+    launch(main, Options, RunFolder, Sampling, Cluster, started=process_start())

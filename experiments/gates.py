@@ -152,7 +152,7 @@ def make_page(findings: list[Finding], characters: str, length: int, title: str)
 
 def tracked_labels(text: Text) -> dict[str, np.ndarray]:
     """Returns the labels of the text that take several values, in the training part and in the held-out part."""
-    labels = labels_of(decode(text.symbols, text.alphabet))
+    labels = labels_of(decode(np.asarray(text.symbols), text.alphabet))
     readable = len(labels["string"])
     if readable < (text.num_train + len(text.symbols)) / 2:
         raise BadInputError(f"{text.name} is not Python source: the tokenizer stops after {readable:,} characters")

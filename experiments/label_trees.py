@@ -62,6 +62,7 @@ class Options(RunOptions):
     dropout: float = 0.0  # Dropout rate of the embeddings and of the states that are read out
     batch: int = 64  # Number of trees in a batch
     learning_rate: float = 4e-3  # Peak learning rate
+    generators: ClassVar[tuple[str, ...]] = ("task", "seen", "deepest", "expressions")
     other_cells: ClassVar[tuple[str, ...]] = ("ChildSumTreeLSTM", "NaryTreeLSTM", "RecursiveNet", "RNTN")
 
     def check(self) -> None:

@@ -1,9 +1,11 @@
-"""Many texts generated side by side by one character model, as on a server: requests arrive at random times.
+"""An HTTP server that continues texts with a character model, for many clients with one batched step.
 
-The model is that of a run of char_lm.py; if there is none yet, one is trained first, for two minutes. Each request has
-its own prompt, length and temperature. It waits for a free slot of a `jaxrnn.Stream`, gets one character per step
-there, and then frees the slot. For comparison, the same requests run one after the other in a single slot: the texts
-are the same, only the waiting times differ.
+The model is that of a run of char_lm.py. If there is none yet, one is trained for two minutes first. Each text takes a
+slot of a `jaxrnn.Stream` and is sent to its client character by character. Open the printed address in a browser, or
+send a request: curl -N -H "Content-Type: application/json" -d '{"prompt": "def "}' http://127.0.0.1:8000/generate
+
+After Ctrl-C, the texts in progress have --grace seconds to finish. Then they end, each with an event that contains the
+request that continues it, on this server or on another one with the same model.
 """
 
 from __future__ import annotations
@@ -13,26 +15,27 @@ if __name__ == "__main__":
 
     check_command_line(__file__)  # before the imports below, which take seconds
 
+import asyncio
+import contextlib
 import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
-import textwrap
-import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import char_lm
 import jax
-import numpy as np
-from data.text import Text, decode, encode, line_end
+from data.text import Text
+from serving.engine import Engine
+from serving.requests import Rules, digest_of
+from serving.web import Site, listening
 from support.command_line import launch
 from support.errors import BadInputError
-from support.options import OptionGroup, Several, above, at_least, numbered_folders
-from support.plots import BLUE, RED, figure
-from support.progress import print_table
+from support.options import OptionGroup, above, at_least, numbered_folders
 from support.run import Run, saved_options
 
 import jaxrnn
@@ -41,137 +44,38 @@ import jaxrnn
 @dataclass(frozen=True)
 class Options(OptionGroup):
     run_dir: Path | None = None  # A run of char_lm.py. None: the newest in runs/char_lm
-    slots: int = 16  # Number of texts generated side by side
-    requests: int = 64  # Number of requests
-    rate: float = 100.0  # Mean number of requests that arrive per second
-    length: int = 200  # Mean number of characters generated for a request
-    prompt: Several[str] = ()  # Prompts, used in turn. Default: beginnings of lines of the validation text
-    show: int = 3  # Number of texts to print
-    minutes: float = 2.0  # How long char_lm.py trains if it has no run yet
-    seed: int = 0  # Random seed
+    host: str = "127.0.0.1"  # Address to listen on. 0.0.0.0: all addresses of this machine
+    port: int = 8000  # Port to listen on. 0: a free port
+    slots: int = 16  # Largest number of texts that are generated at the same time
+    waiting: int = 16  # Largest number of requests that wait for a slot
+    client_slots: int = 4  # Largest number of texts that one client (IP address) has in progress
+    prompt_limit: int = 2000  # Largest number of characters in a prompt
+    length_limit: int = 10_000  # Largest number of characters generated for a request
+    time_limit: float = 60.0  # Time limit of a request in seconds, including the wait for a slot
+    grace: float = 10.0  # Seconds that texts in progress have to finish after Ctrl-C or SIGTERM
+    minutes: float = 2.0  # Training time of char_lm.py in minutes, if it has no run yet
+    seed: int = 0  # Random seed of that training
 
     def check(self) -> None:
-        at_least(1, slots=self.slots, requests=self.requests)
-        at_least(2, length=self.length)
-        at_least(0, show=self.show, seed=self.seed)
-        above(0, rate=self.rate, minutes=self.minutes)
-        if "" in self.prompt:
-            raise BadInputError("--prompt must not be empty: the first character is sampled given the prompt")
-
-
-# --- Requests, and how they are served ---
-
-
-class Request(NamedTuple):
-    arrival: float  # seconds since the start
-    prompt: np.ndarray  # symbols, at least one
-    length: int
-    temperature: float
-    seed: tuple[int, int]
-
-
-class Writing:
-    """A request in progress: the characters generated so far, and how long it waited."""
-
-    def __init__(self, request: Request):
-        self.request = request
-        self.symbols: list[int] = []
-        self.waited = 0.0  # seconds from the arrival to the first character
-        self._rng = np.random.default_rng(request.seed)  # not shared, so that other requests do not change the text
-
-    @property
-    def done(self) -> bool:
-        return len(self.symbols) == self.request.length
-
-    def sample(self, logits: np.ndarray) -> None:
-        """Adds the next character, by the Gumbel-max trick."""
-        noise = self._rng.gumbel(size=len(logits))
-        self.symbols.append(int(np.argmax(logits / max(self.request.temperature, 1e-6) + noise)))
-
-
-class Served(NamedTuple):
-    writings: list[Writing]  # in the order of arrival
-    steps: list[float]  # seconds of each step
-    seconds: float  # from the first arrival to the last character
-
-    @property
-    def waited(self) -> list[float]:
-        return [writing.waited for writing in self.writings]
-
-    @property
-    def rate(self) -> float:
-        """Characters per second."""
-        return sum(len(writing.symbols) for writing in self.writings) / self.seconds
-
-
-def serve(model: jaxrnn.Stack, params: Any, requests: list[Request], slots: int) -> Served:
-    """Generates the texts of all requests. Each begins after its arrival, as soon as a slot is free."""
-    stream = jaxrnn.Stream(model, params, slots)
-    writings = [Writing(request) for request in requests]
-    waiting = deque(writings)
-    active: dict[int, Writing] = {}
-    steps: list[float] = []
-    start = time.perf_counter()
-
-    def now() -> float:
-        return time.perf_counter() - start
-
-    while waiting or active:
-        if not active:
-            time.sleep(max(0.0, waiting[0].request.arrival - now()))
-        while waiting and stream.free and waiting[0].request.arrival <= now():
-            writing = waiting.popleft()
-            slot, logits = stream.insert(writing.request.prompt)
-            active[slot] = writing
-            writing.sample(logits)
-            writing.waited = now() - writing.request.arrival
-        for slot in [slot for slot, writing in active.items() if writing.done]:
-            stream.remove(slot)
-            del active[slot]
-        if active:
-            before = now()
-            logits = stream.step({slot: writing.symbols[-1] for slot, writing in active.items()})
-            steps.append(now() - before)
-            for slot, writing in active.items():
-                writing.sample(logits[slot])
-    return Served(writings, steps, now() - requests[0].arrival)
-
-
-def warm_up(model: jaxrnn.Stack, params: Any, requests: list[Request], slots: int) -> None:
-    """Compiles all programs that serving needs, so that no request waits for a compilation."""
-    stream = jaxrnn.Stream(model, params, slots)
-    longest = max(len(request.prompt) for request in requests)
-    for power in range((longest - 1).bit_length() + 1):
-        slot, _ = stream.insert(np.zeros(2**power, np.int32))
-        stream.step({slot: 0})
-        stream.remove(slot)
-
-
-def make_requests(options: Options, text: Text) -> list[Request]:
-    rng = np.random.default_rng(options.seed)
-    lines = decode(text.symbols[text.num_train :], text.alphabet).splitlines()
-    prompts = options.prompt or tuple(line[:32] for line in lines if line.strip()) or (line_end(text.alphabet),)
-    symbols = [encode(prompt, text.alphabet) for prompt in prompts]
-    arrivals = np.cumsum(rng.exponential(1 / options.rate, options.requests))
-    requests = []
-    for n, arrival in enumerate(arrivals.tolist()):
-        prompt = symbols[n % len(symbols) if options.prompt else rng.integers(len(symbols))]
-        length = int(rng.integers(max(2, options.length // 2), options.length * 3 // 2 + 1))
-        requests.append(Request(arrival, prompt, length, rng.uniform(0.3, 1.0), (options.seed, n)))
-    return requests
+        at_least(1, slots=self.slots, client_slots=self.client_slots)
+        at_least(1, prompt_limit=self.prompt_limit, length_limit=self.length_limit)
+        at_least(0, waiting=self.waiting, grace=self.grace, seed=self.seed)
+        above(0, time_limit=self.time_limit, minutes=self.minutes)
+        if not 0 <= self.port < 65536:
+            raise BadInputError(f"--port must be from 0 to 65535, but it is {self.port}")
 
 
 # --- The model: a run of char_lm.py ---
 
 
-def find_run(options: Options) -> Path:
-    """Returns the run of char_lm.py that has the model. If there is none, calls char_lm.py first."""
-    if options.run_dir is not None:
-        return options.run_dir
+def find_run(run_dir: Path | None, minutes: float, seed: int) -> Path:
+    """Returns `run_dir`, or the newest run of char_lm.py. If there is none, trains one first."""
+    if run_dir is not None:
+        return run_dir
     folder = Path("runs", "char_lm")
     if not numbered_folders(folder):
         script = os.path.relpath(Path(__file__).with_name("char_lm.py"))
-        command = [sys.executable, script, "--minutes", str(options.minutes), "--seed", str(options.seed)]
+        command = [sys.executable, script, "--minutes", str(minutes), "--seed", str(seed)]
         print(f"there is no run of char_lm.py yet; now running: {shlex.join(command)}", flush=True)
         if code := subprocess.run(command).returncode:
             sys.exit(code)  # char_lm.py has printed why
@@ -179,7 +83,7 @@ def find_run(options: Options) -> Path:
 
 
 def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
-    """Returns the best model of a run of char_lm.py, and its text."""
+    """Returns the model of a run of char_lm.py, its best parameters, and its text."""
     options = saved_options(char_lm.Options, run_dir)
     text = Text.of(options.data)
     run = Run.open(run_dir, facts={"data": text.digest})
@@ -188,56 +92,68 @@ def load(run_dir: Path) -> tuple[jaxrnn.Stack, Any, Text]:
     return model, char_lm.best_params(options, run, like), text
 
 
-# --- Results ---
+# --- The server ---
 
 
-def plot(path: Path, served: dict[str, Served]) -> None:
-    """Draws the distributions of the time per step and of the time to the first character."""
-    with figure(path, columns=2, figsize=(9, 4), sharey=True) as (drawn, grid):
-        left, right = grid[0]
-        for (name, each), color in zip(served.items(), (BLUE, RED), strict=True):
-            left.ecdf(1000 * np.asarray(each.steps), color=color, label=name)
-            right.ecdf(1000 * np.asarray(each.waited), color=color, label=name)
-        left.set(xscale="log", xlabel="milliseconds per step", ylabel="share of steps within")
-        right.set(xscale="log", xlabel="milliseconds to the first character", ylabel="share of requests within")
-        drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a listening socket. Clients that connect before the model is loaded wait."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # allows the port of a server that was killed
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024
+        )  # limits what is sent to a client that does not read
+        sock.bind(address)
+        sock.listen()
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
+        why = getattr(error, "strerror", None) or error
+        raise BadInputError(f"cannot listen on {host}, port {port}: {why}; choose another --port or --host") from None
+    return sock
 
 
-def latencies(seconds: list[float]) -> str:
-    percentiles = (50, 90, 99)
-    values = 1000 * np.percentile(seconds, percentiles)
-    return ", ".join(f"p{p} {value:,.2f}" for p, value in zip(percentiles, values, strict=True)) + " ms"
+def address_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+async def serve(site: Site, sock: socket.socket, grace: float) -> None:
+    """Serves until SIGINT or SIGTERM. A second one ends the texts in progress immediately."""
+    engine, loop = site.engine, asyncio.get_running_loop()
+
+    def stop() -> None:
+        print(f"stopping: {engine.taken} texts in progress, {engine.waiting} waiting", flush=True)
+        if not engine.stopping:
+            loop.call_later(grace, engine.stop, True)
+        engine.stop(hand_over=engine.stopping)
+
+    with contextlib.suppress(NotImplementedError):  # on Windows, Ctrl-C ends the process
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+    generating = asyncio.create_task(engine.run())
+    async with listening(site, sock):
+        print(f"serving {address_of(sock)}", flush=True)
+        await generating
+    print("stopped", flush=True)
 
 
 def main(options: Options) -> None:
-    run_dir = find_run(options)
+    sock = listen(options.host, options.port)  # before the work, because the port may be taken
+    run_dir = find_run(options.run_dir, options.minutes, options.seed)
     model, params, text = load(run_dir)
-    requests = make_requests(options, text)
-    served = {}
-    for name, slots in {f"{options.slots} slots": options.slots, "one by one": 1}.items():
-        warm_up(model, params, requests, slots)
-        served[name] = serve(model, params, requests, slots)
-    together, alone = served.values()
-    for writing in together.writings[: options.show]:
-        request = writing.request
-        print(f"temperature {request.temperature:.2f}, {request.length} characters:")
-        written = decode(np.concatenate([request.prompt, writing.symbols]), text.alphabet)
-        print(textwrap.indent(written, "    | ", lambda line: True))
-    same = sum(one.symbols == other.symbols for one, other in zip(together.writings, alone.writings, strict=True))
-    rows = {
-        "model": f"{model}, of {run_dir}",
-        "requests": f"{len(requests)} in {requests[-1].arrival:.2f} s; {same} texts are the same both ways",
-    }
-    for name, each in served.items():
-        number = sum(len(writing.symbols) for writing in each.writings)
-        rows[name] = f"{number:,} characters in {each.seconds:.2f} s, {each.rate:,.0f} per second"
-        rows[f"{name}, one step"] = latencies(each.steps)
-        rows[f"{name}, first character"] = latencies(each.waited)
-    picture = run_dir / "stream.png"
-    plot(picture, served)
-    rows["speed-up"] = f"{together.rate / alone.rate:.1f} times as many characters per second as one by one"
-    rows["curves"] = str(picture)
-    print_table(**rows)
+    engine = Engine(
+        model,
+        params,
+        options.slots,
+        waiting=options.waiting,
+        per_client=options.client_slots,
+        seconds=options.time_limit,
+    )
+    digest = digest_of(model, params, text.alphabet)
+    rules = Rules(text.alphabet, digest, engine.state_bytes, options.prompt_limit, options.length_limit)
+    engine.warm_up()
+    print(f"model   {model}, of {run_dir}")
+    asyncio.run(serve(Site(engine, rules, f"{model}, of {run_dir}"), sock, options.grace))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,7 @@ class Options(RunOptions):
     learning_rate: float = 2e-3  # Peak learning rate
     beam: int = 5  # Width of the beam search on the test set
     power: float = 1.0  # Beam search ranks outputs by log p / length ** power
+    generators: ClassVar[tuple[str, ...]] = ("task",)
 
     def check(self) -> None:
         super().check()

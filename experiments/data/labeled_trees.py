@@ -21,6 +21,7 @@ from jaxrnn import trees
 from jaxrnn.trees import Node, Trees
 
 OPEN, CLOSE, UNKNOWN = 0, 1, 2  # the first symbols
+DEEPEST = 300  # levels of a tree in a file; functions of trees are recursive
 
 
 class ExpressionTask(NamedTuple):
@@ -180,15 +181,29 @@ def treebank(folder: Path) -> tuple[list[Examples], int, int]:
 
 
 def read_trees(path: Path) -> list[Node]:
+    return [tree for _, tree in numbered_trees(path)]
+
+
+def numbered_trees(path: Path) -> list[tuple[int, Node]]:
+    """Reads one tree per line, with the number of its line."""
     found = []
     for number, line in enumerate(read_lines(path), 1):
         try:
-            found += [parse(line)] if fields(line) else []
+            found += [(number, parse(line))] if fields(line) else []
         except (ValueError, IndexError, TypeError):
             raise BadInputError(f"{path}, line {number}: not a tree such as (3 (2 good) (2 film))") from None
+        if levels(line) > DEEPEST:
+            raise BadInputError(
+                f"{path}, line {number}: a tree may have at most {DEEPEST} levels, but this one has more"
+            )
     if not found:
         raise BadInputError(f"{path} is empty")
     return found
+
+
+def levels(line: str) -> int:
+    """Returns the largest number of parentheses that are open at the same time."""
+    return max(itertools.accumulate((symbol == "(") - (symbol == ")") for symbol in line), default=0)
 
 
 def nodes(tree: Node) -> Iterator[Node]:

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
+from support.devices import sum_over_streams, varying
 
 import jaxrnn
 
@@ -32,23 +34,29 @@ def loss_of_window(
     return jaxrnn.cross_entropy(p_dense, hs, following, weights), (*state, ())
 
 
-@partial(jax.jit, static_argnames=("model", "num_train"))
-def validation_loss(model: jaxrnn.Stack, params: Any, symbols: Array, num_train: int) -> Array:
+@partial(jax.jit, static_argnames=("model", "num_train", "mesh"))
+def validation_loss(model: jaxrnn.Stack, params: Any, symbols: Array, num_train: int, mesh: Mesh) -> Array:
     """Returns the mean loss over all characters after the first `num_train`, each predicted once.
 
-    The text is read in 128 streams side by side. Each begins 128 characters before the first one that counts.
+    The text is read in 128 streams side by side, by the devices of a mesh. Each begins 128 characters before the first
+    one that counts, so that of the first `num_train` only the last 129 are used.
     """
     streams = warm_up = window = 128
     number = -(-(len(symbols) - num_train) // streams)
     windows = -(-(warm_up + number) // window)
-    starts = num_train + number * jnp.arange(streams) - warm_up
 
-    def read(state: Any, n: Array) -> tuple[Any, Array]:
-        time = n * window + jnp.arange(window)[:, None]
-        places = starts + time  # of the characters to predict
-        counts = (time >= warm_up) & (time < warm_up + number) & (places < len(symbols))
-        loss, state = loss_of_window(model, params, symbols[jnp.maximum(places - 1, 0)], symbols[places], state, counts)
-        return state, loss
+    def losses(params: Any, streams_here: Array, symbols: Array) -> Array:
+        starts = num_train + number * streams_here - warm_up
 
-    state = model.initial_state(params, (streams,))
-    return jax.lax.scan(read, state, jnp.arange(windows))[1].sum() / (len(symbols) - num_train)
+        def read(state: Any, n: Array) -> tuple[Any, Array]:
+            time = n * window + jnp.arange(window)[:, None]
+            places = starts + time  # of the characters to predict
+            counts = (time >= warm_up) & (time < warm_up + number) & (places < len(symbols)) & (streams_here < streams)
+            read, following = symbols[jnp.maximum(places - 1, 0)], symbols[places]
+            loss, state = loss_of_window(model, params, read, following, state, counts)
+            return varying(state), loss
+
+        state = varying(model.initial_state(params, streams_here.shape))
+        return jax.lax.scan(read, state, jnp.arange(windows))[1].sum()
+
+    return sum_over_streams(losses, mesh, streams)(params, symbols) / (len(symbols) - num_train)

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.errors import BAD_INPUT, BadInputError, end_quietly, fail
+from support.errors import BAD_INPUT, BadInputError, end_on_interrupt, end_quietly, fail
 from support.parsing import check, from_command_line
 
 FAST = ("__future__", "collections", "dataclasses", "math", "pathlib", "typing", "support.errors", "support.options")
@@ -18,7 +18,7 @@ def check_command_line(script: str) -> None:
     """Parses the command line with the option classes of a script alone, and ends with --help or the error, if any.
 
     Imports of the other scripts and of JAX take seconds. Everything is checked again when the script is launched, so
-    what needs these imports, such as the name of a cell, is left to then.
+    what needs these imports, such as the name of a cell, is left to then. Until then, Ctrl-C ends the script at once.
     """
     path = Path(script).resolve()
     try:
@@ -35,7 +35,8 @@ def check_command_line(script: str) -> None:
     except BrokenPipeError:
         end_quietly()
     except NameError:  # something needs the imports
-        return
+        pass
+    end_on_interrupt()
 
 
 def option_module(path: Path) -> types.ModuleType:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 
-SHARED = ("step", "position")  # fields of a training state that all models share
+SHARED = ("step",)  # fields of a training state that all models share
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ class Ensemble:
             return jax.vmap(update, (axes, None, key_axis, None), (axes, 0))(train, data, keys, progress)
 
         return of_all
+
+    def specs(self, specs: Any) -> Any:
+        """Returns how the training state of all models is split over devices, given the `PartitionSpec`s of one."""
+        if self.size == 1:
+            return specs
+        return type(specs)(
+            *(
+                part if name in SHARED else jax.tree.map(lambda spec: PartitionSpec(None, *spec), part)
+                for name, part in zip(specs._fields, specs, strict=True)
+            )
+        )
 
     def keys(self, keys: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Converts a function that returns an array of one key per model at a step to the form that `map` expects."""

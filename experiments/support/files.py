@@ -16,17 +16,24 @@ from support.errors import BadInputError
 def read_text(path: Path) -> str:
     """Reads a UTF-8 file as it is, with all its line ends."""
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise BadInputError(f"{path} is not UTF-8 text: byte {error.start} is {byte:#04x}") from None
+        content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}") from None
+    return decode_utf8(content, path)
+
+
+def decode_utf8(content: bytes, path: Path, position: int = 0) -> str:
+    """Decodes a part of a UTF-8 file that begins at a position, which an error message needs."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise BadInputError(f"{path} is not UTF-8 text: byte {position + error.start} is {byte:#04x}") from None
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a UTF-8 file. The last element is empty if the file ends with a newline."""
-    return read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """Reads the lines of a UTF-8 file, without a byte order mark. The last is empty if the file ends with a newline."""
+    return read_text(path).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 @contextlib.contextmanager
@@ -49,7 +56,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, text: str) -> None:
     """Writes a file in one move."""
     with whole_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may not be Unicode
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Options of a script: those that a run saves, those of a single call, and checks of numbers."""
+"""Groups of command-line options: those that a run saves, those of a single call, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 
 from support.errors import BadInputError
 
+LARGEST = 2**31 - 1  # integer
 Devices = Literal["auto", "one", "all"]
 T = TypeVar("T")
 Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # comments explain the defaults
@@ -21,10 +22,11 @@ Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]  # comm
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Options that belong together: a frozen dataclass, each field with a comment for --help."""
+    """A group of options: a frozen dataclass, where the comment beside a field is its text in --help."""
 
     alternatives: ClassVar[tuple[str, ...]] = ()  # options of which only the first that is not None has an effect
-    other_cells: ClassVar[tuple[str, ...]] = ()  # names that --cell accepts beside the cells of jaxrnn
+    generators: ClassVar[tuple[str, ...]] = ()  # options of generated data, which have no effect with --data
+    other_cells: ClassVar[tuple[str, ...]] = ()  # names that --cell accepts in addition to the cells of jaxrnn
 
     def check(self) -> None:
         """Raises `BadInputError` if a value cannot be used."""
@@ -36,26 +38,30 @@ class OptionGroup:
             if name in names and name not in chosen:
                 value = getattr(self, chosen[0])
                 raise BadInputError(f"{option(name)} has no effect, because {option(chosen[0])} is {value}: give one")
+        for name in self.generators:
+            if name in names and getattr(self, "data", None) is not None:
+                raise BadInputError(f"{option(name)} has no effect with --data: give one of them")
 
     @property
     def continues_run(self) -> bool:
-        """Whether these options ask for an existing run, whose own options then apply."""
+        """Whether the script continues an existing run, with its saved options."""
         return False
 
 
 @dataclass(frozen=True)
 class SavedOptions(OptionGroup):
-    """Options that determine a run. They are saved in its config.json and must not differ on --resume.
+    """Options that determine a run. They are saved in its config.json.
 
-    Only `limits` may differ.
+    With --resume, only those in `limits` and `layout` may change.
     """
 
-    limits: ClassVar[tuple[str, ...]] = ()  # options that may differ, so that a run can be trained further
+    limits: ClassVar[tuple[str, ...]] = ()  # options that end the run, so that it can be trained further
+    layout: ClassVar[tuple[str, ...]] = ()  # options that choose devices, and do not change the results
 
 
 @dataclass(frozen=True)
 class RunOptions(SavedOptions):
-    """Options of every training script. A script's own options are the fields of a subclass."""
+    """Options of every training script, which adds its own in a subclass."""
 
     minutes: float = 4.0  # Time limit of the run in minutes, start-up included
     steps: int | None = None  # Number of training steps, instead of --minutes
@@ -82,7 +88,7 @@ class RunOptions(SavedOptions):
 
 @dataclass(frozen=True)
 class RunFolder(OptionGroup):
-    """Where the run is kept."""
+    """The directory of the run."""
 
     run_dir: Path | None = None  # Directory of the run. None: a new numbered folder in runs/<script>
     resume: bool = False  # Resume the run in --run-dir (None: the newest run) where it stopped
@@ -121,6 +127,38 @@ class RunFolder(OptionGroup):
         return path
 
 
+@dataclass(frozen=True)
+class Cluster(OptionGroup):
+    """Several processes that train one model together."""
+
+    coordinator: str | None = None  # HOST:PORT of process 0. None: found under SLURM, Open MPI or Kubernetes
+    process: int | None = None  # Number of this process, from 0. Process 0 prints and plots
+    processes: int | None = None  # Number of processes
+    connect_seconds: int = 60  # Time in seconds that the processes have to connect to each other
+
+    def check(self) -> None:
+        at_least(1, connect_seconds=self.connect_seconds)
+        given = {name: getattr(self, name) for name in ("coordinator", "process", "processes")}
+        missing = [option(name) for name, value in given.items() if value is None]
+        if 0 < len(missing) < len(given):
+            raise BadInputError(
+                f"--coordinator, --process and --processes must be given together, but {', '.join(missing)} is missing"
+            )
+        if self.coordinator is None or self.process is None or self.processes is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise BadInputError(
+                f"--coordinator must be HOST:PORT, the address of process 0, but it is {self.coordinator!r}"
+            )
+        at_least(1, processes=self.processes)
+        if not 0 <= self.process < self.processes:
+            raise BadInputError(
+                f"--process must be from 0 to {self.processes - 1}, because --processes is {self.processes}, but it is"
+                f" {self.process}"
+            )
+
+
 def numbered_folders(parent: Path) -> list[Path]:
     found = [path for path in parent.glob("*") if path.name.isdecimal()] if parent.is_dir() else []
     return sorted(found, key=lambda path: int(path.name))
@@ -134,12 +172,20 @@ def at_least(bound: float, **numbers: float) -> None:
     for name, number in numbers.items():
         if not bound <= number < math.inf:
             raise BadInputError(f"{option(name)} must be at least {bound}, but it is {number}")
+        representable(name, number)
 
 
 def above(bound: float, **numbers: float) -> None:
     for name, number in numbers.items():
         if not bound < number < math.inf:
             raise BadInputError(f"{option(name)} must be above {bound} and finite, but it is {number}")
+        representable(name, number)
+
+
+def representable(name: str, number: float) -> None:
+    """Checks that an integer fits in an int32. JAX would wrap larger seeds and steps around without an error."""
+    if isinstance(number, int) and number > LARGEST:
+        raise BadInputError(f"{option(name)} must be at most {LARGEST}, but it is {number}")
 
 
 def rate(**numbers: float) -> None:

@@ -18,8 +18,6 @@ import tyro
 from support.errors import BadInputError
 from support.options import OptionGroup
 
-FLAGS = (tyro.conf.FlagCreatePairsOff,)
-
 
 def from_command_line(
     groups: tuple[type[OptionGroup], ...], description: str | None, defaults: list[Any] | None = None
@@ -32,7 +30,7 @@ def from_command_line(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(Filled(sys.stdout, paragraphs)):
-            options = tyro.cli(together, description="\n\n".join(paragraphs), config=FLAGS, **given)
+            options = tyro.cli(together, description="\n\n".join(paragraphs), **given)
     except SystemExit as end:
         if not end.code:  # --help
             sys.stdout.flush()

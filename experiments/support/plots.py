@@ -12,6 +12,7 @@ from cycler import cycler
 from matplotlib import font_manager, ft2font, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from support.files import whole_file
 
@@ -49,6 +50,10 @@ def figure(
         drawn = Figure(figsize=options.pop("figsize"), layout="constrained")
         FigureCanvasAgg(drawn)
         yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
+        for text in drawn.findobj(Text):
+            if r"\mathdefault" not in text.get_text():  # not a label of a tick, but perhaps a name with dollar signs
+                text.set_parse_math(False)
+                text.set_text(text.get_text().encode(errors="backslashreplace").decode())  # names of files, likewise
         with whole_file(path) as unfinished:
             drawn.savefig(unfinished, dpi=dpi)
 

@@ -12,6 +12,8 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from support.clock import Clock, left
+from support.distributed import number_of_processes
+from support.supervisor import once
 
 
 class Interrupt:
@@ -20,7 +22,8 @@ class Interrupt:
     requested = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        request = self._request if number_of_processes() == 1 else once(self._request)
+        self._before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:

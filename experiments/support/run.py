@@ -20,6 +20,7 @@ import jax
 
 import jaxrnn
 from support.checkpoints import Checkpoints
+from support.distributed import agree, exchange, in_first, is_first
 from support.errors import BadInputError
 from support.files import write_table, write_whole
 from support.options import RunFolder, RunOptions, SavedOptions, numbered_folders, option
@@ -34,20 +35,43 @@ except ImportError:  # not on Windows, where runs are not locked
 class Run:
     """A run directory: config.json, metrics.csv, curves.png and checkpoints/ (the two latest and the best).
 
-    Only one process at a time can train a run. Resuming and reading use the last checkpoint that is not damaged, and
-    print a line if there is a damaged one.
+    A lock ensures that a run is trained only once at a time. Several processes that train it together (see
+    `distributed`) must make the same calls, on a file system that they share; the first one writes the files. Damaged
+    checkpoints are reported and not used.
 
     Args:
       folder: The directory, and whether to resume the run in it.
-      options: The options that the run saves.
-      facts: Other values that determine the run, such as the hash of its data. They must be the same on resuming.
-      notes: Other values to keep in config.json.
+      options: The options to save.
+      facts: Other values that determine the run, such as the hash of its data. They must not change on resuming.
+      notes: Further values to save in config.json.
     """
 
     def __init__(
         self, folder: RunFolder, options: SavedOptions, facts: dict[str, Any], notes: dict[str, Any] | None = None
     ):
         self.started = folder.started
+        agree("data", facts)
+        config, path = in_first(lambda: self._claim(folder, facts, notes))
+        if not is_first():
+            self.path = Path(path)
+        visible = exchange((self.path / "checkpoints" / "lock").exists())
+        if not all(visible):
+            raise BadInputError(
+                f"process {visible.index(False)} cannot find {path}, the directory of the run: it must be on a file"
+                " system that all processes share"
+            )
+        self._load()
+        if isinstance(options, RunOptions) and folder.resume:
+            check_limit(self, saved_options(type(options), self.path), options)
+        saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        exchange(None)  # all have read the old configuration
+        if is_first():
+            write_config(self.path, {**config, "config": saved})
+
+    def _claim(
+        self, folder: RunFolder, facts: dict[str, Any], notes: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], str]:
+        """Finds or creates the directory, locks it, and returns its configuration and path."""
         if folder.resume:
             self.path = folder.existing
             config = read_config(self.path)
@@ -57,15 +81,11 @@ class Run:
             self.path, self._lock = create(folder)
             versions = {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": jaxrnn.__version__}
             config = {"facts": facts, "notes": notes, "versions": versions}
-        self._load()
-        if isinstance(options, RunOptions) and folder.resume:
-            check_limit(self, saved_options(type(options), self.path), options)
-        saved = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        write_config(self.path, {**config, "config": saved})
+        return config, str(self.path.absolute())
 
     @classmethod
     def open(cls, run_dir: Path, facts: dict[str, Any] | None = None) -> Run:
-        """Opens an existing run to read from it. Nothing is written. Its facts are checked if they are given."""
+        """Opens an existing run for reading. If `facts` are given, they must be those of the run."""
         refuse_differences(run_dir, read_config(run_dir)["facts"], facts or {})
         run = cls.__new__(cls)
         run.path = run_dir
@@ -81,7 +101,7 @@ class Run:
         checkpoints = Checkpoints(self.path, name)
         if checkpoints.damage and checkpoints.step is None:
             raise BadInputError(checkpoints.damage)
-        if checkpoints.damage:
+        if checkpoints.damage and is_first():
             print(checkpoints.damage, file=sys.stderr)
         return checkpoints
 
@@ -94,18 +114,20 @@ class Run:
         """Saves a checkpoint, the best one if its score is the lowest, and adds a row to metrics.csv."""
         self.rows.append({"step": step, "seconds": seconds, **measured})
         self.save(step, (train, seconds), score)
+        if not is_first():
+            return
         with self._writing():
             formatted = ({name: f"{value:.10g}" for name, value in row.items()} for row in self.rows)
             write_table(self.path / "metrics.csv", self.rows[-1], formatted)
 
     def save(self, step: int, tree: Any, score: float = math.inf, to: Checkpoints | None = None) -> None:
-        """Saves a checkpoint: one to resume from, or one `to` other checkpoints."""
+        """Saves a checkpoint, by default one to resume from, else `to` other checkpoints."""
         with self._writing():
             (self.checkpoints if to is None else to).save(step, tree, score, self.rows)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turns errors of writing, such as a full disk, into one line that says how to resume."""
+        """Turns errors of writing, such as a full disk, into one line that contains the command to resume."""
         try:
             yield
         except OSError as error:
@@ -115,6 +137,8 @@ class Run:
 
     def plot(self, baselines: dict[str, float], ylabel: str, title: str) -> None:
         """Draws the losses of metrics.csv into curves.png, baselines as horizontal lines."""
+        if not is_first():
+            return
         with self._writing():
             plot_curves(self.path / "curves.png", self.rows, baselines, ylabel, title)
 
@@ -137,7 +161,7 @@ class Run:
         return f"{self.path / 'curves.png'}, {self.path / 'metrics.csv'}"
 
     def command(self, *options: str) -> str:
-        """Returns the command that calls this script on this run again."""
+        """Returns the command that starts this script again on this run."""
         python = min(sys.executable, os.path.relpath(sys.executable), key=len)
         return shlex.join([python, os.path.relpath(sys.argv[0]), "--run-dir", str(self.path), *options])
 
@@ -202,13 +226,14 @@ def digest_of(config: dict[str, Any]) -> str:
 
 
 def check_limit(run: Run, saved: RunOptions, given: RunOptions) -> None:
-    """Checks that a run that is resumed with another limit has not reached it."""
+    """Checks that a resumed run has not yet reached its limit, if the limit has changed."""
     name, limit = given.limit_set
     made = {"steps": run.checkpoints.step or 0, "minutes": run.seconds / 60}.get(name, getattr(saved, name) or 0)
     if given.limit_set != saved.limit_set and limit <= made:
+        number = f"{made:.4g}" if isinstance(made, float) else made
         raise BadInputError(
-            f"the run in {run.path} has made {made:.4g} {name}: to train it further, {option(name)} must be above that,"
-            f" but it is {limit:g}"
+            f"the run in {run.path} has made {number} {name}: to train it further, {option(name)} must be above that,"
+            f" but it is {limit:.10g}"
         )
 
 
@@ -231,10 +256,10 @@ def create(folder: RunFolder) -> tuple[Path, IO[str]]:
 
 
 def lock(run_dir: Path) -> IO[str]:
-    """Keeps other processes from training the run until this process ends, however it ends.
+    """Locks a run until this process ends.
 
     Raises:
-      BadInputError: Another process does so, or the directory cannot be written to.
+      BadInputError: Another process trains the run, or the directory cannot be written to.
     """
     path = run_dir / "checkpoints" / "lock"
     try:

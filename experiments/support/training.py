@@ -1,8 +1,9 @@
-"""The training loop that all scripts share: many steps per call, stages at which to measure, resuming, Ctrl-C."""
+"""The training loop that all scripts share: many steps per call, stages with measurements, resuming, Ctrl-C."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import numpy as np
 from jax import Array
 
 from support.clock import Clock, left
+from support.distributed import gather_numbers, is_first
 from support.errors import INTERRUPTED, fail
+from support.feeding import Feed
 from support.progress import Interrupt, Progress
 from support.run import Run
 
@@ -29,12 +32,12 @@ FEW = 20  # training steps that are too few to learn anything
 
 @dataclass(frozen=True)
 class Stage:
-    """The end of a stage of a run, at which a script measures and reports.
+    """The end of a stage of a run, where a script measures and reports.
 
     Attributes:
       train: The training state.
-      step: Training steps made.
-      loss: Their mean loss since the last stage.
+      step: Number of training steps so far.
+      loss: Mean training loss since the last stage.
       rate: Training steps per second.
     """
 
@@ -51,10 +54,11 @@ class Stage:
         self._run.record(self.step, self._clock.seconds, self.train, score, train_loss=self.loss, **measured)
 
     def say(self, line: str) -> None:
-        self._bar.say(f"step {self.step:,}: train {self.loss:z.3f}, {line}{left(self._clock.seconds_left)}")
+        self.show(f"step {self.step:,}: train {self.loss:z.3f}, {line}{left(self._clock.seconds_left)}")
 
     def show(self, text: str) -> None:
-        self._bar.say(text)
+        if is_first():
+            self._bar.say(text)
 
 
 def step_keys(seed: int) -> Keys:
@@ -69,19 +73,19 @@ def many_steps(
     params_of: Callable[[Any], Any] = lambda train: train.params,
     mean: Callable[[Array], Array] = jnp.mean,
 ) -> Steps:
-    """Compiles a function that makes many training steps in one call.
+    """Compiles a function that runs many training steps in one call.
 
     Args:
-      update: (train, data, key, progress) -> (train, loss), one training step. `train` has a field `step`, which
-        counts them. The progress goes from 0 to 1 over a run. The loss is a number, or [models] for several models.
+      update: (train, data, key, progress) -> (train, loss), one training step. The field `step` of `train` counts the
+        steps. The progress goes from 0 to 1 over a run. The loss is a number, or [models] for several models.
       keys: A function from a step to its random key or keys.
       models: Number of models that train side by side.
       params_of: A function that returns the parameters of a training state.
-      mean: A function that averages several models' losses. A loss is NaN if the model's parameters are not finite.
+      mean: A function that averages the losses of several models.
 
     Returns:
-      (train, data, number of steps, (a, b)) -> (train, mean loss), where a + b * step is the progress. The loss is
-      NaN if the parameters are not finite, even if the last loss was.
+      (train, data, number of steps, (a, b)) -> (train, mean loss), where a + b * step is the progress. The loss of a
+      model is NaN if its parameters are not finite after the last step.
     """
 
     @partial(jax.jit, donate_argnums=0)
@@ -99,9 +103,37 @@ def many_steps(
 
 
 def all_finite(params: Any, shape: tuple[int, ...]) -> Array:
-    """Returns whether all parameters are finite: of the model, or of each of several models whose axes are `shape`."""
-    leaves = [jnp.isfinite(leaf).reshape(*shape, -1).all(-1) for leaf in jax.tree.leaves(params)]
+    """Returns whether all parameters of a model are finite, for one model or for each of several, with axes `shape`."""
+    leaves = [jnp.isfinite(leaf).all(range(len(shape), leaf.ndim)) for leaf in jax.tree.leaves(params)]
     return jnp.stack(leaves).all(0)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all processes do next, according to the clock of the first one. Ctrl-C in any process stops all.
+
+    Attributes:
+      due: Whether a stage has ended.
+      ended: Whether the run has ended.
+      stopped: Whether Ctrl-C was pressed.
+      steps: Number of training steps in the next call.
+      schedule: (a, b) such that a + b * step is the run's progress.
+    """
+
+    due: bool
+    ended: bool
+    stopped: bool
+    steps: int
+    schedule: tuple[float, float]
+
+    @staticmethod
+    def of(clock: Clock, most: int, measured: bool, interrupt: Interrupt, after_steps: bool) -> Decision:
+        ended = clock.progress >= 1 and measured
+        due = after_steps and clock.due
+        mine = (due, ended, interrupt.requested, min(clock.steps_to_make(), most), *clock.schedule)
+        every = gather_numbers(mine)
+        due, ended, _, steps, a, b = every[0]
+        return Decision(bool(due), bool(ended), any(each[2] for each in every), int(steps), (a, b))
 
 
 def training(
@@ -115,18 +147,17 @@ def training(
 ) -> Iterator[Stage]:
     """Trains until the end of the run, and yields at the end of each stage.
 
-    A resumed run continues from its latest checkpoint. If it is resumed with a higher limit than before, its schedule
-    is that of a run which had this limit from the start: training continues with the learning rate at the same fraction
-    of the new limit. Ctrl-C saves and ends the program; so does a loss that is not
-    finite, without saving.
+    A resumed run continues from its latest checkpoint. If its limit has changed, its schedule is that of a run with the
+    new limit: the learning rate is that of the same step, or time, of such a run. Ctrl-C saves a checkpoint and ends
+    the program. A loss that is not finite ends it without saving.
 
     Args:
       run: The run directory.
       train: The initial training state, a NamedTuple with a field `step`.
-      steps: A function that makes many training steps; see `many_steps`.
-      data: The data that they learn from.
-      limit: The number of training steps or None, and the time limit in minutes, which applies if that is None.
-      items: The number of items that a step processes and their name, for the progress bar.
+      steps: A function that runs many training steps; see `many_steps`.
+      data: The training data, or a `Feed`. With several processes, all must make the same calls with the same data.
+      limit: The number of training steps or None, and the time limit in minutes, which applies if the first is None.
+      items: The number of items that a step processes, and their name, for the progress bar.
       stages: Number of stages.
     """
     seconds = 0.0
@@ -135,27 +166,39 @@ def training(
     run.save(int(train.step), (train, seconds))  # so that there is always a checkpoint
     clock = Clock(*limit, run.started, int(train.step), seconds, stages)
     losses: list[float] = []  # since the last stage
+    feed = data if isinstance(data, Feed) else None
     with Interrupt() as interrupt, Progress() as bar:
-        while not (ended := clock.progress >= 1 and run.rows) and not interrupt.requested:
-            number = clock.steps_to_make()
+
+        def decide(after_steps: bool = False) -> Decision:
+            most = sys.maxsize if feed is None else feed.capacity
+            return Decision.of(clock, most, bool(run.rows), interrupt, after_steps)
+
+        decision = decide()
+        while not (decision.ended or decision.stopped):
+            number = decision.steps
             began = time.perf_counter()
-            train, loss = steps(train, data, number, clock.schedule)
+            train, loss = steps(train, data if feed is None else feed(clock.step, number), number, decision.schedule)
+            if feed is not None:
+                feed.prepare(clock.step + number, number * 5 // 4 + 1)  # the next call may have more steps
             losses += number * [float(loss)]
             clock.made(number, time.perf_counter() - began)
             if not math.isfinite(losses[-1]):
                 kept = f"the last good checkpoint, after step {run.checkpoints.step}, is in {run.path / 'checkpoints'}"
                 fail(f"the loss is not finite after step {clock.step}; {kept}", 1)
-            bar.show(clock, f"loss {losses[-1]:z.3f}, {clock.rate * items[0]:,.0f} {items[1]}/s")
-            if clock.due:
+            if is_first():
+                bar.show(clock, f"loss {losses[-1]:z.3f}, {clock.rate * items[0]:,.0f} {items[1]}/s")
+            decision = decide(after_steps=True)
+            if decision.due:
                 began = time.perf_counter()
                 yield Stage(train, clock.step, float(np.mean(losses)), clock.rate, run, clock, bar)
                 clock.measuring = time.perf_counter() - began
                 losses = []
-        if ended and clock.step < FEW:
+                decision = decide()
+        if decision.ended and clock.step < FEW and is_first():
             more = ("--steps", "1000") if clock.steps else ("--minutes", f"{max(1, 3 * clock.seconds / 60):.2g}")
             command = run.command("--resume", *more)
             few = "1 training step is" if clock.step == 1 else f"{clock.step} training steps are"
             bar.say(f"{few} too few to learn anything; train further with: {command}")
-        if not ended:
+        if not decision.ended:
             run.save(clock.step, (train, clock.seconds))
             fail(f"stopped after step {clock.step} and saved; resume with: {run.command('--resume')}", INTERRUPTED)

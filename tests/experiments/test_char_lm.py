@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from data import ngrams, text
 from models.language_model import validation_loss
-from support import devices
+from support import devices, feeding
 from support.cells import scale_input_weights
 from support.checkpoints import Checkpoints
 from support.ensemble import Losses, mean_of_finite
@@ -141,7 +141,7 @@ def test_a_run_that_was_stopped_and_killed_ends_as_one_that_was_not(here):
 
     # What is learned: more than how often each letter occurs.
     symbols = text.Text.of(Path("prose.txt"))
-    unigram, *_ = ngrams.ngram_losses(symbols.symbols, symbols.num_train, len(symbols.alphabet), 1)
+    unigram, *_ = ngrams.ngram_losses(np.asarray(symbols.symbols), symbols.num_train, len(symbols.alphabet), 1)
     assert float(read_metrics("whole")[-1]["valid_loss"]) < 0.6 * unigram
 
     # What remains.
@@ -219,9 +219,9 @@ def test_every_cell_can_be_named(cell):
     options, mesh = char_lm.Options(cell=cell, hidden_size=8, layers=2), devices.make_mesh("one", 32)
     model = char_lm.make_model(options, 9)
     train = jax.eval_shape(lambda: char_lm.begin_all(options, model, 9))
-    symbols = jax.ShapeDtypeStruct((5000,), np.uint8)
+    block = feeding.Block(jnp.int32(0), jax.ShapeDtypeStruct((3, 65, 32), np.uint8))
     update = partial(char_lm.update, options, model, mesh)
-    after, loss = jax.eval_shape(update, train, symbols, jax.random.key(0), jnp.float32(0.1))
+    after, loss = jax.eval_shape(update, train, block, jax.random.key(0), jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, train)
     assert loss.shape == ()
@@ -270,13 +270,16 @@ def test_several_models_as_one_program_learn_what_each_learns_alone(here, monkey
 
 @pytest.mark.slow
 def test_models_side_by_side_are_those_alone(here):
-    symbols = jnp.asarray(text.Text.of(Path("prose.txt")).symbols)
+    prose_text = text.Text.of(Path("prose.txt"))
     mesh = devices.make_mesh("one", 2)
 
     def trained(**how) -> char_lm.Train:
         options = char_lm.Options(hidden_size=4, batch=2, sequence_length=4, cell="GRU", **how)
         model = char_lm.make_model(options, 20)
-        return char_lm.make_steps(options, model, mesh)(char_lm.begin_all(options, model, 20), symbols, 5, (0, 0.1))[0]
+        feed = feeding.Feed(char_lm.streams_of(options, prose_text).cut, mesh, 2)
+        return char_lm.make_steps(options, model, mesh)(char_lm.begin_all(options, model, 20), feed(0, 5), 5, (0, 0.1))[
+            0
+        ]
 
     together, alone = trained(seeds=2), trained(seed=1)
     for one, both in zip(jax.tree.leaves(alone.params), jax.tree.leaves(together.params), strict=True):
@@ -387,8 +390,11 @@ def test_validation_loss_is_that_of_one_pass(num_valid):
     params = model.init(jax.random.key(0), 7)
     _, logits = jaxrnn.unroll(model, params, symbols[:-1])
     losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), symbols[1:, None], axis=-1)
-    streams = validation_loss(model, params, symbols, num_train)
-    np.testing.assert_allclose(streams, losses[num_train - 1 :].mean(), rtol=1e-5)
+    mesh = devices.make_mesh("one", 1)
+    expected = losses[num_train - 1 :].mean()
+    np.testing.assert_allclose(validation_loss(model, params, symbols, num_train, mesh), expected, rtol=1e-5)
+    tail = symbols[num_train - 129 :]  # all that is used
+    np.testing.assert_allclose(validation_loss(model, params, tail, 129, mesh), expected, rtol=1e-5)
 
 
 def test_the_standard_library_is_ascii_and_of_a_known_length():

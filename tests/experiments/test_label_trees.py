@@ -282,6 +282,9 @@ def test_shares_by_depth_are_those_of_a_loop():
         (["--data", "words"], "train.txt, line 1: not a tree"),
         (["--data", "label"], "train.txt, line 1: not a tree"),
         (["--data", "negative"], "labels must be at least 0, but .* has -1"),
+        (["--data", "deep"], "train.txt, line 1: a tree may have at most 300 levels"),
+        (["--data", "open", "--seen", "3"], "--seen has no effect with --data"),
+        (["--data", "open", "--expressions", "3"], "--expressions has no effect with --data"),
         (["--task", "algebra"], "--task"),
         (["--cell", "TreeLSTM"], "no cell named 'TreeLSTM': did you mean ChildSumTreeLSTM or NaryTreeLSTM"),
         (["--seen", "1"], "--seen must be at least 2"),
@@ -294,7 +297,7 @@ def test_shares_by_depth_are_those_of_a_loop():
 )
 def test_bad_input_is_reported_in_one_line(here, monkeypatch, capsys, options, complaint):
     bad = {"three": "(1 a)\n(1 (1 a) (1 b) (1 c))", "open": "(1 (1 a)", "close": "(1 a))", "words": "(1 a b)"}
-    bad |= {"label": "(one a)", "negative": "(-1 a)"}
+    bad |= {"label": "(one a)", "negative": "(-1 a)", "deep": "(1 (1 a) " * 300 + "(1 a)" + ")" * 300}
     for name in ("bytes", "empty", *bad):
         write_bank(here / name)
     for name, line in bad.items():

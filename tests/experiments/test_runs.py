@@ -131,6 +131,16 @@ def test_the_two_latest_checkpoints_and_the_best_are_kept(tmp_path):
     np.testing.assert_array_equal(again.best({"w": jnp.zeros(3)})["w"], np.ones(3))
 
 
+def test_empty_arrays_are_restored(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    empty = {"w": jnp.arange(3), "like": jnp.zeros((0, 5), jnp.float16)}
+    Checkpoints(tmp_path).save(1, empty)
+    for like in (empty, jax.eval_shape(lambda: empty)):
+        found = Checkpoints(tmp_path).latest(like)
+        np.testing.assert_array_equal(found["w"], empty["w"])
+        assert (found["like"].shape, found["like"].dtype) == ((0, 5), jnp.float16)
+
+
 def test_checksums_are_those_of_sha256sum(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     Checkpoints(tmp_path).save(1, {"w": jnp.ones(3)})
@@ -427,8 +437,11 @@ def test_a_run_by_the_clock_is_trained_further(here, monkeypatch, capsys):
 def test_a_run_by_the_clock_has_more_time(here, monkeypatch):
     assert call(monkeypatch, "--minutes", "0.001", "--run-dir", "run") == 0
     made = float(read_metrics("run")[-1]["seconds"]) / 60
+    # The last row of the metrics may be older than the end: the time may run out while a stage is measured.
+    began = time.perf_counter()
     assert call(monkeypatch, "--run-dir", "run", "--resume", "--minutes", str(made + 0.1)) == 0
-    assert float(read_metrics("run")[-1]["seconds"]) / 60 >= made + 0.1
+    assert time.perf_counter() - began >= 6
+    assert float(read_metrics("run")[-1]["seconds"]) / 60 > made
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,7 @@ def test_cells_by_name(cell):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (["--data", ".", "--task", "dates"], "--task has no effect with --data"),
         (["--data", "missing"], "cannot read .*missing/train.src: No such file"),
         (["--data", ".", "--source", "bytes"], "train.bytes is not UTF-8 text: byte 4 is 0xff"),
         (["--data", ".", "--target", "short"], "train has 2 lines in .src, 1 in .short"),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import word_lm
 from data import ngrams, words
+from support import devices, feeding
 from support.checkpoints import Checkpoints
 from support.errors import BadInputError
 from support.options import RunFolder
@@ -135,7 +136,7 @@ def test_ngrams_are_those_of_a_slow_one():
     last = [ngrams.kneser_ney(one, num_train, num_words, 4)[:, -1] for one in texts]
     np.testing.assert_allclose(np.exp(last).sum(0), 1)
 
-    corpus = words.Corpus("", tuple("abcdef"), text[:num_train], text[num_train:350], text[350:])
+    corpus = words.Corpus("", tuple("abcdef"), text[:num_train], text[num_train:350], text[350:], "")
     order, valid, test = words.best_ngram(corpus, 4)
     assert valid == pytest.approx(-found[:, :50].mean(1).max())
     assert test == pytest.approx(-found[order - 1, 50:].mean())
@@ -153,15 +154,8 @@ def test_evaluation_is_that_of_streams_read_word_by_word():
             state, logits = jaxrnn.step(model, params, state, jnp.asarray(text[max(place - 1, 0)]))
             losses += [-float(jax.nn.log_softmax(logits)[text[place]])] if place else []
     assert len(losses) == 332
-    found = word_lm.evaluate(model, params, jnp.asarray(text), window=10)
+    found = word_lm.evaluate(model, params, jnp.asarray(text), devices.make_mesh("one", 1), window=10)
     np.testing.assert_allclose(found, np.mean(losses), rtol=1e-5)
-
-
-def test_windows_follow_one_another():
-    windows = words.windows_of(np.arange(100), batch=3, length=7)
-    assert windows.shape == (4, 8, 3)
-    np.testing.assert_array_equal(windows[0, :, 1], np.arange(33, 41))
-    np.testing.assert_array_equal(windows[:-1, -1], windows[1:, 0])
 
 
 def test_the_corpus_is_read_as_it_is(here):
@@ -169,13 +163,12 @@ def test_the_corpus_is_read_as_it_is(here):
     Path("corpus/train.txt").write_text(" a b a <unk> \n\n a b c \n")
     corpus = words.Corpus.of(Path("corpus"), 4)
     assert corpus.vocabulary == ("<eos>", "a", "b", "<unk>")
-    assert corpus.train.tolist() == [1, 2, 1, 3, 0, 0, 1, 2, 3, 0]
+    assert np.asarray(corpus.train).tolist() == [1, 2, 1, 3, 0, 0, 1, 2, 3, 0]
     assert corpus.test.tolist() == [1, 1, 3, 0, 2, 0]
 
 
-def test_only_blanks_separate_words(here):
-    Path("text.txt").write_text("8\u00a01/2 \u3000 a\tb\n", "utf-8")
-    assert words.read_words(Path("text.txt")) == ["8\u00a01/2", "\u3000", "a", "b", "<eos>"]
+def test_only_blanks_separate_words():
+    assert words.words_in("8\u00a01/2 \u3000 a\tb\n") == ["8\u00a01/2", "\u3000", "a", "b", "<eos>"]
 
 
 def test_tokens_of_a_module(here):
@@ -197,9 +190,9 @@ def test_tied_weights_are_one(cell, tied):
         return
     train = jax.eval_shape(lambda: word_lm.begin(config, model, 9))
     assert sum(leaf.size == 54 for leaf in jax.tree.leaves(train.params)) == (1 if tied else 2) or cell != "GRU"
-    data = jax.ShapeDtypeStruct((3, 8, 20), np.int32), jax.ShapeDtypeStruct((40,), np.int32)
-    update = partial(word_lm.update, config, model)
-    after, loss = jax.eval_shape(update, train, data, jax.random.key(0), jnp.float32(0.1))
+    block = feeding.Block(jnp.int32(0), jax.ShapeDtypeStruct((3, 8, 20), np.int32))
+    update = partial(word_lm.update, config, model, devices.make_mesh("one", 20), 3, jnp.zeros(40, jnp.int32))
+    after, loss = jax.eval_shape(update, train, block, jax.random.key(0), jnp.float32(0.1))
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert loss.shape == ()
 
