@@ -179,6 +179,12 @@ def cudnn(cell: Any, params: Any) -> Layer:
 
 ANY = ""  # any cell of jaxrnn
 DEFERRED, SCAN, NATIVE = "jaxrnn Deferred", "jaxrnn Scan", "jaxrnn Native"
+ASSOCIATIVE = "jaxrnn AssociativeScan"
+NEWTON, NEWTON_DIAGONAL = "jaxrnn Newton", "jaxrnn Newton, diagonal"
+PARALLEL = {  # loops that run steps at once, for the suite parallel
+    NEWTON: jaxrnn.loops.Newton(),
+    NEWTON_DIAGONAL: jaxrnn.loops.Newton(jacobian=jaxrnn.loops.DiagonalJacobian()),
+}
 UNROLLED = {
     f"{name}, unroll {steps}": (loop, steps)
     for name, loop in ((SCAN, jaxrnn.loops.Scan), (DEFERRED, jaxrnn.loops.Deferred))
@@ -189,6 +195,8 @@ BUILDS: dict[str, dict[str, Build]] = {
     DEFERRED: {ANY: unrolled(loop=jaxrnn.loops.Deferred())},
     SCAN: {ANY: unrolled(loop=jaxrnn.loops.Scan())},
     NATIVE: {ANY: unrolled(loop=jaxrnn.loops.Native())},
+    ASSOCIATIVE: dict.fromkeys(("MinGRU", "LRU"), unrolled(loop=jaxrnn.loops.AssociativeScan())),
+    **{name: {ANY: unrolled(loop=loop)} for name, loop in PARALLEL.items()},
     **{name: {ANY: unrolled(loop=loop(unroll=steps))} for name, (loop, steps) in UNROLLED.items()},
     "lax.scan": {ANY: textbook},
     "flax linen": {"LSTM": linen("LSTMCell"), "GRU": linen("GRUCell"), "Elman": linen("SimpleCell")},
@@ -216,19 +224,34 @@ BUILDS: dict[str, dict[str, Build]] = {
     "equinox, our loop": {"LSTM": adopted_equinox, "GRU": adopted_equinox},
     "jax.experimental.rnn": {"LSTM": cudnn},
 }
-NEEDS = {"flax": "flax", "haiku": "haiku", "keras": "keras", "equinox": "equinox", "torch": "torch"}
-TORCH, SLEEPING, COMPILED = "torch", "torch, threads asleep", "torch.compile"
-NAMES = [*BUILDS, TORCH, SLEEPING, COMPILED]
+NEEDS = {
+    "mlstm-kernels": "mlstm_kernels",
+    "flax": "flax",
+    "haiku": "haiku",
+    "keras": "keras",
+    "equinox": "equinox",
+    "torch": "torch",
+}
+ASLEEP = ", threads asleep"  # ends the names of contenders in PyTorch whose idle threads sleep instead of spinning
+TORCH, SLEEPING, COMPILED = "torch", f"torch{ASLEEP}", "torch.compile"
+# The chunkwise form of mlstm-kernels, in PyTorch, with PyTorch's backward pass and with its own.
+OWN_BACKWARD = ("mlstm-kernels, own backward", f"mlstm-kernels, own backward{ASLEEP}")
+MLSTM_KERNELS = ("mlstm-kernels", f"mlstm-kernels{ASLEEP}", *OWN_BACKWARD)
+NAMES = [*BUILDS, TORCH, SLEEPING, COMPILED, *MLSTM_KERNELS]
 LOOPS = (OURS, DEFERRED, SCAN, NATIVE)
 PEERS = ("lax.scan", "flax linen", "flax linen, optimized", "flax nnx", "haiku", "keras", "equinox")
 CUDNN = "jax.experimental.rnn"
-LAYERS = [name for name in NAMES if name not in UNROLLED and name != COMPILED]  # which compiles whole models
+LAYERS = [  # the last of those left out compiles whole models
+    name for name in NAMES if name not in (*UNROLLED, *PARALLEL, *MLSTM_KERNELS, COMPILED)
+]
 FEW = (*LOOPS, "flax linen", TORCH, SLEEPING)  # for the suites scaling and memory
 TORCH_CELLS = ("LSTM", "GRU", "Elman", "ReluElman")
 
 
 def knows(name: str, cell: str) -> bool:
     """Returns whether a contender has a cell."""
+    if name in MLSTM_KERNELS:
+        return cell == "MLSTM"
     return cell in TORCH_CELLS if name.startswith(TORCH) else bool({cell, ANY} & BUILDS[name].keys())
 
 

@@ -26,6 +26,7 @@ from benchmark.contenders import NAMES, OURS, knows, missing, unfit
 from benchmark.work import Task, Unavailable, measure
 
 if TYPE_CHECKING:
+    from benchmark.report import Table
     from benchmark.suites import Options
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -41,6 +42,9 @@ class Benchmark:
       precision: The precision of the measurements, which `in_precision` changes.
       bounds: GFLOP/s of a large product in each precision used so far.
       rows: The measurements, one dict for each contender and case.
+      found: What suites without contenders have found, one dict for each case.
+      tables: Tables of such suites.
+      drawn: Paths of plots of such suites.
       left_out: Contenders and points that were not measured, with the reasons.
       wrong: A message for each contender whose results differ from ours.
       path: The folder of the run.
@@ -50,6 +54,9 @@ class Benchmark:
     def __init__(self, options: Options):
         self.options = options
         self.rows: list[dict[str, Any]] = []
+        self.found: list[dict[str, Any]] = []
+        self.tables: list[Table] = []
+        self.drawn: list[str] = []
         self.left_out: dict[str, str] = {}
         self.wrong: list[str] = []
         self.bounds: dict[str, float] = {}
@@ -156,6 +163,7 @@ class Benchmark:
         gigaflop: float | None = None,
         unit: str = "ms",
         counted: str = "",
+        memory: dict[str, float] | None = None,
     ) -> None:
         """Adds a row for each contender, prints the new rows, and saves all rows.
 
@@ -164,11 +172,12 @@ class Benchmark:
           cell: Name of the cell.
           mode: What was timed.
           sizes: As returned by `sizes_of`.
-          samples: Times or sizes of memory of each contender. The first contender is ours.
+          samples: Times, sizes of memory or numbers of iterations of each contender. The first contender is ours.
           varied: Name of the size that varies within a plot.
           gigaflop: Number of operations in the products, in units of 1e9.
-          unit: Unit of the samples, "ms" or "MiB".
+          unit: Unit of the samples: "ms", "MiB" or "iterations".
           counted: What one step of one sequence is, such as "words", to report how many are processed per second.
+          memory: MiB of temporaries of some contenders, if it is measured besides the time.
         """
         kind = mode if self.precision == "float32" else f"{mode}, {self.precision}"
         print(f"\n{suite}: {cell}, {kind}, {', '.join(f'{k} = {v}' for k, v in sizes.items())}")
@@ -181,7 +190,9 @@ class Benchmark:
             row |= {**sizes, "unroll": int(unroll or 1), "varied": varied}
             timed = unit == "ms"
             row |= {"median_ms": median if timed else None, "min_ms": least if timed else None, "calls": len(values)}
-            row |= {"ratio": median / first, "device": self.device, "temporary_mib": None if timed else median}
+            row |= {"ratio": median / first, "device": self.device}
+            row |= {"temporary_mib": median if unit == "MiB" else (memory or {}).get(name)}
+            row |= {"iterations": median if unit == "iterations" else None}
             speed = 1e3 * gigaflop / least if gigaflop else None
             row |= {"gflops": speed, "fraction_of_bound": speed / self.bound if speed else None}
             row |= {"counted": counted, "per_second": 1e3 * sizes["B"] * sizes["T"] / median if counted else None}
@@ -189,10 +200,20 @@ class Benchmark:
             line = f"  {name:<32} {median:10.3f} {unit}  lowest {least:10.3f}  ratio {row['ratio']:6.2f}"
             line += f"  {row['fraction_of_bound']:6.1%} of the bound" if gigaflop else ""
             line += f"  {row['per_second']:12,.0f} {counted}/s" if counted else ""
+            line += (
+                f"  {row['temporary_mib']:8.1f} MiB of temporaries"
+                if timed and row["temporary_mib"] is not None
+                else ""
+            )
             print(line, flush=True)
+        self.save()
+
+    def save(self) -> None:
+        """Writes benchmark.json."""
         made = {"command": command(), "config": dataclasses.asdict(self.options), "versions": versions()}
         made |= {"bounds_gflops": self.bounds, "left_out": self.left_out, "wrong": self.wrong}
-        write_whole(self.path / "benchmark.json", json.dumps({**made, "rows": self.rows}, indent=1, default=str))
+        made |= {"rows": self.rows, "found": self.found}
+        write_whole(self.path / "benchmark.json", json.dumps(made, indent=1, default=str))
 
 
 def first_line(error: Exception) -> str:
@@ -218,7 +239,7 @@ def command() -> str:
 def versions() -> dict[str, str]:
     """Returns the versions of Python, jaxrnn and those compared packages that are installed."""
     found = {"python": platform.python_version(), "jaxrnn": jaxrnn.__version__}
-    for package in ("jax", "torch", "flax", "dm-haiku", "keras", "equinox", "llvmlite"):
+    for package in ("jax", "torch", "flax", "dm-haiku", "keras", "equinox", "llvmlite", "mlstm-kernels"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found

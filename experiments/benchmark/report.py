@@ -69,14 +69,9 @@ class Table(NamedTuple):
         return "\n".join([f"{self.title}:", "", *table])
 
 
-def print_tables(rows: Rows) -> None:
-    for table in tables_of(rows):
-        print(table.as_text())
-
-
-def write_tables(rows: Rows, path: Path, headline: str) -> None:
+def write_tables(tables: list[Table], path: Path, headline: str) -> None:
     """Writes the headline and all tables as Markdown."""
-    write_whole(path, "\n\n".join([headline, *(table.as_markdown() for table in tables_of(rows))]) + "\n")
+    write_whole(path, "\n\n".join([headline, *(table.as_markdown() for table in tables)]) + "\n")
 
 
 def tables_of(rows: Rows) -> list[Table]:
@@ -84,6 +79,8 @@ def tables_of(rows: Rows) -> list[Table]:
     tables = []
     for suite, some in grouped(rows, "suite").items():
         single = [row for row in some if not row["varied"]]
+        tables.append(memory_table(suite, [row for row in single if row["temporary_mib"] is not None]))
+        single = [row for row in single if row["temporary_mib"] is None]
         if suite != "bound":
             tables.append(ratio_table(suite, single))
         for counted, own in grouped(single, "counted").items():
@@ -155,6 +152,22 @@ def mean_ratio(rows: Rows, sizes: dict[str, int]) -> str:
     return f"{geometric_mean(found):.2f}{lowest}" + (f", {number} sizes" if number < sizes[rows[0]["cell"]] else "")
 
 
+def memory_table(suite: str, rows: Rows) -> Table:
+    """Makes a table of the time and the temporary memory of the default loop, and of other loops relative to it."""
+    others = [name for name in grouped(rows, "contender") if name != OURS]
+    columns = [f"{OURS}, ms", *(f"{name}, time" for name in others), f"{OURS}, MiB", *(f"{n}, MiB" for n in others)]
+    lines = []
+    for what, some in grouped(rows, lambda row: (row["cell"], f"{timed(row)}, {size_of(row)}")).items():
+        found = {row["contender"]: row for row in some}
+        texts = []
+        for measured in ("median_ms", "temporary_mib"):
+            ours = found[OURS][measured]
+            texts.append(f"{ours:.4g}")
+            texts += [f"{found[name][measured] / ours:.2f} times" if name in found else "" for name in others]
+        lines.append((*what, texts))
+    return Table(f"{suite}, time and temporary memory", columns, lines)
+
+
 def speed_table(title: str, rows: Rows) -> Table:
     """Makes a table of how many symbols or words are processed per second."""
 
@@ -185,9 +198,7 @@ def bound_table(suite: str, rows: Rows) -> Table:
 def against(title: str, mode: str, rows: Rows) -> Table:
     """Makes a table of times or memory against the size that varies."""
     varied = rows[0]["varied"]
-    measured, unit = (
-        ("median_ms", "ms") if rows[0]["temporary_mib"] is None else ("temporary_mib", "MiB of temporaries")
-    )
+    measured, unit = measured_in(rows[0])
 
     def column(row: dict[str, Any]) -> str:
         return f"{row['cell']}, {varied} = {row[varied]}"
@@ -196,6 +207,13 @@ def against(title: str, mode: str, rows: Rows) -> Table:
     for what, some in grouped(rows, timed).items():
         lines += make_lines(what, some, column, lambda own: f"{own[0][measured]:.4g}", columns)
     return Table(f"{title}, {mode}, {unit}", columns, lines)
+
+
+def measured_in(row: dict[str, Any]) -> tuple[str, str]:
+    """Returns the column of what was measured, and its unit."""
+    units = {"temporary_mib": "MiB of temporaries", "iterations": "iterations", "median_ms": "ms"}
+    column = next(column for column in units if row.get(column) is not None)
+    return column, units[column]
 
 
 # --- Plots ---
@@ -253,7 +271,7 @@ def ratios(axes: Any, rows: Rows) -> None:
 def against_size(axes: Any, rows: Rows) -> None:
     """Draws times or memory against the size that varies."""
     cells = {row["cell"] for row in rows}
-    measured = "temporary_mib" if rows[0]["temporary_mib"] is not None else "median_ms"
+    measured, unit = measured_in(rows[0])
     curves = dict.fromkeys((row["contender"], row["cell"]) for row in rows)
     for n, (contender, cell) in enumerate(curves):
         some = [row for row in rows if (row["contender"], row["cell"]) == (contender, cell)]
@@ -263,7 +281,7 @@ def against_size(axes: Any, rows: Rows) -> None:
             [row[varied] for row in some], [row[measured] for row in some], "o-", color=COLORS[n % 8], label=label
         )
     axes.set(xscale="log", yscale="log", xlabel=rows[0]["varied"])
-    axes.set_ylabel("MiB of temporaries" if measured == "temporary_mib" else "milliseconds")
+    axes.set_ylabel("milliseconds" if unit == "ms" else unit)
     axes.legend(fontsize="small")
 
 

@@ -24,10 +24,11 @@ from support.errors import BadInputError, fail
 from support.options import OptionGroup, Several, above, at_least
 from support.progress import print_table
 
-from benchmark import words, work
+from benchmark import choosing, iterations, matrices, million, words, work
 from benchmark.budget import Cost, fitting, predict, rounds_in_turn, total
 from benchmark.cases import NETWORKS, Case, Size, gigaflop, make_case, make_cell, make_network, sizes_of
 from benchmark.contenders import (
+    COMPILED,
     CUDNN,
     DEFERRED,
     FEW,
@@ -35,6 +36,7 @@ from benchmark.contenders import (
     NAMES,
     NATIVE,
     OURS,
+    PARALLEL,
     PEERS,
     SCAN,
     SLEEPING,
@@ -44,11 +46,26 @@ from benchmark.contenders import (
     missing,
     unfit,
 )
+from benchmark.devices import FOUR, devices_suite
 from benchmark.measuring import Benchmark, Precision
-from benchmark.report import plot, print_tables, write_tables
+from benchmark.report import plot, tables_of, write_tables
 from benchmark.work import measure
 
-Suite = Literal["bound", "layer", "model", "scaling", "memory", "grid", "odd", "networks", "gpu"]
+Suite = Literal[
+    "bound",
+    "layer",
+    "model",
+    "scaling",
+    "memory",
+    "grid",
+    "odd",
+    "networks",
+    "parallel",
+    "loops",
+    "gpu",
+    "devices",
+    "million",
+]
 SYMBOLS = 96  # of the character model
 THREE = ("LSTM", "GRU", "Elman")
 CELLS = {  # of the suites
@@ -58,6 +75,10 @@ CELLS = {  # of the suites
     "grid": THREE,
     "odd": ("MGU", "JANET", "PeepholeLSTM", "IndRNN", "MUT1"),
     "networks": THREE,
+    "parallel": ("LSTM", "GRU", "ParaGRU", "ParaLSTM", *matrices.CELLS),
+    "loops": tuple(choosing.KINDS),
+    "devices": ("LSTM",),
+    "million": ("LSTM", "LRU"),
 }
 ONLY = ("model", "memory")  # suites that can only measure their own cells
 SIZES = {
@@ -65,11 +86,25 @@ SIZES = {
     "model": ("32x64x128", "32x128x256"),
     "networks": ("32x64x128", "32x128x256", "64x64x512"),
     "grid": tuple(f"{b}x{t}x{h}" for h, b, t in itertools.product((64, 128, 256, 512, 1024), (1, 32, 64), (64, 128))),
+    "parallel": ("1x256x32", "1x1024x32", "8x256x32", "1x4096x32"),
+    "matrices": ("16x256x128",),  # of the cells with a matrix as state in the suite parallel
+    "devices": ("32x64x256",),
+    "million": ("1x1000000x64",),
     "odd": tuple(f"{b}x64x{h}" for h, b in itertools.product((64, 256, 1024), (1, 32, 64))),
 }
+# The sizes for --quick where four devices share the batch, where the default loop needs enough steps, and in pieces.
+QUICK = {"devices": ("4x5x8",), "matrices": ("2x9x8",), "million": ("1x40x8",)}
 # Sizes of the grid at which other JAX libraries are measured, too.
 PEER_SIZES = ((1, 128, 256), (32, 64, 128), (32, 128, 256), (64, 64, 512))
-MINUTES = {"layer": math.inf, "grid": 20.0, "odd": 6.0, "networks": 10.0, "gpu": 9.0}
+MINUTES = {
+    "layer": math.inf,
+    "grid": 20.0,
+    "odd": 6.0,
+    "networks": 10.0,
+    "parallel": 10.0,
+    "loops": 5.0,
+    "gpu": 9.0,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +116,9 @@ class Options(OptionGroup):
     sizes: Several[str] = ()  # Batch x time x hidden size (= input size), as in 32x64x128. Default: those of each suite
     contenders: Several[str] = ()  # What to compare with jaxrnn. Default: all; a wrong name lists them
     rounds: int = 7  # Number of turns of each contender, or the largest number where time is limited
-    minutes: float | None = None  # Time limit of a suite of layers. None: grid 20, odd 6, networks 10, gpu 9
+    minutes: float | None = (
+        None  # Time limit of a suite of layers. None: grid 20, odd 6, networks 10, parallel 10, loops 5, gpu 9
+    )
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # Precision of products on a GPU, or of all arrays
     other_cells: ClassVar[tuple[str, ...]] = ("ReluElman",)
 
@@ -95,11 +132,19 @@ class Options(OptionGroup):
             parts = size.split("x")
             if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
                 raise BadInputError(f"--sizes are like 32x64x128 (batch x time x hidden size), but one is {size!r}")
+            if "devices" in self.suite and int(parts[0]) % FOUR.devices:
+                raise BadInputError(
+                    f"--suite devices needs batches that are multiples of {FOUR.devices}, not {parts[0]}"
+                )
+            if "million" in self.suite and int(parts[1]) % million.PIECE:
+                raise BadInputError(
+                    f"--suite million needs a number of steps that is a multiple of {million.PIECE}, not {parts[1]}"
+                )
         for name in self.contenders:
             if name not in NAMES:
                 raise BadInputError(f"there is no contender {name!r}; they are {', '.join(NAMES)}")
         for name in self.cell:
-            make_cell(name, 1)
+            make_cell(name, 8)
         if "gpu" in self.suite and self.precision != "float32":
             raise BadInputError("--suite gpu measures all precisions: leave out --precision")
         if "gpu" in self.suite and not self.quick and jax.default_backend() != "gpu":
@@ -117,7 +162,7 @@ class Options(OptionGroup):
         return self.cell or CELLS[suite]
 
     def sizes_of(self, suite: str) -> list[Size]:
-        sizes = ("2x5x8",) if self.quick else self.sizes or SIZES[suite]
+        sizes = QUICK.get(suite, ("2x5x8",)) if self.quick else self.sizes or SIZES.get(suite) or choosing.sizes_here()
         return [cast("Size", tuple(map(int, size.split("x")))) for size in sizes]
 
 
@@ -173,8 +218,7 @@ def model_suite(bench: Benchmark) -> None:
     cells = bench.options.cells_of("model")
     for size in bench.options.sizes_of("model"):
         for name in cells:
-            among = [name for name in NAMES if name not in UNROLLED]
-            time_model(bench, "model", name, size, LAYERS if bench.options.quick else among)
+            time_model(bench, "model", name, size, LAYERS if bench.options.quick else [*LAYERS, COMPILED])
     if words.RECIPE.cell in cells:
         time_words(bench, "model", (OURS, TORCH, SLEEPING))
 
@@ -276,15 +320,21 @@ def layer_point(
     return Point(what, predict(layer, size, mode, here, bound), run)
 
 
-def time_sizes(bench: Benchmark, suite: str, among: Callable[[Size], Sequence[str]]) -> None:
-    """Times one layer over a sequence: its outputs, and its gradient with respect to parameters and inputs."""
-    points = [
+def size_points(
+    bench: Benchmark, suite: str, cells: Sequence[str], among: Callable[[Size], Sequence[str]]
+) -> list[Point]:
+    """Returns the points of one layer over a sequence: outputs, and gradients with respect to parameters and inputs."""
+    return [
         layer_point(bench, suite, name, size, mode, among(size))
         for size in bench.options.sizes_of(suite)
-        for name in bench.options.cells_of(suite)
+        for name in cells
         for mode in ("forward", "gradient")
     ]
-    time_points(bench, suite, points)
+
+
+def time_sizes(bench: Benchmark, suite: str, among: Callable[[Size], Sequence[str]]) -> None:
+    """Times one layer over a sequence."""
+    time_points(bench, suite, size_points(bench, suite, bench.options.cells_of(suite), among))
 
 
 def layer_suite(bench: Benchmark) -> None:
@@ -313,6 +363,39 @@ def networks_suite(bench: Benchmark) -> None:
             points += [add(network=network, label=network) for network in (*NETWORKS, "lengths")]
             points.append(add(precision="bfloat16", label="one layer"))
     time_points(bench, "networks", points)
+
+
+def parallel_suite(bench: Benchmark) -> None:
+    """Times loops that run many steps at once, and counts the iterations of `Newton` as the sequence grows."""
+    of_matrices = [name for name in bench.options.cells_of("parallel") if matrices.is_matrix_cell(name)]
+    others = [name for name in bench.options.cells_of("parallel") if name not in of_matrices]
+    points = [Point(*point) for point in matrices.points(bench, of_matrices)]
+    points += size_points(bench, "parallel", others, lambda size: (OURS, DEFERRED, *PARALLEL))
+    time_points(bench, "parallel", points)
+    quick = bench.options.quick
+    for name in others:
+        cell = make_cell(name, 4 if quick else 32)
+        first = cell.init(jax.random.key(0), iterations.FEATURES)
+        trained, error = iterations.train(cell, first, updates=2 if quick else 500)
+        print(
+            f"\nparallel: {name} is trained to repeat its input; the mean squared error is {error:.2f} (untrained 1.00)"
+        )
+        for mode, params in (("iterations at initialization", first), ("iterations after training", trained)):
+            for length in (4, 8) if quick else (64, 256, 1024, 4096):
+                samples = {loop: [iterations.count(cell, params, length, PARALLEL[loop])] for loop in PARALLEL}
+                sizes = {"B": 1, "T": length, "I": iterations.FEATURES, "H": cell.hidden_size, "L": 1}
+                bench.add("parallel", name, mode, sizes, samples, "T", unit="iterations")
+
+
+def loops_suite(bench: Benchmark) -> None:
+    """Times the gradient of each kind of cell with all loops that can run it, at several lengths."""
+    points = [
+        layer_point(bench, "loops", name, size, "gradient", choosing.loops_of(name, size))
+        for size in bench.options.sizes_of("loops")
+        for name in bench.options.cells_of("loops")
+    ]
+    time_points(bench, "loops", points)
+    bench.tables += choosing.tables(bench.rows)
 
 
 def gpu_suite(bench: Benchmark) -> None:
@@ -359,7 +442,11 @@ SUITES: dict[str, Callable[[Benchmark], None]] = {
     "grid": grid_suite,
     "odd": odd_suite,
     "networks": networks_suite,
+    "parallel": parallel_suite,
+    "loops": loops_suite,
     "gpu": gpu_suite,
+    "devices": devices_suite,
+    "million": million.million_suite,
 }
 
 
@@ -371,9 +458,11 @@ def main(options: Options) -> None:
                 if name in options.suite:
                     suite(bench)
         finally:  # an interrupted run keeps what it has measured
-            write_tables(bench.rows, bench.path / "table.md", bench.headline)
-    print_tables(bench.rows)
-    drawn = plot(bench.rows, bench.path, f"jaxrnn on {bench.device}")
+            tables = [*tables_of(bench.rows), *bench.tables]
+            write_tables(tables, bench.path / "table.md", bench.headline)
+    for table in tables:
+        print(table.as_text())
+    drawn = [*plot(bench.rows, bench.path, f"jaxrnn on {bench.device}"), *bench.drawn]
     print_table(table=str(bench.path / "table.md"), rows=str(bench.path / "benchmark.json"), plots=", ".join(drawn))
     if bench.wrong:
         fail("; ".join(bench.wrong), 1)

@@ -66,6 +66,46 @@ def make_layers(case: dict[str, Any], mode: str, device: str) -> Callable[[], li
     return forward if mode == "forward" else gradient
 
 
+def make_mlstm(case: dict[str, Any], mode: str, device: str, heads: int, own_backward: bool) -> Callable[[], list[Any]]:
+    """Like `make_layers`, for an mLSTM of mlstm-kernels, in chunks of 64 steps as by default.
+
+    Its own backward pass treats the denominator of the outputs as a constant.
+    """
+    from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd, mlstm_chunkwise__native_custbw
+
+    kernel: Any = mlstm_chunkwise__native_custbw if own_backward else mlstm_chunkwise__native_autograd
+    dtype = getattr(torch, case["dtype"])
+    (given,) = case["params"]
+    xs, weights, *parameters = (
+        torch.tensor(array, device=device).to(dtype) for array in (case["xs"], case["weights"], *given.values())
+    )
+    leaves = [xs, *parameters]
+    for leaf in leaves:
+        leaf.requires_grad_(mode == "gradient")
+    w_x, b, w_gates, b_gates = parameters
+    size = w_x.shape[1] // 4 // heads
+    scale = torch.tensor([1, size**0.5, 1, 1], device=device).repeat_interleave(heads * size).to(dtype)
+
+    def run() -> Any:
+        x = xs.transpose(0, 1)
+        # The kernel divides by the root of the size, and jaxrnn's keys are divided before their bias is added.
+        q, k, v, o = torch.addmm(scale * b, x.flatten(0, 1), w_x).unflatten(0, x.shape[:2]).chunk(4, -1)
+        q, k, v = (part.unflatten(-1, (heads, size)).transpose(1, 2) for part in (q, k, v))
+        i, f = (x @ w_gates + b_gates).transpose(1, 2).chunk(2, 1)
+        chunk_size = x.shape[1] if x.shape[1] % 64 else 64  # the length must be a multiple of it
+        h = kernel(q, k, v, i, f, chunk_size=chunk_size)
+        return (torch.sigmoid(o) * h.transpose(1, 2).flatten(2)).transpose(0, 1)
+
+    def forward() -> list[Any]:
+        with torch.inference_mode():
+            return [run()]
+
+    def gradient() -> list[Any]:
+        return list(torch.autograd.grad((run() * weights).sum(), leaves))
+
+    return forward if mode == "forward" else gradient
+
+
 def make_model(case: dict[str, Any], device: str, clip: float, rate: float, compiled: bool) -> Callable[[], list[Any]]:
     """Returns a function that makes one training step per call and returns its loss."""
     module = make_rnn(case["name"], case["params"], device)
@@ -142,6 +182,7 @@ def serve(requests: Any, answers: Any) -> None:
     """Answers `("make", tf32, device, maker, arguments)`, `("results",)` and `("milliseconds",)`."""
     makers: dict[str, Any] = {
         "layers": make_layers,
+        "mlstm": make_mlstm,
         "model": make_model,
         "words": make_words,
         "product": make_product,

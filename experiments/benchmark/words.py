@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import word_lm
 from jax import Array
-from support.training import many_steps, step_keys
+from support.devices import make_mesh
+from support.feeding import Block
 
 from benchmark.cases import gigaflop_of
 from benchmark.contenders import TORCH
@@ -62,8 +63,9 @@ def word_model(contender: str, words: Words) -> Task:
 def our_words(words: Words) -> Task:
     options = words.options
     model = word_lm.make_model(options, options.vocabulary)
-    steps = many_steps(partial(word_lm.update, options, model), step_keys(options.seed))
-    data = words.windows, jnp.zeros(2, int)
+    mesh = make_mesh("one", options.batch)
+    steps = word_lm.make_steps(options, model, mesh, WINDOWS, np.zeros(2, int))
+    data = Block(np.int32(0), words.windows)
     train = jax.tree.map(jnp.copy, words.train)  # because a call donates it
 
     def call() -> Array:

@@ -21,7 +21,17 @@ from jax import Array
 
 import jaxrnn
 from benchmark.cases import Case, cell_params
-from benchmark.contenders import ANY, BUILDS, COMPILED, SLEEPING, TORCH, Layer, missing
+from benchmark.contenders import (
+    ANY,
+    ASLEEP,
+    BUILDS,
+    COMPILED,
+    MLSTM_KERNELS,
+    OWN_BACKWARD,
+    TORCH,
+    Layer,
+    missing,
+)
 
 CLIP = 1.0  # largest norm of the character model's gradient
 RATE = 1e-3  # learning rate of its optimizer, Adam
@@ -39,12 +49,14 @@ class Task(NamedTuple):
       results: Turns what `call` returns into arrays that must be the same for all contenders.
       own_clock: For work in another process: makes a call and returns the milliseconds that it took there.
       steps: Number of training steps that a call makes.
+      temporary_mib: Returns what the compiled program allocates besides its arguments and results. None for PyTorch.
     """
 
     call: Callable[[], Any]
     results: Callable[[Any], list[Any]]
     own_clock: Callable[[], float] | None = None
     steps: int = 1
+    temporary_mib: Callable[[], float] | None = None
 
     def milliseconds(self) -> float:
         """Returns the time of one call, or of one of its training steps."""
@@ -127,7 +139,10 @@ def jax_layers(contender: str, case: Case, mode: str) -> Task:
         norms = [matrices_norm([np.asarray(leaf) for leaf in jax.tree.leaves(grads)])] if grads else []
         return [np.asarray(sequence.swapaxes(0, 1) if batch_major else sequence, "float32"), *norms]
 
-    return Task(lambda: jax.block_until_ready(function(*args)), results)
+    def temporary_mib() -> float:
+        return function.lower(*args).compile().memory_analysis().temp_size_in_bytes / 2**20
+
+    return Task(lambda: jax.block_until_ready(function(*args)), results, temporary_mib=temporary_mib)
 
 
 def jax_model(contender: str, case: Case) -> Task:
@@ -184,7 +199,7 @@ class Worker:
 @cache
 def worker(contender: str) -> Worker:
     """Returns the process of a contender. Spinning idle threads are faster unless other programs run."""
-    return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender == SLEEPING else {})
+    return Worker(**{"OMP_WAIT_POLICY": "passive"} if contender.endswith(ASLEEP) else {})
 
 
 def torch_task(contender: str, maker: str, gradient: bool = False, **options: Any) -> Task:
@@ -215,6 +230,9 @@ def as_arrays(case: Case) -> dict[str, Any]:
 
 
 def layers(contender: str, case: Case, mode: str) -> Task:
+    if contender in MLSTM_KERNELS:
+        how = {"heads": case.cell.num_heads, "own_backward": contender in OWN_BACKWARD}
+        return torch_task(contender, "mlstm", mode == "gradient", case=as_arrays(case), mode=mode, **how)
     if contender.startswith(TORCH):
         return torch_task(contender, "layers", mode == "gradient", case=as_arrays(case), mode=mode)
     return jax_layers(contender, case, mode)

@@ -19,6 +19,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -41,7 +42,7 @@ from tqdm import tqdm
 
 import jaxrnn
 from zoo.fitting import count, fit
-from zoo.results import Entry, Results
+from zoo.results import Entry, Results, read_rows
 from zoo.tasks import TASKS, Task, judge
 
 SECONDS_PER_CALL = 0.5  # training time between two checks of the clock
@@ -58,6 +59,7 @@ class Options(SavedOptions):
     cell: Several[str] = ()  # Names of cells in jaxrnn. Default: all
     learning_rate: tuple[float, ...] = (2e-3, 1e-2)  # Peak learning rates. Each trains one network
     batch: int = 32  # Number of sequences in a batch
+    others: Path | None = None  # A results.csv of another run. Its rows of other cells and tasks are kept in the table
     alternatives: ClassVar[tuple[str, ...]] = ("steps", "seconds")
 
     def check(self) -> None:
@@ -68,11 +70,21 @@ class Options(SavedOptions):
         at_least(1, task=len(self.task), learning_rate=len(self.learning_rate))
         for name in self.cell:
             cell_class(name)
+        if self.others is not None and not self.others.is_file():
+            raise BadInputError(f"--others must be a file, but there is none at {self.others}")
+        for entry in self.kept:
+            cell_class(entry.cell)
 
     @property
     def entries(self) -> list[Entry]:
         cells = self.cell or [kind.__name__ for kind in jaxrnn.cells.all()]
         return [Entry(task, cell) for cell in cells for task in self.task]
+
+    @property
+    def kept(self) -> dict[Entry, dict[str, str]]:
+        """The rows of another run that this run does not replace."""
+        others = read_rows(self.others) if self.others else {}
+        return {entry: row for entry, row in others.items() if entry not in set(self.entries)}
 
 
 @dataclass(frozen=True)
@@ -195,6 +207,7 @@ def attempt(options: Options, entry: Entry) -> tuple[Entry, dict[str, Any]]:
 def main(options: Options, folder: RunFolder, limit: Limit) -> None:
     run = Run(folder, options, facts={})
     results = Results(run.path)
+    results.keep(options.kept)
     entries = options.entries
     missing = [entry for entry in entries if entry not in results.rows]
     most = limit.jobs or (available_cores() if jax.default_backend() == "cpu" else 1)

@@ -82,7 +82,7 @@ READINGS: dict[str, tuple[jaxrnn.Layer, ...]] = {
     "CfC": (WithGap(),),
     "GRUD": (WithMask(), WithGap()),
 }
-AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "SelectiveSSM"}
+AS_WIDE_AS_INPUT = {"DampedEMA", "IntersectionRNN", "RGLRU", "S4D", "SelectiveSSM"}
 CONVOLUTIONAL = {"ConvGRU", "ConvLSTM", "PeepholeConvLSTM"}
 SETTINGS: dict[str, dict[str, Any]] = {  # where half of the hidden size is not a good value of an argument
     "LMU": {"theta": 100},

@@ -38,6 +38,11 @@ class Entry(NamedTuple):
         return f"{self.cell} | {self.task}"
 
 
+def as_shown(value: float) -> float:
+    """Returns a test result as the table shows it. Results that look equal there have the same rank."""
+    return float(f"{value:.3g}")
+
+
 def kind_of(cell: str) -> str:
     if issubclass(cell_class(cell), jaxrnn.LinearCell):
         return "linear in its state"
@@ -45,12 +50,20 @@ def kind_of(cell: str) -> str:
     return "state of one array" if len(state._fields) == 1 else "state of several arrays"
 
 
+def read_rows(path: Path) -> dict[Entry, dict[str, str]]:
+    return {Entry(row["task"], row["cell"]): row for row in read_table(path, **READ)}
+
+
 class Results:
     """results.csv in the run directory, written after each entry."""
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / "results.csv"
-        self.rows = {Entry(row["task"], row["cell"]): row for row in read_table(self.path, **READ)}
+        self.rows = read_rows(self.path)
+
+    def keep(self, others: dict[Entry, dict[str, str]]) -> None:
+        """Adds rows of another run, unless there are rows of these cells and tasks."""
+        self.rows = others | self.rows
 
     def add(self, entry: Entry, row: dict[str, Any]) -> None:
         values = {n: f"{v:.6g}" if isinstance(v, float | np.floating) else str(v) for n, v in row.items()}
@@ -58,9 +71,9 @@ class Results:
         write_table(self.path, COLUMNS, self.rows.values())
 
     def of(self, entry: Entry) -> float:
-        """Returns the test result of a cell; NaN if it failed or has not run."""
+        """Returns the test result of a cell as the table shows it; NaN if it failed or has not run."""
         row = self.rows.get(entry)
-        return float(row["test"]) if row and not row["failure"] else math.nan
+        return as_shown(float(row["test"])) if row and not row["failure"] else math.nan
 
     def line(self, entry: Entry) -> str:
         row = self.rows[entry]

@@ -118,7 +118,7 @@ def characters() -> Task:
 
     starts = jnp.linspace(num_train, len(symbols) - WINDOW - 1, 2 * TESTED).astype(jnp.int32)
     half = len(starts) // 2
-    losses = ngram_losses(text.symbols, num_train, number, 5)
+    losses = ngram_losses(np.asarray(text.symbols), num_train, number, 5)
     baselines = {"order-5 n-gram": losses[4], "bigram": losses[1], "a guess": math.log(number)}
     return Task(
         draw=draw,

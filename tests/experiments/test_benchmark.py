@@ -8,15 +8,18 @@ import json
 import os
 import subprocess
 import sys
+import types
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from benchmark import budget, cases, contenders, measuring, report, suites, words, work
+from benchmark import budget, cases, choosing, contenders, matrices, measuring, million, report, suites, words, work
 from support.errors import BadInputError
 
+import jaxrnn
 from tests.support.scripts import EXPERIMENTS
-from tests.support.tiers import slow
+from tests.support.tiers import slow, slow_but
 
 COLUMNS = {"suite", "cell", "contender", "mode", "B", "T", "I", "H", "median_ms", "min_ms", "ratio", "device"}
 
@@ -100,7 +103,8 @@ def test_every_suite_and_contender(tmp_path, names):
             assert row["ratio"] == pytest.approx(row["median_ms"] / first["median_ms"])
             assert row["fraction_of_bound"] == pytest.approx(row["gflops"] / made["bounds_gflops"][row["precision"]])
     if "layer" in names:
-        for name in set(suites.LAYERS) - names_here("layer", "gradient"):
+        known = {name for name in suites.LAYERS if contenders.knows(name, "LSTM")}
+        for name in known - names_here("layer", "gradient"):
             assert f"left out: {name}: " in done.stdout
 
 
@@ -128,6 +132,128 @@ def test_suites_with_limited_time(tmp_path, monkeypatch, capsys, suite, cell, mo
     assert table.startswith("One run of `python experiments/benchmark")
     assert f"{suite}, time relative to jaxrnn:\n\n| | | {cell} |\n" in table
     assert (tmp_path / "run" / f"{suite}.png").exists()
+
+
+@pytest.mark.slow
+def test_parallel_suite_counts_iterations(tmp_path):
+    rows, _ = rows_of(tmp_path, suite=("parallel",), cell=("ParaGRU",))
+    counted = [row for row in rows if row["iterations"] is not None]
+    assert {row["mode"] for row in counted} == {"iterations at initialization", "iterations after training"}
+    assert {row["contender"] for row in counted} == set(contenders.PARALLEL)
+    assert all(1 <= row["iterations"] <= row["T"] for row in counted)
+    timed = {row["contender"] for row in rows if row["suite"] == "parallel" and row["median_ms"]}
+    assert timed >= {contenders.OURS, contenders.DEFERRED, *contenders.PARALLEL}
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "parallel against T, iterations after training, iterations:" in table
+    assert (tmp_path / "run" / "parallel.png").exists()
+
+
+@pytest.mark.slow
+def test_parallel_suite_times_cells_with_matrices(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # other tests run at the same time
+    rows, _ = rows_of(tmp_path, suite=("parallel",), cell=("MLSTM", "LinearAttention"))
+    rows = [row for row in rows if row["suite"] == "parallel"]
+    loops = {contenders.OURS, contenders.DEFERRED, contenders.NATIVE}
+    peers = {name for name in contenders.MLSTM_KERNELS if not contenders.missing(name)}
+    found = {(row["cell"], row["mode"], row["contender"]) for row in rows}
+    assert found == {
+        *itertools.product(["MLSTM"], ["gradient, 4 heads", "gradient, 1 head"], loops | peers),
+        *itertools.product(["LinearAttention"], ["gradient, 1 head"], loops),
+    }
+    for row in rows:
+        assert row["median_ms"] > 0
+        assert (row["temporary_mib"] is None) == (row["contender"] in peers)
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "| MLSTM | gradient, 4 heads, 2x9x8 | " in table
+
+
+@pytest.mark.parametrize("name", slow_but(matrices.CELLS, ["Retention"]))
+def test_the_default_loop_of_cells_with_matrices_is_chunked(name):
+    (size,) = suites.Options(quick=True).sizes_of("matrices")
+    cells = [cell for heads in matrices.HEADS if (cell := matrices.make_matrix_cell(name, size[-1], heads))]
+    assert [getattr(cell, "num_heads", 1) for cell in cells] == ([1] if name == "LinearAttention" else [4, 1])
+    for cell in cells:
+        case = matrices.make_case(name, cell, size, "float32")
+        (choice,) = jaxrnn.loops.Auto().choose(cell, *case.params, case.xs)
+        assert isinstance(choice.loop, jaxrnn.loops.Chunked)
+
+
+@pytest.mark.slow
+def test_loops_suite_compares_what_can_run_each_cell(tmp_path):
+    rows, _ = rows_of(tmp_path, suite=("loops",))
+    timed = {(row["cell"], row["contender"]) for row in rows if row["suite"] == "loops"}
+    assert {cell for cell, _ in timed} == set(choosing.KINDS)
+    assert {cell for cell, loop in timed if loop == contenders.NEWTON} == {"LSTM", "GRU", "ParaGRU"}
+    assert {cell for cell, loop in timed if loop == contenders.ASSOCIATIVE} == {"MinGRU", "LRU"}
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "loops, CPU, time of the gradient relative to the fastest loop (bold: the default):" in table
+    assert "| ParaGRU (nonlinear, elementwise) | B = 1 | not measured | not measured | not measured |" in table
+    assert "| | B = 8 | not measured | not measured | not measured |" in table
+
+
+def test_loops_are_named_in_the_order_of_their_times(monkeypatch):
+    monkeypatch.setattr(choosing, "platform", lambda: "cpu")
+    monkeypatch.setattr(choosing, "default_loop", lambda name, size: "Deferred")
+    names = (contenders.OURS, "jaxrnn Scan", "jaxrnn Native")
+    rows = [row(name, ratio, suite="loops", size=(1, 100, 64)) for name, ratio in zip(names, (1.5, 3, 1), strict=True)]
+    rows += [row(contenders.OURS, 1.0, suite="loops", size=(32, 1000, 64))]
+    here, other = choosing.tables(rows)
+    assert here.columns == ["T = 100", "T = 1,000"]
+    assert here.lines == [
+        ("LSTM (nonlinear, dense)", "B = 1", ["Native (2 ms), **Deferred** 1.5, Scan 3", "not measured"]),
+        ("LSTM (nonlinear, dense)", "B = 32", ["not measured", "**Deferred** (2 ms)"]),
+    ]
+    assert other.columns == ["T = 1,024", "T = 16,384", "T = 131,072"]
+    assert [texts for _, _, texts in other.lines] == [["not measured"] * 3] * 3
+
+
+def test_loops_that_need_too_much_memory_are_left_out(monkeypatch):
+    monkeypatch.setattr(choosing, "default_loop", lambda name, size: "Native")
+    assert contenders.NEWTON in choosing.loops_of("LSTM", (1, 1000, 64))
+    assert contenders.NEWTON not in choosing.loops_of("LSTM", (32, 1000, 64))  # 32,000 Jacobians of 128 x 128
+    assert contenders.NEWTON in choosing.loops_of("ParaGRU", (1, 100_000, 64))
+    assert contenders.NATIVE not in choosing.loops_of("LSTM", (1, 100, 64))
+
+
+@pytest.mark.slow
+def test_million_suite_measures_both_ways(tmp_path, capsys):
+    _, made = rows_of(tmp_path, suite=("million",))
+    assert [(one["cell"], one["mode"], one["way"]) for one in made["found"]] == [
+        *itertools.product(("LSTM", "LRU"), million.MODES, million.WAYS)
+    ]
+    for one in made["found"]:
+        assert len(one["long"]) == 1
+        assert min(one["long"] + one["short"]) > 0
+        assert one["peak_mib"] >= one["before_mib"] > 10
+    assert not made["wrong"]
+    assert "million, LRU, B = 1, T = 40, H = 8" in capsys.readouterr().out
+    assert "million, LSTM, B = 1, T = 40, H = 8:" in (tmp_path / "run" / "table.md").read_text()
+    assert not (tmp_path / "run" / "series.npy").exists()
+
+
+def test_ways_of_a_million_steps_that_differ_are_found():
+    found = {
+        (mode, way): {"loss": 1.0 + 0.01 * (way == million.WAYS[1]), "norm": 2.0}
+        for mode in million.MODES
+        for way in million.WAYS
+    }
+    bench: Any = types.SimpleNamespace(wrong=[])
+    million.check(bench, "LSTM", found)
+    assert bench.wrong == ["million: the loss of LSTM is 1.0 in one call, but 1.01 from a file"] * 2
+
+
+def test_million_suite_needs_whole_pieces(tmp_path):
+    with pytest.raises(BadInputError, match="--suite million needs a number of steps that is a multiple of 10000"):
+        suites.Options(suite=("million",), sizes=("1x12345x64",)).check()
+
+
+def test_a_process_of_the_million_suite_that_ends_is_an_error(tmp_path):
+    bench: Any = types.SimpleNamespace(path=tmp_path)
+    with pytest.raises(
+        BadInputError, match=r"a process of --suite million has ended: its error is in .*processes\.log"
+    ):
+        million.measure_one(bench, {"cell": "none"})
+    assert "Error" in (tmp_path / "processes.log").read_text()
 
 
 @pytest.mark.slow
@@ -238,6 +364,7 @@ def test_packages_that_contenders_need(monkeypatch):
         **{name: "flax" for name in contenders.NAMES if name.startswith("flax")},
         **{name: name.partition(",")[0] for name in contenders.NAMES if name.startswith(("haiku", "keras", "equinox"))},
         **dict.fromkeys(("torch", contenders.SLEEPING, "torch.compile"), "torch"),
+        **dict.fromkeys(contenders.MLSTM_KERNELS, "mlstm_kernels"),
     }
 
 
@@ -345,6 +472,25 @@ def test_tables():
     assert lines[6] == "| | Haiku | 1.50, 1 sizes | |"
 
 
+def test_a_table_of_time_and_memory():
+    rows = [
+        row("jaxrnn", 1.0, "MLSTM", size=(2, 9, 8), temporary_mib=3.0),
+        row("jaxrnn Deferred", 4.0, "MLSTM", size=(2, 9, 8), temporary_mib=12.0),
+        row("mlstm-kernels", 1.5, "MLSTM", size=(2, 9, 8)),
+        row("jaxrnn", 1.0, "DeltaNet", size=(2, 9, 8), temporary_mib=2.0),
+        row("jaxrnn Native", 3.0, "DeltaNet", size=(2, 9, 8), temporary_mib=1.0),
+    ]
+    memory, ratios = report.tables_of(rows)
+    assert memory.columns == ["jaxrnn, ms", "jaxrnn Deferred, time", "jaxrnn Native, time"] + [
+        f"{name}, MiB" for name in ("jaxrnn", "jaxrnn Deferred", "jaxrnn Native")
+    ]
+    assert memory.lines == [
+        ("MLSTM", "gradient, 2x9x8", ["2", "4.00 times", "", "3", "4.00 times", ""]),
+        ("DeltaNet", "gradient, 2x9x8", ["2", "", "3.00 times", "2", "", "0.50 times"]),
+    ]
+    assert ratios.lines == [("gradient", "mlstm-kernels", ["1.50"])]
+
+
 def test_plots_of_many_sizes_have_a_panel_per_cell(tmp_path):
     sizes = [(b, 64, h) for b in (1, 32, 64) for h in (64, 128, 256)]
     rows = [row(name, 1.5, cell, size=s) for name in ("jaxrnn", "torch") for cell in ("LSTM", "GRU") for s in sizes]
@@ -352,6 +498,10 @@ def test_plots_of_many_sizes_have_a_panel_per_cell(tmp_path):
     assert report.plot(rows, tmp_path, "title") == [str(tmp_path / "grid.png")]
     few = [row for row in rows if row["B"] == 1]
     assert [title for title, *_ in report.panels_of("grid", few)] == ["grid: gradient"]
+
+
+def test_cells_that_need_some_size_can_be_chosen():
+    suites.Options(cell=("Retention", "ClockworkRNN")).check()
 
 
 @pytest.mark.parametrize(
@@ -367,7 +517,10 @@ def test_plots_of_many_sizes_have_a_panel_per_cell(tmp_path):
         ({"suite": ("gpu",)}, "--suite gpu needs a GPU, but JAX finds none"),
         ({"rounds": 0}, "--rounds must be at least 1"),
         ({"minutes": 0.0, "suite": ("grid",)}, "--minutes must be above 0"),
-        ({"minutes": 1.0, "suite": ("model",)}, "--minutes is for --suite layer, grid, odd, networks, gpu"),
+        (
+            {"minutes": 1.0, "suite": ("model",)},
+            "--minutes is for --suite layer, grid, odd, networks, parallel, loops, gpu",
+        ),
     ],
 )
 def test_bad_input(options, message):

@@ -192,9 +192,40 @@ def test_bad_options_are_reported_in_one_line(monkeypatch, capsys):
         assert len(err.splitlines()) == 1
 
 
+def test_rows_of_another_run_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    other = Results(tmp_path)
+    for n, cell in enumerate(("LSTM", "GRU")):
+        other.add(
+            Entry("adding", cell), {"test": 0.1 + n, "failure": "", "hidden_size": 8, "updates": 10, "compiled": 1}
+        )
+    options = ("--task", "adding", "--cell", "GRU", "--parameters", "60", "--others", "results.csv")  # it does not fit
+    assert call(monkeypatch, *QUICK, *options) == 0
+    kept, own = rows()
+    assert (kept["cell"], kept["test"], kept["failure"]) == ("LSTM", "0.1", "")
+    assert own["failure"].startswith("GRU has ")
+    assert "| 1 | `LSTM` | **0.1** |" in Path("runs/zoo/1/table.md").read_text()
+    assert call(monkeypatch, "--resume") == 0
+    assert rows() == [kept, own]
+    assert call(monkeypatch, "--others", "none.csv") == 2
+    assert f"--others must be a file, but there is none at {tmp_path}/none.csv" in capsys.readouterr().err
+    other.add(Entry("adding", "LSTN"), {"failure": "diverged"})
+    assert call(monkeypatch, "--others", "results.csv") == 2
+    assert "there is no cell named 'LSTN'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_published_table_is_that_of_the_published_results():
+    folder = EXPERIMENTS / "zoo"
+    published = Results(folder)
+    assert published.table() == (folder / "table.md").read_text()
+    assert {entry.cell for entry in published.rows} == {kind.__name__ for kind in jaxrnn.cells.all()}
+
+
 def test_the_order_of_the_table(tmp_path):
     results = Results(tmp_path)
-    reached = {"LSTM": (0.2, 0.3), "GRU": (0.1, 0.4), "Elman": (0.1, 0.1), "IndRNN": (None, 0.05)}
+    # 0.1 and 0.10001 are equal in the table.
+    reached = {"LSTM": (0.2, 0.3), "GRU": (0.10001, 0.4), "Elman": (0.1, 0.1), "IndRNN": (None, 0.05)}
     for cell, values in reached.items():
         for task, value in zip(("adding", "digits"), values, strict=True):
             row = {"failure": "diverged"} if value is None else {"test": value, "failure": ""}
