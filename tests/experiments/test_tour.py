@@ -2,7 +2,8 @@
 
 To run it again and save its outputs, after a change:
 
-    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False experiments/tour.ipynb
+    jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+        --ExecutePreprocessor.coalesce_streams=True experiments/tour.ipynb
 """
 
 from __future__ import annotations
