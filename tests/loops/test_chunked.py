@@ -14,7 +14,7 @@ from jaxrnn import unroll
 from jaxrnn.loops import Auto, Chunked, Scan
 from tests.support.cases import cell_cases, variants
 from tests.support.comparisons import assert_close
-from tests.support.inputs import INPUT, draw, draw_params, draw_state
+from tests.support.inputs import INPUT, draw, draw_inputs, draw_params, draw_state
 from tests.support.loops import BATCH, LENGTHS, RESETS, TIME, compare, value_and_gradients
 from tests.support.tiers import slow
 
@@ -53,6 +53,40 @@ def test_equals_scan_at_other_lengths(time):
 
 
 CHUNKED = Chunked(chunk=4)
+MANY_SEQUENCES = 130  # so that the inputs of each chunk are projected on their own
+
+
+@pytest.mark.parametrize(
+    ("name", "reverse"),
+    [(name, True) if name in REPRESENTATIVES else slow(name, True) for name in MATRIX_CELLS]
+    + [slow(name, False) for name in REPRESENTATIVES],
+)
+def test_equals_scan_with_many_sequences(name, reverse):
+    cell, input_size = MATRIX_CELLS[name], ALL[name].reference.input_size
+    rng = np.random.default_rng(0)
+    params = draw_params(cell, input_size=input_size)
+    args = params, draw_inputs(input_size, TIME, MANY_SEQUENCES), draw_state(cell, params, (MANY_SEQUENCES,))
+    lengths, resets = rng.integers(0, TIME + 1, MANY_SEQUENCES), rng.random((TIME, MANY_SEQUENCES)) < 0.2
+    one, other = (
+        value_and_gradients(cell, loop, args, None, lengths, resets, reverse=reverse) for loop in (CHUNKED, Scan())
+    )
+    assert_close(one, other, rtol=1e-9)
+
+
+def test_memory_with_many_sequences():
+    cell = jaxrnn.DeltaNet(32)
+    params = draw_params(cell, input_size=32)
+
+    def temporaries(time):
+        def loss(params, xs):
+            return (unroll(cell, params, xs, loop=CHUNKED)[1] ** 2).sum()
+
+        compiled = jax.jit(jax.grad(loss, (0, 1))).lower(params, draw(time, MANY_SEQUENCES, 32)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    of_one_array = 64 * MANY_SEQUENCES * 32 * 8  # [64, MANY_SEQUENCES, 32]
+    saved = 64 // 4 * MANY_SEQUENCES * 32 * 32 * 8  # the matrices between chunks
+    assert temporaries(128) - temporaries(64) < saved + 4 * of_one_array  # all projections alone are three arrays
 
 
 @pytest.mark.parametrize("loop", [Chunked(), Chunked(chunk=1), Chunked(chunk=3), Chunked(chunk=2, checkpoint_every=5)])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
+
+import jax
 
 from jaxrnn import _check as check
 from jaxrnn._matrix_cell import MatrixCell
 from jaxrnn._time_axis import from_last_part
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, WithStates
 from jaxrnn.loops._chunks import run_in_checkpoints
+
+MANY = 512  # steps of all sequences: their inputs are projected chunk by chunk if a chunk has as many
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Chunked(Loop):
     Step by step, such a cell reads and writes its whole matrix at every step. This loop computes the outputs of a chunk
     from the matrix at its start and from the products of its queries with its keys. Only the chunks are computed one
     after the other, and only the matrices between them are saved for the backward pass, which computes the rest again.
+    With many sequences, this includes the projections of the inputs; with few, the products of one chunk would be too
+    small to be fast, so the inputs of all steps are projected at once.
 
     With the factors of a step, :math:`S_t = \mathrm{diag}(\alpha_t) S_{t-1} + e_t (r_t^\top S_{t-1}) + k_t v_t^\top`, a
     step :math:`i` of the chunk that begins after :math:`S_0` reads
@@ -41,8 +49,8 @@ class Chunked(Loop):
       (100, 2, 8)
 
     Args:
-      chunk: Number of steps of a chunk, rounded up to a power of two. Large chunks make large products, but the work
-        within a chunk grows with its square.
+      chunk: Number of steps of a chunk, rounded up to a power of two; None: 64, or 32 with a delta rule or with a decay
+        for each key. Large chunks make large products, but the work within a chunk grows with its square.
       checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
         recomputes the steps in between. It need not divide the length.
       axis_name: The mesh axis over which time is sharded, as for `AssociativeScan`, or None. Each device computes twice
@@ -54,13 +62,12 @@ class Chunked(Loop):
     """
 
     _: KW_ONLY
-    chunk: int = 32
+    chunk: int | None = None
     checkpoint_every: int | None = None
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        check.positive(self, "chunk")
-        check.positive_or_none(self, "checkpoint_every")
+        check.positive_or_none(self, "chunk", "checkpoint_every")
         check.name_or_none(self, "axis_name")
 
     def __call__(self, cell: Cell, params: Params, steps: Steps, state: State) -> tuple[State, Any]:
@@ -82,18 +89,35 @@ class Chunked(Loop):
                 "Chunked needs a length that is known, but under jax.export it is symbolic: "
                 "call unroll with loop=jaxrnn.loops.Deferred()"
             )
+        from jaxrnn._kinds import with_dtypes_of
         from jaxrnn.loops.chunked._parts import start_of_part
-        from jaxrnn.loops.chunked._run import run_all
+        from jaxrnn.loops.chunked._run import run_all, update_shapes, with_wide_memory
+
+        update = update_shapes(cell, params, state, steps)
+        has_key_decay = update.log_decay is not None and update.log_decay.shape[-1] > 1
+        chunk = self.chunk or (64 if update.read is None and not has_key_decay else 32)
+        chunk = 1 << (chunk - 1).bit_length()
+        block = chunk if number_of_sequences(cell, params, state) * chunk >= MANY else None
+
+        def run_block(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
+            if block is None or steps.length <= block:
+                return run(params, carry, steps)
+            return run_in_checkpoints(run, block, params, carry, steps)
 
         def run_steps(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
-            return run_in_checkpoints(run, self.checkpoint_every, params, carry, steps)
+            return run_in_checkpoints(partial(run_block, run), self.checkpoint_every, params, carry, steps)
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
-            return run_all(cell, self.chunk, params, state, steps)
+            return run_all(cell, chunk, params, state, steps)
 
-        if self.axis_name is None:
-            return run_steps(run, params, state, steps)
-        if steps.length:
-            state = start_of_part(cell, self.chunk, self.axis_name, run_steps, params, state, steps)
-        state, ys = run_steps(run, params, state, steps)
-        return from_last_part(self.axis_name, steps.reverse, state), ys
+        if self.axis_name is not None and steps.length:
+            state = start_of_part(cell, chunk, self.axis_name, run_steps, params, state, steps)
+        last, ys = run_steps(run, params, with_wide_memory(cell, state), steps)
+        last = with_dtypes_of(state, last)
+        return last if self.axis_name is None else from_last_part(self.axis_name, steps.reverse, last), ys
+
+
+def number_of_sequences(cell: MatrixCell, params: Params, state: State) -> int:
+    of_one = jax.eval_shape(lambda params: cell.memory(cell.initial_state(params)).s, params)
+    s = cell.memory(state).s
+    return math.prod(s.shape[: s.ndim - of_one.ndim])

@@ -15,7 +15,15 @@ from jaxrnn._time_axis import left_before_part, state_before_part
 from jaxrnn._tracing import ignoring_unused, widen
 from jaxrnn.layer import Params, State, Steps
 from jaxrnn.loops._stacking import cast_like
-from jaxrnn.loops.chunked._run import Inputs, StabilizerMaps, aligned, join_state, run_memory, split_state
+from jaxrnn.loops.chunked._run import (
+    Inputs,
+    StabilizerMaps,
+    aligned,
+    join_state,
+    run_memory,
+    split_state,
+    update_shapes,
+)
 from jaxrnn.ops import spread_like, where
 
 
@@ -60,8 +68,8 @@ def start_of_part(
         _, maps = run(partial(_after_steps, memory), StabilizerMaps.identity(memory.m))
         memory = memory._replace(m=before_part(StabilizerMaps.apply, maps, memory.m))
 
-    update = jax.eval_shape(partial(Inputs.of, cell), params, shifted, steps).update
-    probe = _probe(cell, memory, has_delta_rule=update.read is not None)
+    has_delta_rule = update_shapes(cell, params, state, steps).read is not None
+    probe = _probe(cell, memory, has_delta_rule=has_delta_rule)
     last, probe = run(partial(_run_probe, cell, chunk), probe)
     summary = _restarts(steps), has_steps, probe, last[:1]
     memory, now = before_part(partial(_after_part, cell), summary, (memory, shifted[:1]))

@@ -40,6 +40,12 @@ def join_state(cell: MatrixCell, memory: MatrixMemory, shifted: tuple[Any, ...])
     return cell.state_type(*(part for part in memory if part is not None), *shifted)
 
 
+def with_wide_memory(cell: MatrixCell, state: State) -> State:
+    """Returns the state with a memory of wide dtypes, which is not rounded between chunks."""
+    memory, shifted = split_state(cell, state)
+    return join_state(cell, widen(memory), shifted)
+
+
 class Inputs(NamedTuple):
     """What the steps of a cell read, in the order in which they are read."""
 
@@ -57,6 +63,13 @@ class Inputs(NamedTuple):
         if cell.shifts:
             zs, shifted = _shift(cell, zs, marks, shifted, cell.initial_state(params), steps.length)
         return Inputs(zs, ignoring_unused(cell.factors)(params, zs), marks, shifted)
+
+
+def update_shapes(cell: MatrixCell, params: Params, state: State, steps: Steps) -> MatrixUpdate:
+    """Returns the shapes and dtypes of the factors of one step."""
+    _, shifted = split_state(cell, state)
+    first = steps.replace_varying(jax.tree.map(lambda x: x[:1], steps.varying))
+    return jax.eval_shape(lambda params, shifted: Inputs.of(cell, params, shifted, first), params, shifted).update
 
 
 def in_order(steps: Steps, x: Array) -> Array:
