@@ -318,6 +318,16 @@ def test_a_batch_of_no_sequences(batch):
     assert all((g == 0).all() for g in jax.tree.leaves(gradient))
 
 
+def test_a_symbolic_batch_axis():
+    cell = jaxrnn.DeltaNet(4, num_heads=2)
+    params = draw_params(cell)
+    run = jax.jit(lambda xs: unroll(cell, params, xs, loop=CHUNKED)[1])
+    exported = export.export(run)(jax.ShapeDtypeStruct(export.symbolic_shape(f"{TIME}, batch, {INPUT}"), np.float64))
+    for batch in BATCH, MANY_SEQUENCES:
+        xs = draw(TIME, batch, INPUT)
+        assert_close(exported.call(xs), run(xs), rtol=1e-9)
+
+
 def test_a_symbolic_length_is_refused():
     cell = jaxrnn.DeltaNet(4, num_heads=2)
     params = cell.init(jax.random.key(0), 3)

@@ -97,7 +97,8 @@ class Chunked(Loop):
         has_key_decay = update.log_decay is not None and update.log_decay.shape[-1] > 1
         chunk = self.chunk or (64 if update.read is None and not has_key_decay else 32)
         chunk = 1 << (chunk - 1).bit_length()
-        block = chunk if number_of_sequences(cell, params, state) * chunk >= MANY else None
+        sequences = number_of_sequences(cell, params, state)
+        block = chunk if isinstance(sequences, int) and sequences * chunk >= MANY else None  # symbolic: None
 
         def run_block(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
             if block is None or steps.length <= block:
@@ -117,7 +118,8 @@ class Chunked(Loop):
         return last if self.axis_name is None else from_last_part(self.axis_name, steps.reverse, last), ys
 
 
-def number_of_sequences(cell: MatrixCell, params: Params, state: State) -> int:
+def number_of_sequences(cell: MatrixCell, params: Params, state: State) -> Any:
+    """Returns the product of the batch axes, which is symbolic if one of them is."""
     of_one = jax.eval_shape(lambda params: cell.memory(cell.initial_state(params)).s, params)
     s = cell.memory(state).s
     return math.prod(s.shape[: s.ndim - of_one.ndim])
