@@ -164,7 +164,8 @@ def draw_script(rng: np.random.Generator, speaker: Speaker) -> Script:
 def draw_syllable(rng: np.random.Generator, before: str) -> list[str]:
     """Draws a vowel, often with a consonant before it, and sometimes with one after it.
 
-    The first phoneme differs from the one before the syllable, because nobody could hear where one of two ends.
+    The first phoneme differs from the one before the syllable, because the boundary between two equal phonemes is
+    inaudible.
     """
     while True:
         onset = [str(rng.choice([*CONSONANTS]))] if rng.random() < 0.85 else []
