@@ -1,8 +1,8 @@
-"""Several steps ahead, with a distribution: one network for many series, and the classic methods to beat.
+"""Probabilistic forecasts of many series, several steps ahead, by one network; compared with classic methods.
 
-By default: weekly CO2 with its real gaps, monthly sea surface temperatures and industry, 14 quarterly series of the
-economy, yearly sunspots and the Nile, all in statsmodels. One network is trained on windows of all series. It reads
-the values before an origin, with the calendar, and forecasts the steps after it.
+By default, the series are those in statsmodels: weekly CO2 with its real gaps, monthly sea surface temperatures and
+industrial production, 14 quarterly series of the economy, yearly sunspots and the Nile. One network is trained on
+windows of all series. It reads the values before an origin, with the calendar, and forecasts the steps after it.
 
 closed-loop: step by step on sampled paths, after D. Salinas et al., "DeepAR: probabilistic forecasting with
 autoregressive recurrent networks", 2020.
@@ -10,7 +10,7 @@ autoregressive recurrent networks", 2020.
 encoder-decoder: all steps at once, after R. Wen et al., "A multi-horizon quantile recurrent forecaster", 2017.
 
 Missing values are inputs of GRU-D (Z. Che et al., "Recurrent neural networks for multivariate time series with missing
-values", 2018). Beside it: the seasonal naive forecast, exponential smoothing and an autoregression, each with its
+values", 2018). Baselines are the seasonal naive forecast, exponential smoothing and an autoregression, each with its
 distribution. The last fifth of each series is for testing, and the 15 % before it for validation. All methods forecast
 from the same origins in the test period. They may read all values before an origin, but their parameters and scales are
 fitted to earlier periods: those of the networks to the training period, those of the others also to validation data.

@@ -32,8 +32,8 @@ def constant_motion(read: np.ndarray, steps: int) -> np.ndarray:
     to an eighth of the frame's extent per frame, to an eighth of a pixel. Parts moved by fractions of a pixel are
     interpolated linearly. Where parts overlap, the brighter pixel is visible.
 
-    This cannot know that touching digits are two, what is hidden behind a digit, and which way a digit goes that has
-    just met an edge. Without knowing the edges, parts leave the frame; otherwise their bounding boxes bounce off them.
+    This cannot know that touching digits are two, what is hidden behind a digit, or where a digit goes after it has
+    just hit an edge. Without knowing the edges, parts leave the frame; otherwise their bounding boxes bounce off them.
 
     Args:
       read: Frames [time, number, height, width], at least three.
@@ -110,7 +110,7 @@ class Calibration:
     """Turns the pixels of a prediction into probabilities, as well as possible with an increasing function.
 
     A sharp prediction has a high loss wherever it is wrong. For a fair comparison, an isotonic regression for each
-    frame ahead replaces the pixels by what they mean: the mean of the true pixels where training predicts the same.
+    frame ahead replaces each predicted pixel by the mean of the true pixels where training videos have that prediction.
 
     Args:
       predicted: Predicted frames [steps, number, height, width] of training videos.

@@ -98,7 +98,7 @@ def exponential_smoothing(series: Series, origins: np.ndarray, seed: int = 0) ->
 
     Additive models have no trend, a trend or a damped trend. For positive series there are also models with a
     multiplicative error, a trend or damped trend, and a multiplicative season. Missing values are filled. The initial
-    state is found heuristically: to estimate it takes several times as long and did not lower the AICc.
+    state is found heuristically: estimating it takes several times as long and did not lower the AICc.
     """
     known = series.filled / series.scale  # the optimizer needs numbers that are not small
     seasons = [None, "add"] if series.period > 1 else [None]

@@ -90,7 +90,7 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def construction_of(words: Sequence[str]) -> str:
-    """Returns what English function words suggest about a sentence whose construction is not known."""
+    """Guesses the construction of a sentence from English function words, such as "not" and "but"."""
     negation = any(word in NEGATIONS or word.endswith("n't") for word in words)
     contrast = any(word in CONTRASTS for word in words)
     return CONSTRUCTIONS[negation + 2 * contrast]

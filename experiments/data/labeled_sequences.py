@@ -75,7 +75,7 @@ def encoded(texts: Sequence[str], train: np.ndarray) -> tuple[str, np.ndarray, n
 
 
 def digits() -> LabeledSequences:
-    """Loads scikit-learn's images, whose rows are steps. The first half is for training, a seventh of it validates."""
+    """Loads scikit-learn's images, whose rows are steps. A half is for training, and a seventh of it to validate."""
     loaded: Any = load_digits(return_X_y=True)
     images, labels = loaded
     half = len(images) // 2
@@ -87,7 +87,7 @@ def digits() -> LabeledSequences:
 
 
 def names(folder: Path) -> LabeledSequences:
-    """Reads <language>.txt for each language. A fifth of the names is for testing, a tenth of the rest validates."""
+    """Reads <language>.txt per language. A fifth of the names is for testing, a tenth of the rest for validation."""
     paths = sorted(folder.glob("*.txt"))
     if len(paths) < 2:
         raise BadInputError(f"{folder} is not a folder of languages: it has {len(paths)} files <language>.txt")

@@ -72,7 +72,7 @@ def nats(chances: list[np.ndarray], rolls: list[np.ndarray]) -> float:
 
 
 def baselines(music: Music) -> dict[str, float]:
-    """Returns test losses of two predictions: how often each key sounds, and how often after it sounded or did not."""
+    """Returns test losses of two baselines: the frequency of each key, and its frequency given the frame before."""
     now = np.concatenate([roll[:-1] for roll in music.train])
     after = np.concatenate([roll[1:] for roll in music.train])
 

@@ -31,8 +31,8 @@ def recordings(folder: Path, units: str) -> Utterances:
     """Reads a folder of WAV files with transcripts, in the formats that speech.py documents.
 
     All recordings are resampled to one rate: the lowest of all, but at most RATE. If some are in subfolders, each of
-    these is a speaker, and the speakers are divided among the splits, else the recordings are: a tenth is for
-    validation, a fifth for testing.
+    these is a speaker, and the speakers are divided among the splits; otherwise the recordings are. A tenth is for
+    validation, and a fifth for testing.
 
     Args:
       folder: The folder.

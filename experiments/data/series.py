@@ -113,7 +113,7 @@ class Series:
 
     @cached_property
     def filled(self) -> np.ndarray:
-        """The values, with that of the season before where one is missing, or else the last one; NaN before any.
+        """The values; a missing one is that of the season before, else the last one before it; NaN before the first.
 
         Each depends on earlier values only.
         """
@@ -125,7 +125,7 @@ class Series:
 
     @cached_property
     def climate(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mean of the last season at each step, and the mean difference from it at this step of a season so far."""
+        """The mean over the last season before each step, and the mean deviation of this step of a season from it."""
         sums = np.concatenate([[0.0], np.cumsum(self.filled - self.center)])
         steps = np.arange(len(self.values))
         first = np.maximum(0, steps + 1 - self.period)
@@ -165,7 +165,7 @@ def carried(values: np.ndarray) -> np.ndarray:
 def calendar(times: np.ndarray, step: Step) -> np.ndarray:
     """Returns the hour, the day of the week and the time of the year as points on circles, [time, CALENDAR].
 
-    A circle of which a step is a whole turn or more is left out: its features are zero.
+    A circle is left out (its features are zero) if one step of the series is a whole turn or more.
     """
     seconds = (times - times.astype("datetime64[D]")).astype(float)
     days = times.astype("datetime64[D]").astype(int)

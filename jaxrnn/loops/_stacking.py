@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from jaxrnn._tracing import widen
+from jaxrnn._tracing import is_narrow, widen
 from jaxrnn.loops._any_length import scan_any_length
 
 
@@ -18,9 +19,10 @@ def cast_like(tree: Any, other: Any) -> Any:
 def stacking_scan(body: Any, constants: Any, carry: Any, xs: Any, *, scan: Any = scan_any_length, **how: Any) -> Any:
     """Runs `scan` with `body(constants, carry, x) -> (carry, y)`, whose `x` and `y` are stacked as `widen` casts them.
 
-    The constants are cast in the same way, so their gradients, which are sums over all steps, have that precision too.
+    On every backend, constants of low precision are cast to `float32`, so that their gradients are summed over steps in
+    that precision.
     """
-    wide_constants = widen(constants)
+    wide_constants = jax.tree.map(lambda x: x.astype(jnp.float32) if is_narrow(x.dtype) else x, constants)
     avals = []
 
     def wide_body(carry: Any, x: Any) -> tuple[Any, Any]:

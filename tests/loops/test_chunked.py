@@ -12,6 +12,7 @@ from jax import export
 import jaxrnn
 from jaxrnn import unroll
 from jaxrnn.loops import Auto, Chunked, Scan
+from jaxrnn.loops._stacking import stacking_scan
 from tests.support.cases import cell_cases, variants
 from tests.support.comparisons import assert_close
 from tests.support.inputs import INPUT, draw, draw_inputs, draw_params, draw_state
@@ -212,6 +213,34 @@ def test_low_precision():
     np.testing.assert_allclose(ys.astype(np.float64), exact, atol=0.05 * np.abs(exact).max())
 
 
+def test_the_memory_is_not_rounded_between_chunks():
+    cell = jaxrnn.DeltaNet(4, num_heads=2)
+    params = jax.tree.map(lambda p: p.astype(jnp.float32), draw_params(cell))
+    xs = draw(40, MANY_SEQUENCES, INPUT)  # float64
+    in_blocks = unroll(cell, params, xs, loop=CHUNKED)[1]
+    alone = jax.vmap(lambda xs: unroll(cell, params, xs, loop=CHUNKED)[1], 1, 1)(xs)  # without blocks
+    assert in_blocks.dtype == np.float64
+    np.testing.assert_allclose(in_blocks, alone, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_summed_over_chunks_in_float32_on_every_backend(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # where arrays of low precision are not widened
+
+    def loss(constant):
+        def body(constant, carry, x):
+            return carry, constant * x
+
+        return stacking_scan(body, constant, (), jnp.ones(4096, jnp.bfloat16), length=4096)[1].astype(jnp.float32).sum()
+
+    assert jax.grad(loss)(jnp.ones((), jnp.bfloat16)) == 4096  # a sum in bfloat16 ends at 256, as 256 + 1 is rounded
+
+
+def test_a_size_of_chunks_from_numpy():
+    cell = jaxrnn.DeltaNet(4)
+    params, xs = draw_params(cell), draw(TIME, BATCH, INPUT)
+    assert_close(unroll(cell, params, xs, loop=Chunked(chunk=np.int64(4))), unroll(cell, params, xs, loop=CHUNKED))
+
+
 @pytest.mark.parametrize("name", [slow(name) if name == "RWKV7" else name for name in REPRESENTATIVES])
 def test_nan_stays_in_its_sequence(name):
     cell = MATRIX_CELLS[name]
@@ -337,10 +366,11 @@ def test_a_symbolic_length_is_refused():
         export.export(run)(xs)
 
 
-def test_inputs_of_a_higher_precision_than_the_state():
+@pytest.mark.parametrize("batch", [2, MANY_SEQUENCES])
+def test_inputs_of_a_higher_precision_than_the_state(batch):
     cell = jaxrnn.DeltaNet(4, num_heads=2)
     params = jax.tree.map(lambda p: p.astype(jnp.float32), cell.init(jax.random.key(0), 3))
-    xs = jax.random.normal(jax.random.key(1), (9, 2, 3), jnp.float64)
+    xs = jax.random.normal(jax.random.key(1), (9, batch, 3), jnp.float64)
     chunked, scanned = (unroll(cell, params, xs, loop=loop) for loop in (Chunked(chunk=4), Scan()))
     for x, y in zip(jax.tree.leaves(chunked), jax.tree.leaves(scanned), strict=True):
         assert x.dtype == y.dtype

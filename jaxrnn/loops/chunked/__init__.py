@@ -15,7 +15,7 @@ from jaxrnn._time_axis import from_last_part
 from jaxrnn.layer import Cell, Loop, Params, State, Steps, WithStates
 from jaxrnn.loops._chunks import run_in_checkpoints
 
-MANY = 512  # steps of all sequences: their inputs are projected chunk by chunk if a chunk has as many
+MANY = 512  # steps of a chunk, summed over all sequences, from which on inputs are projected chunk by chunk
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ class Chunked(Loop):
     r"""Runs cells that add outer products to a matrix, by matrix products over chunks of steps.
 
     Step by step, such a cell reads and writes its whole matrix at every step. This loop computes the outputs of a chunk
-    from the matrix at its start and from the products of its queries with its keys. Only the chunks are computed one
-    after the other, and only the matrices between them are saved for the backward pass, which computes the rest again.
-    With many sequences, this includes the projections of the inputs; with few, the products of one chunk would be too
-    small to be fast, so the inputs of all steps are projected at once.
+    from the matrix at its start and from the products of its queries with its keys. The chunks run one after the other,
+    and only the matrices between them are saved for the backward pass, which recomputes everything within the chunks.
+    With many sequences (batch axes, not those of `vmap`), the inputs are also projected chunk by chunk, and again in
+    the backward pass. With few, the products of one chunk would be too small to be fast, so the inputs of all steps are
+    projected at once, and saved.
 
     With the factors of a step, :math:`S_t = \mathrm{diag}(\alpha_t) S_{t-1} + e_t (r_t^\top S_{t-1}) + k_t v_t^\top`, a
     step :math:`i` of the chunk that begins after :math:`S_0` reads
@@ -53,8 +54,8 @@ class Chunked(Loop):
         for each key. Large chunks make large products, but the work within a chunk grows with its square.
       checkpoint_every: None, or the number of steps between the states that are kept for the backward pass, which
         recomputes the steps in between. It need not divide the length.
-      axis_name: The mesh axis over which time is sharded, as for `AssociativeScan`, or None. Each device computes twice
-        what its steps do to the matrix, first to any matrix, and then to the one that it receives.
+      axis_name: The mesh axis over which time is sharded, as for `AssociativeScan`, or None. Each device runs its steps
+        twice: first to find how they map any matrix, and then from the matrix that it receives.
 
     References:
       W. Hua et al., "Transformer quality in linear time", 2022, for the chunks; S. Yang et al., "Parallelizing linear
@@ -91,14 +92,18 @@ class Chunked(Loop):
             )
         from jaxrnn._kinds import with_dtypes_of
         from jaxrnn.loops.chunked._parts import start_of_part
-        from jaxrnn.loops.chunked._run import run_all, update_shapes, with_wide_memory
+        from jaxrnn.loops.chunked._run import prepare, run_all
 
-        update = update_shapes(cell, params, state, steps)
+        update, start = prepare(cell, params, state, steps)
         has_key_decay = update.log_decay is not None and update.log_decay.shape[-1] > 1
         chunk = self.chunk or (64 if update.read is None and not has_key_decay else 32)
-        chunk = 1 << (chunk - 1).bit_length()
+        chunk = 1 << (int(chunk) - 1).bit_length()
         sequences = number_of_sequences(cell, params, state)
         block = chunk if isinstance(sequences, int) and sequences * chunk >= MANY else None  # symbolic: None
+
+        every = self.checkpoint_every
+        if every is not None and block is not None:
+            every = -(-every // block) * block  # so that only the last part has a remainder
 
         def run_block(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
             if block is None or steps.length <= block:
@@ -106,14 +111,14 @@ class Chunked(Loop):
             return run_in_checkpoints(run, block, params, carry, steps)
 
         def run_steps(run: Any, params: Params, carry: Any, steps: Steps) -> tuple[Any, Any]:
-            return run_in_checkpoints(partial(run_block, run), self.checkpoint_every, params, carry, steps)
+            return run_in_checkpoints(partial(run_block, run), every, params, carry, steps)
 
         def run(params: Params, state: State, steps: Steps) -> tuple[State, Any]:
             return run_all(cell, chunk, params, state, steps)
 
         if self.axis_name is not None and steps.length:
-            state = start_of_part(cell, chunk, self.axis_name, run_steps, params, state, steps)
-        last, ys = run_steps(run, params, with_wide_memory(cell, state), steps)
+            start = start_of_part(cell, chunk, self.axis_name, run_steps, params, start, steps)
+        last, ys = run_steps(run, params, start, steps)
         last = with_dtypes_of(state, last)
         return last if self.axis_name is None else from_last_part(self.axis_name, steps.reverse, last), ys
 

@@ -29,8 +29,8 @@ class Factors(NamedTuple):
 def run_chunks(size: int, factors: Factors, s: Array) -> tuple[Array, Array]:
     """Returns the matrix after the last step, and what the queries read at all steps [time, matrices, values].
 
-    Of several chunks, only the factors and the matrices between them are saved for the backward pass. The rest is
-    computed again, which takes no longer than saving it.
+    Only the factors and the matrices between chunks are saved for the backward pass. The rest is recomputed, which
+    takes no longer than saving it.
 
     Args:
       size: Number of steps of a chunk, a power of two, which divides the number of steps.
@@ -42,6 +42,7 @@ def run_chunks(size: int, factors: Factors, s: Array) -> tuple[Array, Array]:
     segment = chunks.segment
     before = None if segment is None else jnp.concatenate([jnp.zeros_like(segment[:1, -1]), segment[:-1, -1]])
 
+    @jax.checkpoint
     def run(s: Array, chunk: tuple[Factors, Array | None]) -> tuple[Array, Array]:
         factors = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), chunk[0])  # [matrices, steps, ...]
         before = None if chunk[1] is None else chunk[1][:, None]
@@ -56,7 +57,7 @@ def run_chunks(size: int, factors: Factors, s: Array) -> tuple[Array, Array]:
 
     if time == size:
         return run(s, jax.tree.map(lambda x: x[0], (chunks, before)))
-    s, reads = jax.lax.scan(jax.checkpoint(run), s, (chunks, before))
+    s, reads = jax.lax.scan(run, s, (chunks, before))
     return s, reads.reshape(time, *reads.shape[2:])
 
 

@@ -104,7 +104,7 @@ class Decay(KeyDecay):
 def _weights(log: Array) -> Array:
     """Returns the weight at each step i of what each step j <= i writes [..., steps i, steps j].
 
-    The derivative of all sums of logarithms is one matrix product, instead of those of the products of two weights.
+    One matrix product differentiates all sums of logarithms at once, instead of a product of two weights at each level.
     """
     one = jnp.ones_like(log)
     return KeyDecay(log).scores(one, one, None)[0]

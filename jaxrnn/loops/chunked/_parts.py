@@ -20,9 +20,9 @@ from jaxrnn.loops.chunked._run import (
     StabilizerMaps,
     aligned,
     join_state,
+    prepare,
     run_memory,
     split_state,
-    update_shapes,
 )
 from jaxrnn.ops import spread_like, where
 
@@ -41,7 +41,7 @@ def start_of_part(
       chunk: Number of steps of a chunk.
       axis_name: The mesh axis.
       run_steps: A function `run_steps(run, params, carry, steps)` that applies `run(params, carry, steps)`, which
-        returns the next carry and None, to some steps after the others.
+        returns the next carry and None, to consecutive parts of the steps, one part after the other.
       params: The parameters of the cell.
       state: The state before the whole sequence.
       steps: The steps of this device.
@@ -68,7 +68,7 @@ def start_of_part(
         _, maps = run(partial(_after_steps, memory), StabilizerMaps.identity(memory.m))
         memory = memory._replace(m=before_part(StabilizerMaps.apply, maps, memory.m))
 
-    has_delta_rule = update_shapes(cell, params, state, steps).read is not None
+    has_delta_rule = prepare(cell, params, state, steps)[0].read is not None
     probe = _probe(cell, memory, has_delta_rule=has_delta_rule)
     last, probe = run(partial(_run_probe, cell, chunk), probe)
     summary = _restarts(steps), has_steps, probe, last[:1]

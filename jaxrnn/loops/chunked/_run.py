@@ -40,12 +40,6 @@ def join_state(cell: MatrixCell, memory: MatrixMemory, shifted: tuple[Any, ...])
     return cell.state_type(*(part for part in memory if part is not None), *shifted)
 
 
-def with_wide_memory(cell: MatrixCell, state: State) -> State:
-    """Returns the state with a memory of wide dtypes, which is not rounded between chunks."""
-    memory, shifted = split_state(cell, state)
-    return join_state(cell, widen(memory), shifted)
-
-
 class Inputs(NamedTuple):
     """What the steps of a cell read, in the order in which they are read."""
 
@@ -65,15 +59,22 @@ class Inputs(NamedTuple):
         return Inputs(zs, ignoring_unused(cell.factors)(params, zs), marks, shifted)
 
 
-def update_shapes(cell: MatrixCell, params: Params, state: State, steps: Steps) -> MatrixUpdate:
-    """Returns the shapes and dtypes of the factors of one step."""
-    _, shifted = split_state(cell, state)
+def prepare(cell: MatrixCell, params: Params, state: State, steps: Steps) -> tuple[MatrixUpdate, State]:
+    """Returns the shapes of the factors, and the state with the dtypes that its memory has during a run."""
     first = steps.replace_varying(jax.tree.map(lambda x: x[:1], steps.varying))
-    return jax.eval_shape(lambda params, shifted: Inputs.of(cell, params, shifted, first), params, shifted).update
+
+    def run(params: Params, state: State) -> tuple[MatrixUpdate, MatrixMemory]:
+        memory, shifted = split_state(cell, state)
+        inputs = Inputs.of(cell, params, shifted, first)
+        return inputs.update, run_memory(cell, 1, memory, inputs)[0]
+
+    update, after = jax.eval_shape(run, params, state)
+    memory, shifted = split_state(cell, state)
+    return update, join_state(cell, jax.tree.map(lambda x, like: x.astype(like.dtype), memory, after), shifted)
 
 
 def in_order(steps: Steps, x: Array) -> Array:
-    """Returns an array of all steps in the order in which they are read, or one in this order in that of time."""
+    """Converts an array between the order of time and the order in which the steps are read."""
     return x[::-1] if steps.reverse else x
 
 
@@ -252,8 +253,8 @@ def _finite(update: MatrixUpdate, marks: Marks) -> tuple[Factors, Array]:
     """Replaces NaN and infinity by zero, so that they do not spread to other steps in matrix products.
 
     Returns:
-      The factors, and a mask of the entries of the matrix that must be NaN after each step, because such a number
-      precedes them in their sequence [time, ..., values].
+      The factors, and a mask [time, ..., values] of the columns of the matrix that must be NaN after each step, because
+      a factor of that step, or of an earlier one since the last restart, was NaN or infinite.
     """
     q, k, v, read, erase = update.q, update.k, update.v, update.read, update.erase
     log_decay, restarts = update.log_decay, marks.restarts
