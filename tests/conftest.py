@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"  # before anyone imports keras
@@ -31,6 +32,11 @@ QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_sp
 QUICK_TIERS = "not slow", "slow and quick"
 
 
+def pytest_addoption(parser):
+    text = "run one test of this number, chosen by a hash of its name and of the commit: other tests for each commit"
+    parser.addoption("--one-of", type=int, default=1, metavar="N", help=text)
+
+
 def pytest_configure(config):
     """Lets all workers, and scripts that tests start, share compiled programs and compiler flags for this run."""
     is_worker = hasattr(config, "workerinput")
@@ -46,11 +52,20 @@ def pytest_configure(config):
             jax.config.update(name, value)
 
 
-def pytest_collection_modifyitems(items):
-    """Marks the tests that use the fixture `quick`, so that `-m "slow and quick"` selects them."""
+def pytest_collection_modifyitems(config, items):
+    """Marks the tests that use the fixture `quick`, so that `-m "slow and quick"` selects them; applies `--one-of`."""
     for item in items:
         if "quick" in item.fixturenames:
             item.add_marker("quick")
+    if config.option.one_of > 1:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, check=False
+        )
+        begin = zlib.crc32(commit.stdout)
+        others = [item for item in items if zlib.crc32(item.nodeid.encode(), begin) % config.option.one_of]
+        config.hook.pytest_deselected(items=others)
+        left_out = set(map(id, others))
+        items[:] = [item for item in items if id(item) not in left_out]
 
 
 def pytest_collection_finish():
