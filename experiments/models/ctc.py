@@ -1,6 +1,6 @@
 """Connectionist temporal classification: a loss and decoders for labels without alignments.
 
-At each step a network outputs a label or the blank, number 0. A path is one output per step; it stands for the labels
+At each step a network outputs a label or the blank, number 0. A path is one output per step; its labels are those
 that remain when equal neighbors are merged and blanks are removed. The probability of labels is that of all their
 paths. A. Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with recurrent
 neural networks", 2006; the search is that of A. Hannun et al., "First-pass large vocabulary continuous speech

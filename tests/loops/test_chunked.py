@@ -217,10 +217,10 @@ def test_the_memory_is_not_rounded_between_chunks():
     cell = jaxrnn.DeltaNet(4, num_heads=2)
     params = jax.tree.map(lambda p: p.astype(jnp.float32), draw_params(cell))
     xs = draw(40, MANY_SEQUENCES, INPUT)  # float64
-    in_blocks = unroll(cell, params, xs, loop=CHUNKED)[1]
-    alone = jax.vmap(lambda xs: unroll(cell, params, xs, loop=CHUNKED)[1], 1, 1)(xs)  # without blocks
-    assert in_blocks.dtype == np.float64
-    np.testing.assert_allclose(in_blocks, alone, rtol=1e-12, atol=1e-12)
+    ys = unroll(cell, params, xs, loop=CHUNKED)[1]
+    exact = unroll(cell, jax.tree.map(lambda p: p.astype(np.float64), params), xs, loop=Scan())[1]
+    assert ys.dtype == np.float64
+    np.testing.assert_allclose(ys, exact, rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_are_summed_over_chunks_in_float32_on_every_backend(monkeypatch):
